@@ -1,0 +1,93 @@
+"""The command line: `python -m cluster --help`."""
+
+import argparse
+import sys
+from collections.abc import Sequence
+from types import ModuleType
+
+from cluster import flink, prism, processes, spark
+from cluster.home import ClusterError
+
+FAILED = 5
+CLUSTERS: dict[str, ModuleType] = {"flink": flink, "spark": spark, "prism": prism}
+# Prism gives a pipeline of one environment one worker, however much there is to do.
+LEAST_WORKERS = {"flink": 2, "spark": 2, "prism": 1}
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Runs one command; returns the exit code, 5 when a cluster or a program it needs fails."""
+    arguments = parser().parse_args(argv)
+    try:
+        arguments.command(arguments)
+    except ClusterError as error:
+        print(f"cluster: {error}", file=sys.stderr)
+        return FAILED
+    return 0
+
+
+def parser() -> argparse.ArgumentParser:
+    """All commands and their options."""
+    result = argparse.ArgumentParser(prog="python -m cluster", description=__doc__)
+    commands = result.add_subparsers(required=True, metavar="COMMAND")
+    command = commands.add_parser("flink-up", help="start Flink, a job server and a worker pool")
+    command.add_argument("--taskmanagers", type=int, default=flink.TASKMANAGERS)
+    command.set_defaults(command=lambda a: bring_up(flink, a.taskmanagers))
+    command = commands.add_parser("spark-up", help="start Spark, a job server and a worker pool")
+    command.add_argument("--workers", type=int, default=spark.WORKERS)
+    command.set_defaults(command=lambda a: bring_up(spark, a.workers))
+    command = commands.add_parser("prism", help="build Prism and print where it is")
+    command.set_defaults(command=lambda a: print(prism.program()))
+    command = commands.add_parser("prism-up", help="build Prism and start a worker pool")
+    command.set_defaults(command=lambda a: bring_up(prism))
+    for name, module in CLUSTERS.items():
+        command = commands.add_parser(f"{name}-down", help=f"end all processes of {name}")
+        command.set_defaults(command=lambda a, module=module: module.down())
+    command = commands.add_parser("status", help="what is up")
+    command.set_defaults(command=print_status)
+    add_job_commands(commands)
+    return result
+
+
+def add_job_commands(commands: argparse._SubParsersAction) -> None:
+    """The commands about a pipeline on a cluster that is up."""
+    command = commands.add_parser("options", help="print the Beam options of a pipeline")
+    command.add_argument("cluster", choices=CLUSTERS)
+    command.set_defaults(command=lambda a: print("\n".join(flags(a.cluster))))
+    command = commands.add_parser("smoke", help="run a small checked pipeline")
+    command.add_argument("cluster", choices=CLUSTERS)
+    command.add_argument("--runs", type=int, default=1)
+    command.set_defaults(command=lambda a: run_smoke(a.cluster, a.runs))
+
+
+def bring_up(cluster: ModuleType, *sizes: int) -> None:
+    """Starts a cluster and says what came of it."""
+    cluster.up(*sizes)
+    print(cluster.status())
+
+
+def print_status(_: argparse.Namespace) -> None:
+    """Every cluster's health, then every process that was started."""
+    for cluster in CLUSTERS.values():
+        print(cluster.status())
+    for name in processes.names():
+        state = "running" if processes.running(name) else "ended"
+        print(f"  {name}: {state}, pids {processes.pids(name)}, log {processes.log_path(name)}")
+
+
+def flags(cluster: str) -> list[str]:
+    """A cluster's Beam options as a command line takes them."""
+    return [f"--{key}={value}" for key, value in CLUSTERS[cluster].options().items()]
+
+
+def run_smoke(cluster: str, runs: int) -> None:
+    """Runs the checked pipeline several times and prints who did the work."""
+    from cluster import smoke  # Beam's import takes seconds; no other command needs it.
+
+    for i in range(runs):
+        answer = smoke.check(flags(cluster), LEAST_WORKERS[cluster])
+        workers = ", ".join(f"{host}:{pid}" for host, pid in sorted(answer.workers))
+        print(f"{cluster} run {i + 1}: NumPy's answer, {answer.seconds:.1f} s, workers {workers}")
+
+
+if __name__ == "__main__":
+    sys.exit(main())

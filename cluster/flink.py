@@ -1,0 +1,212 @@
+"""A Flink standalone session cluster: one JobManager, TaskManagers, a Python worker pool.
+
+The package on PyPI holds Flink's jars but neither start scripts nor configuration, so the JVMs
+are started here. Beam's job-server jar lies on the cluster's own class path and classes resolve
+parent first: a jar shipped per job would be unloaded with each stage, and take the Python
+workers down while other stages still use them.
+"""
+
+import shlex
+import shutil
+from pathlib import Path
+
+from cluster import build, job_server, processes, worker_pool
+from cluster.home import HOME, HOST, folder, write
+from cluster.java import java
+
+FLINK_VERSION = "1.19"
+FLINK_PACKAGE = "apache-flink-libraries==1.19.3"
+REST_PORT = 8081
+RPC_PORT = 6123
+JOB_PORT = 8099
+ARTIFACT_PORT = 8098
+WORKER_PORT = 50000
+START_SECONDS = 90.0
+
+TASKMANAGERS = 2
+# One slot a TaskManager and one Python worker a TaskManager: one worker process per slot.
+SLOTS = 1
+# Lives longer than the pause between two stages, so that a job keeps its workers.
+ENVIRONMENT_CACHE_MILLIS = 60_000
+
+JOBMANAGER = "flink-jobmanager"
+TASKMANAGER = "flink-taskmanager"
+JOB_SERVER = "flink-job-server"
+POOL = "flink-workers"
+
+JOBMANAGER_CLASS = "org.apache.flink.runtime.entrypoint.StandaloneSessionClusterEntrypoint"
+TASKMANAGER_CLASS = "org.apache.flink.runtime.taskexecutor.TaskManagerRunner"
+JOB_SERVER_CLASS = "org.apache.beam.runners.flink.FlinkJobServerDriver"
+MEMORY_CLASS = "org.apache.flink.runtime.util.bash.BashJavaUtils"
+MEMORY_PREFIX = "BASH_JAVA_UTILS_EXEC_RESULT:"
+
+# The job server ships its own jar, 160 MB, with every job, though the cluster has it already;
+# every TaskManager keeps it for so long after the job's end (by default for an hour).
+SHIPPED_JAR_SECONDS = 60
+
+# Flink's defaults (1.4 GB a TaskManager) leave too few network buffers for an unrolled graph.
+CONFIGURATION = """\
+jobmanager.rpc.address: {host}
+jobmanager.rpc.port: {rpc_port}
+jobmanager.bind-host: {host}
+jobmanager.memory.process.size: 1024m
+taskmanager.host: {host}
+taskmanager.bind-host: {host}
+taskmanager.numberOfTaskSlots: {slots}
+taskmanager.memory.process.size: 2560m
+taskmanager.memory.network.min: 512m
+taskmanager.memory.network.max: 512m
+taskmanager.memory.managed.size: 256m
+parallelism.default: {slots}
+rest.address: {host}
+rest.bind-address: {host}
+rest.port: {rest_port}
+classloader.resolve-order: parent-first
+io.tmp.dirs: {temporary}
+blob.storage.directory: {temporary}
+blob.service.cleanup.interval: {jar_seconds}
+"""
+
+LOGGING = """\
+rootLogger.level = INFO
+rootLogger.appenderRef.console.ref = Console
+appender.console.name = Console
+appender.console.type = CONSOLE
+appender.console.layout.type = PatternLayout
+appender.console.layout.pattern = %d{yyyy-MM-dd HH:mm:ss,SSS} %-5p %-60c %x - %m%n
+"""
+
+
+def install() -> None:
+    """Fetches Flink and builds the job-server jar, whatever of it is missing."""
+    build.pip_package(FLINK_PACKAGE, HOME / "flink-dist")
+    job_server_jar()
+
+
+def up(taskmanagers: int = TASKMANAGERS) -> None:
+    """Brings the cluster up, or to the wanted number of TaskManagers if it is up already."""
+    install()
+    configure()
+    processes.require_port(JOBMANAGER, REST_PORT)
+    worker_pool.start(POOL, WORKER_PORT)
+    processes.start(JOBMANAGER, jvm("JM", JOBMANAGER_CLASS, "--executionMode", "cluster"))
+    start_taskmanagers(taskmanagers)
+    job_server.start(
+        JOB_SERVER,
+        java(JOB_SERVER_CLASS, [job_server_jar()], ["-Xmx512m"]),
+        ["--flink-master", f"http://{HOST}:{REST_PORT}"],
+        job_server.Ports(JOB_PORT, ARTIFACT_PORT),
+    )
+
+
+def start_taskmanagers(count: int) -> None:
+    """Starts TaskManagers, or ends some, until the REST interface counts so many."""
+    wanted = [f"{TASKMANAGER}-{i}" for i in range(count)]
+    for name in set(taskmanager_names()) - set(wanted):
+        processes.stop(name)
+    for name in wanted:
+        if not processes.running(name):
+            processes.start(name, jvm("TM", TASKMANAGER_CLASS))
+    processes.wait_healthy(
+        [JOBMANAGER, *wanted],
+        lambda: overview().get("taskmanagers", 0) >= count,
+        f"{count} TaskManagers at {HOST}:{REST_PORT}",
+        START_SECONDS,
+    )
+
+
+def down() -> None:
+    """Ends every process of the cluster; harmless when there is none."""
+    for name in [JOB_SERVER, *taskmanager_names(), JOBMANAGER, POOL]:
+        processes.stop(name)
+    shutil.rmtree(folder("flink", "tmp"))
+
+
+def taskmanager_names() -> list[str]:
+    """The names of the TaskManagers that were started."""
+    return [name for name in processes.names() if name.startswith(TASKMANAGER)]
+
+
+def options(own_job_server: bool = False) -> dict[str, str | int]:
+    """The Beam options of a pipeline that runs on this cluster.
+
+    Args:
+      own_job_server: start a job server for this one pipeline, as a user without one running
+        does; about ten seconds dearer than asking the one beside the cluster.
+    """
+    endpoint = {"job_endpoint": f"{HOST}:{JOB_PORT}"}
+    own = {"flink_version": FLINK_VERSION, "flink_job_server_jar": str(job_server_jar())}
+    return {
+        "runner": "FlinkRunner",
+        "flink_master": f"{HOST}:{REST_PORT}",
+        **(own if own_job_server else endpoint),
+        **worker_pool.options(WORKER_PORT),
+        "environment_cache_millis": ENVIRONMENT_CACHE_MILLIS,
+        "parallelism": TASKMANAGERS * SLOTS,
+    }
+
+
+def status() -> str:
+    """One line on the cluster's health, as its REST interface tells it."""
+    seen = overview()
+    if not seen:
+        return "flink: down"
+    slots = f"{seen['slots-available']} of {seen['slots-total']} slots free"
+    return f"flink: up at {HOST}:{REST_PORT}, {seen['taskmanagers']} TaskManagers, {slots}"
+
+
+def overview() -> dict[str, int]:
+    """What the REST interface says of the cluster; empty when it does not answer."""
+    return processes.ask(f"http://{HOST}:{REST_PORT}/overview")
+
+
+def job_server_jar() -> Path:
+    """Beam's Flink job server, built if need be."""
+    return build.maven_jar(Path(__file__).parent / "flink" / "pom.xml")
+
+
+def configure() -> None:
+    """Writes Flink's two configuration files."""
+    text = CONFIGURATION.format(
+        host=HOST,
+        rpc_port=RPC_PORT,
+        rest_port=REST_PORT,
+        slots=SLOTS,
+        jar_seconds=SHIPPED_JAR_SECONDS,
+        temporary=folder("flink", "tmp"),
+    )
+    write(configuration_folder() / "config.yaml", text)
+    write(configuration_folder() / "log4j.properties", LOGGING)
+
+
+def configuration_folder() -> Path:
+    """Where Flink's configuration is written."""
+    return folder("flink", "conf")
+
+
+def jvm(kind: str, main: str, *arguments: str) -> list[str]:
+    """The command of a JobManager ("JM") or TaskManager ("TM")."""
+    memory, dynamic = memory_arguments(kind)
+    logging = f"-Dlog4j.configurationFile={configuration_folder() / 'log4j.properties'}"
+    classpath = [flink_home() / "lib" / "*", job_server_jar()]
+    command = java(main, classpath, [*memory, logging])
+    return [*command, "--configDir", str(configuration_folder()), *dynamic, *arguments]
+
+
+def memory_arguments(kind: str) -> tuple[list[str], list[str]]:
+    """Heap sizes and such for a JVM, and what it must be told of them, from Flink's own sums.
+
+    Returns:
+      arguments for the JVM and arguments for the main class.
+    """
+    jars = [flink_home() / "bin" / "bash-java-utils.jar", flink_home() / "lib" / "*"]
+    question = [f"GET_{kind}_RESOURCE_PARAMS", "--configDir", str(configuration_folder())]
+    said = build.run([*java(MEMORY_CLASS, jars), *question], "sizing Flink's memory")
+    lines = [line for line in said.splitlines() if line.startswith(MEMORY_PREFIX)]
+    memory, dynamic = (shlex.split(line.removeprefix(MEMORY_PREFIX)) for line in lines)
+    return memory, dynamic
+
+
+def flink_home() -> Path:
+    """The folder that holds Flink's `lib` and `bin`."""
+    return HOME / "flink-dist" / "pyflink"

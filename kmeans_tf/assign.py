@@ -1,0 +1,202 @@
+"""Which prototype a point belongs to.
+
+The definition of a label: the argmin over the prototypes of the float64 squared distance,
+accumulated feature by feature without fused multiply-add, ties to the lowest index. (For a
+metric without the linear form: the argmin of its float64 cost.)
+
+The fast path scores tiles of rows with one float32 matrix product each, compiled by XLA, and
+proves with a rounding bound which labels are the definition's. Only the others are settled in
+float64. So a label depends on the row and the prototypes alone, not on the tile, the threads or
+the instruction set. Settling is never compiled by XLA, which contracts to fused multiply-adds.
+
+The bound. With q = |x|**2, computed scores s_k and true distances D_k, let
+s_k = |w_k|**2 (1 - 2G) - 2 x.w_k + q, where G >= gamma_(d+10) bounds the relative error of a dot
+product of d + O(1) terms (Higham 2002, section 3.1). The error of s_k is at most
+G (|x| + |w_k|)**2 <= 2G (q + |w_k|**2), and the constant has the prototype's share taken off, so
+
+    D_k >= s_k - 2G q                                         for every k,
+    D_1 <= s_1 + 2G q + 4G |w_1|**2 <= (s_1 + 10G q)(1 + 9G)   as |w_1|**2 <= 2q + 2 D_1.
+
+Hence s_2 - s_1 > 13G q + 10G |s_1| proves that the smallest score has the smallest distance.
+A distant outlier among the prototypes does not widen it.
+"""
+
+from functools import cache
+
+import numpy as np
+import tensorflow as tf
+
+from kmeans_tf.metrics import Metric
+from kmeans_tf.points import Points
+
+_FLOOR = 2.0**-80  # added to scores: the label bits of a score of 0 would be flushed to zero
+_SMALLEST = 2.0**-90  # a score below this may have lost its label
+_UNDERFLOW = 2.0**-78  # the floor and whatever was flushed to zero
+_UNIT_ROUNDOFF = 2.0**-24
+_SETTLE_ELEMENTS = 1 << 20
+
+
+def assign(metric: Metric, points: Points, prototypes: np.ndarray) -> np.ndarray:
+    """Labels (n,) int32: the index of each point's prototype, by the definition above.
+
+    Args:
+        metric: what to compare with.
+        points: n points.
+        prototypes: (k, d) float64, in the points' frame.
+    """
+    if not metric.linear:
+        return _assign_by_cost(metric, points, prototypes)
+    projected = metric.project(prototypes)
+    if len(projected) == 1:
+        return np.zeros(points.rows, np.int32)
+    labels, unsure = _fast_labels(points, projected)
+    if len(unsure):
+        labels[unsure] = settle(points.array[unsure], projected)
+    return labels
+
+
+def settle(points: np.ndarray, prototypes: np.ndarray) -> np.ndarray:
+    """The definition's labels of (n, d) points; a float64 product decides nearly all of them."""
+    labels = np.empty(len(points), np.int32)
+    rows = max(1, _SETTLE_ELEMENTS // len(prototypes))
+    for start in range(0, len(points), rows):
+        labels[start : start + rows] = _settle_tile(points[start : start + rows], prototypes)
+    return labels
+
+
+def labels_by_definition(points: np.ndarray, prototypes: np.ndarray) -> np.ndarray:
+    """Labels (n,) int32 of (n, d) points against (k, d) prototypes, in float64."""
+    distances = np.zeros((len(points), len(prototypes)))
+    for x, w in zip(points.T.astype(np.float64), prototypes.T, strict=True):
+        difference = x[:, None] - w[None, :]
+        distances += difference * difference
+    return distances.argmin(1).astype(np.int32)
+
+
+def assigned_costs(
+    metric: Metric, points: np.ndarray, prototypes: np.ndarray, labels: np.ndarray
+) -> np.ndarray:
+    """Costs (n,) float64 of (n, d) points against the prototypes they are assigned to."""
+    if not metric.linear:
+        chosen = tf.constant(prototypes[labels])
+        return metric.cost(tf.constant(points, tf.float64), chosen).numpy()
+    total = np.zeros(len(points))
+    for x, w in zip(points.T, metric.project(prototypes).T, strict=True):
+        difference = x.astype(np.float64) - w[labels]
+        total += difference * difference
+    return metric.scale * total
+
+
+def _settle_tile(points: np.ndarray, prototypes: np.ndarray) -> np.ndarray:
+    points = points.astype(np.float64)
+    norms = (prototypes * prototypes).sum(1)
+    scores = norms - 2 * (points @ prototypes.T)
+    labels = scores.argmin(1).astype(np.int32)
+    row = np.arange(len(points))
+    best = scores[row, labels].copy()
+    scores[row, labels] = np.inf
+    reach = np.sqrt((points * points).sum(1)) + np.sqrt(norms.max())
+    bound = (points.shape[1] + 10) * 2.0**-52 * reach * reach
+    unsure = np.flatnonzero(~(scores.min(1) - best > 4 * bound))
+    if len(unsure):
+        labels[unsure] = labels_by_definition(points[unsure], prototypes)
+    return labels
+
+
+def _fast_labels(points: Points, prototypes: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Labels (n,) int32, and the indices of those that are not proven."""
+    capacity, d = points.values.shape
+    roundoffs = (d + 10) * _UNIT_ROUNDOFF
+    bound = 1.01 * roundoffs / (1 - roundoffs)
+    norms = (prototypes * prototypes).sum(1) * (1 - 2 * bound)
+    program = _scoring_program(capacity, d, len(prototypes))
+    labels, unsure = program(
+        points.values,
+        points.norms,
+        tf.constant(-2 * prototypes, tf.float32),
+        tf.constant(norms, tf.float32),
+        tf.constant(bound, tf.float32),
+        tf.constant(-(-points.rows // _tile_rows(len(prototypes)))),
+    )
+    unsure = np.flatnonzero(unsure.numpy()[: points.rows])
+    return labels.numpy()[: points.rows].copy(), unsure
+
+
+def _tile_rows(prototypes: int) -> int:
+    """Rows of a tile, so that its (k, tile) scores stay in cache."""
+    return 4096 if prototypes <= 16 else 1024 if prototypes <= 128 else 512
+
+
+@cache
+def _scoring_program(capacity: int, d: int, k: int):
+    """One XLA program for all tiles of a chunk: labels (capacity,) and whether they are unsure.
+
+    Scores are (k, tile), so that reductions run along the outer axis and vectorise over rows. The
+    low bits of a score carry its label: one minimum gives both, and the next smallest score is
+    one more minimum with the first masked.
+    """
+    tile = _tile_rows(k)
+    tiles = capacity // tile
+    label_bits = (k - 1).bit_length()
+    low = (1 << label_bits) - 1
+    packing = 1.001 * 2.0 ** (label_bits - 23)
+
+    def tile_labels(x, q, w, norms, bound):
+        scores = tf.matmul(w, x, transpose_b=True) + norms[:, None] + q[None] + _FLOOR
+        bits = tf.bitwise.bitwise_and(tf.bitcast(scores, tf.int32), ~low)
+        bits = tf.bitwise.bitwise_or(bits, tf.range(k)[:, None])
+        scores = tf.bitcast(bits, tf.float32)
+        best = tf.reduce_min(scores, 0)
+        second = tf.reduce_min(tf.where(scores == best, np.float32(np.inf), scores), 0)
+        magnitude = tf.abs(best)
+        margin = packing * (magnitude + tf.abs(second)) + bound * (13.0 * q + 10.0 * magnitude)
+        proven = (second - best > 1.001 * margin + _UNDERFLOW) & (magnitude > _SMALLEST)
+        return tf.bitwise.bitwise_and(tf.bitcast(best, tf.int32), low), ~proven
+
+    @tf.function(jit_compile=True, autograph=False)
+    def program(values, q, w, norms, bound, used):
+        def body(i, labels, unsure):
+            x = tf.slice(values, [i * tile, 0], [tile, d])
+            found, doubt = tile_labels(x, tf.slice(q, [i * tile], [tile]), w, norms, bound)
+            return i + 1, labels.write(i, found), unsure.write(i, doubt)
+
+        arrays = [tf.TensorArray(t, tiles, element_shape=[tile]) for t in (tf.int32, tf.bool)]
+        _, labels, unsure = tf.while_loop(
+            lambda i, *_: i < used, body, [0, *arrays], parallel_iterations=1
+        )
+        return labels.concat(), unsure.concat()
+
+    return program
+
+
+def _assign_by_cost(metric: Metric, points: Points, prototypes: np.ndarray) -> np.ndarray:
+    program = _cost_program(metric)
+    prototypes = tf.constant(prototypes, tf.float64)
+    tile = _tile_rows(1)
+    values = points.array
+    tiles = [
+        program(tf.constant(values[a : a + tile], tf.float64), prototypes).numpy()
+        for a in range(0, points.rows, tile)
+    ]
+    return np.concatenate([np.empty(0, np.int32), *tiles])
+
+
+@cache
+def _cost_program(metric: Metric):
+    """(n, d) points against (k, d) prototypes, one prototype at a time: never n x d x k."""
+
+    @tf.function(
+        autograph=False,
+        input_signature=[tf.TensorSpec([None, None], tf.float64)] * 2,
+    )
+    def program(points, prototypes):
+        def body(k, best, labels):
+            cost = metric.cost(points, tf.broadcast_to(prototypes[k], tf.shape(points)))
+            closer = cost < best
+            return k + 1, tf.where(closer, cost, best), tf.where(closer, k, labels)
+
+        n = tf.shape(points)[0]
+        start = (0, tf.fill([n], np.float64(np.inf)), tf.zeros([n], tf.int32))
+        return tf.while_loop(lambda k, *_: k < tf.shape(prototypes)[0], body, start)[2]
+
+    return program

@@ -1,0 +1,95 @@
+"""Columns of float64 numbers cut into limbs that add without rounding.
+
+A limb is a whole multiple of a power-of-two quantum, small enough that a chunk of rows adds
+exactly in float64 and all rows add exactly in int64. A column whose range needs more bits than
+one limb has gets several; limbs of all columns lie side by side, so that one matrix product
+sums them all.
+"""
+
+import math
+from dataclasses import dataclass
+
+import numpy as np
+
+CHUNK_BITS = 12  # rows that are added in float64 before going on in int64
+LIMB_BITS = 35
+
+
+@dataclass(frozen=True)
+class FixedPoint:
+    """How (n, d) numbers are cut into (n, c) limbs.
+
+    Attributes:
+        column: (c,) int64, the column that a limb belongs to; a column's limbs are adjacent,
+            the coarsest first.
+        quantum: (c,) float64, powers of two.
+    """
+
+    column: np.ndarray
+    quantum: np.ndarray
+
+    @classmethod
+    def plan(cls, largest: np.ndarray, finest: np.ndarray, bits: int) -> "FixedPoint":
+        """Limbs of at most `bits` bits for columns of magnitude `largest` (d,).
+
+        `finest` (d,) holds the powers of two of which the numbers are (or are rounded to)
+        multiples.
+        """
+        column, quantum = [], []
+        for j, (top, q) in enumerate(zip(largest, finest, strict=True)):
+            limbs = max(1, math.ceil(max(0.0, math.log2(top / q) if top else 0.0) / bits))
+            column += [j] * limbs
+            quantum += [q * 2.0 ** (bits * level) for level in reversed(range(limbs))]
+        return cls(np.array(column, np.int64), np.array(quantum))
+
+    def round(self, values: np.ndarray) -> np.ndarray:
+        """(n, d) float64 rounded to each column's finest quantum."""
+        last = np.append(self.column[1:] != self.column[:-1], True)
+        finest = self.quantum[last]
+        return np.rint(values / finest) * finest
+
+    def split(self, values: np.ndarray) -> np.ndarray:
+        """(n, d) float64 multiples of the finest quanta -> (n, c) limbs that add up to them."""
+        if len(self.column) == values.shape[1]:
+            return values
+        limbs = np.empty((len(values), len(self.column)))
+        rest = values.copy()
+        for c, (j, quantum) in enumerate(zip(self.column, self.quantum, strict=True)):
+            limbs[:, c] = np.rint(rest[:, j] / quantum) * quantum
+            rest[:, j] -= limbs[:, c]
+        return limbs
+
+    def count(self, sums: np.ndarray) -> np.ndarray:
+        """(k, c) float64 sums of limbs -> (k, c) int64 whole numbers of quanta."""
+        return (sums / self.quantum).astype(np.int64)
+
+    def join(self, counts: np.ndarray) -> np.ndarray:
+        """(k, c) int64 -> (k, d) float64, the limbs of a column added up."""
+        total = np.zeros((len(counts), int(self.column[-1]) + 1))
+        for c, (j, quantum) in enumerate(zip(self.column, self.quantum, strict=True)):
+            total[:, j] += counts[:, c] * quantum
+        return total
+
+
+def limb_bits(weight_bits: int, total_weight: int) -> int:
+    """The widest limb whose weighted sums are exact.
+
+    Args:
+        weight_bits: bits of the largest row weight, in weight quanta.
+        total_weight: the sum of all row weights, in weight quanta.
+
+    Raises:
+        ValueError: the total weight leaves no room.
+    """
+    in_chunk = 53 - CHUNK_BITS - weight_bits
+    in_all = 62 - max(1, total_weight).bit_length()
+    bits = min(LIMB_BITS, in_chunk, in_all)
+    if bits < 4:
+        raise ValueError(f"a total weight of {total_weight} quanta is too large to add exactly")
+    return bits
+
+
+def ceil_power_of_two(value: float) -> float:
+    """The smallest power of two that is at least `value` > 0."""
+    fraction, exponent = math.frexp(value)
+    return math.ldexp(1.0, exponent - 1 if fraction == 0.5 else exponent)

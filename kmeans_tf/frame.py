@@ -1,0 +1,155 @@
+"""From rows in the input's units to points that a step can add exactly, and back.
+
+    point = float32((row - centre) * factor), rounded to a multiple of the column's quantum
+
+`centre` keeps the points near zero, where float32 is fine and the rounding bound of a label is
+tight; `factor` holds the standard scaling and one power of two so that |point|**2 cannot
+overflow. Points are float32 *and* whole multiples of a power of two, which is what makes sums
+over them exact.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from kmeans_tf.exact import to_float
+from kmeans_tf.fixed_point import FixedPoint, ceil_power_of_two, limb_bits
+from kmeans_tf.metrics import Metric
+from kmeans_tf.summary import Summary
+
+RANGE_BITS = 35  # a quantum lies this far below the largest |point| of its column ...
+SPREAD_BITS = 30  # ... and at least this far below its spread, so that no outlier coarsens it
+WEIGHT_BITS = 30  # a fractional weight is kept to this many bits below the largest one
+
+
+@dataclass(frozen=True)
+class Frame:
+    """The mapping between rows and points; small, NumPy only.
+
+    Attributes:
+        centre, factor: (d,) float64.
+        unit: the power of two in `factor`: a distance between points is `unit` times the distance
+            between (scaled) rows.
+        normalize: whether points are divided by their length (cosine).
+        quantum: (d,) float64 powers of two.
+        limbs: how sums of points are cut.
+        bits: the width of a limb.
+        weight_quantum: the power of two of which weights are multiples.
+        total_weight: the sum of the weights of the rows used, in the input's units.
+        means: (d,) float64 in the input's units, for bad features; None where they are not
+            imputed.
+    """
+
+    centre: np.ndarray
+    factor: np.ndarray
+    unit: float
+    normalize: bool
+    quantum: np.ndarray
+    limbs: FixedPoint
+    bits: int
+    weight_quantum: float
+    total_weight: float
+    means: np.ndarray | None
+
+    @classmethod
+    def fit(cls, summary: Summary, metric: Metric, *, standard: bool, impute: bool) -> "Frame":
+        """Chooses the frame from what the scan found.
+
+        Raises:
+            ValueError: the weights are too large to be added exactly.
+        """
+        means = summary.moments.mean() if impute else None
+        centre, factor, spread = _scaling(summary, metric, standard)
+        reach = np.maximum(np.abs(summary.minimum - centre), np.abs(summary.maximum - centre))
+        largest = reach * factor
+        if metric.normalize:
+            largest, spread = np.ones_like(largest), np.ones_like(largest)
+        unit = 1.0
+        if metric.rescale and largest.max() > 0:
+            unit = 1.0 / ceil_power_of_two(float(largest.max()))
+        quantum = np.array(
+            [_quantum(a * unit, s * unit) for a, s in zip(largest, spread, strict=True)]
+        )
+        weight_quantum = _weight_quantum(summary)
+        total_weight = to_float(summary.weight)
+        heaviest = int(np.rint(summary.largest_weight / weight_quantum))
+        # Rounding a weight adds at most half a quantum to each row.
+        ceiling = int(total_weight / weight_quantum) + summary.rows
+        bits = limb_bits(heaviest.bit_length(), ceiling)
+        limbs = FixedPoint.plan(largest * unit, quantum, bits)
+        return cls(
+            centre,
+            factor * unit,
+            unit,
+            metric.normalize,
+            quantum,
+            limbs,
+            bits,
+            weight_quantum,
+            total_weight,
+            means,
+        )
+
+    def encode(self, rows: np.ndarray) -> np.ndarray:
+        """Rows (n, d) float64 in the input's units -> points (n, d) float32."""
+        points = (rows - self.centre) * self.factor
+        if self.normalize:
+            points /= row_lengths(points)[:, None]
+        points = points.astype(np.float32) / self.quantum
+        return (np.rint(points, out=points) * self.quantum).astype(np.float32)
+
+    def decode(self, prototypes: np.ndarray) -> np.ndarray:
+        """Prototypes (k, d) float64 -> the input's units."""
+        return prototypes / self.factor + self.centre
+
+    def encode_prototypes(self, rows: np.ndarray) -> np.ndarray:
+        """Prototypes (k, d) float64 in the input's units -> the frame, not rounded."""
+        return (rows - self.centre) * self.factor
+
+    def encode_weights(self, weights: np.ndarray) -> np.ndarray:
+        """(n,) float64 -> (n,) float64 whole numbers of weight quanta."""
+        return np.rint(weights / self.weight_quantum)
+
+
+def row_lengths(rows: np.ndarray) -> np.ndarray:
+    """Euclidean lengths (n,) of (n, d) float64 rows, accumulated feature by feature."""
+    squares = np.zeros(len(rows))
+    for column in rows.T:
+        squares += column * column
+    return np.sqrt(squares)
+
+
+def _scaling(summary: Summary, metric: Metric, standard: bool):
+    """centre, factor and the points' spread, each (d,), before the common power of two."""
+    if standard:
+        deviation = summary.moments.standard_deviation()
+        return summary.moments.mean(), 1.0 / deviation, np.ones_like(deviation)
+    rows = summary.sample.rows
+    low, median, high = np.percentile(rows, [25, 50, 75], axis=0)
+    spread = high - low
+    for j in np.flatnonzero(spread == 0):
+        away = np.abs(rows[:, j] - median[j])
+        spread[j] = np.median(away[away > 0]) if away.any() else 0.0
+    if not metric.translation_invariant:
+        return np.zeros_like(median), np.ones_like(median), spread
+    return _snap(median, spread), np.ones_like(median), spread
+
+
+def _snap(centre: np.ndarray, spread: np.ndarray) -> np.ndarray:
+    """Rounds the centre to whole steps of two spreads: subtracting it then costs the fewest bits."""
+    step = np.array([2 * ceil_power_of_two(s) if s > 0 else 0.0 for s in spread])
+    snapped = np.rint(centre / np.where(step > 0, step, 1.0)) * step + 0.0  # no negative zero
+    return np.where(step > 0, snapped, centre)
+
+
+def _quantum(largest: float, spread: float) -> float:
+    if largest == 0:
+        return 1.0
+    quantum = ceil_power_of_two(largest) * 2.0**-RANGE_BITS
+    return min(quantum, ceil_power_of_two(spread) * 2.0**-SPREAD_BITS) if spread > 0 else quantum
+
+
+def _weight_quantum(summary: Summary) -> float:
+    if summary.whole_weights or summary.largest_weight == 0:
+        return 1.0
+    return ceil_power_of_two(summary.largest_weight) * 2.0**-WEIGHT_BITS

@@ -1,0 +1,73 @@
+"""The whole training on rows in memory: what the job does, without the job."""
+
+import numpy as np
+
+from kmeans_tf.frame import Frame
+from kmeans_tf.metrics import get_metric
+from kmeans_tf.model import Model, good_rows
+from kmeans_tf.points import Points, chunk_rows
+from kmeans_tf.sample import sample_capacity
+from kmeans_tf.seeding import initial_prototypes
+from kmeans_tf.state import TrainingOptions, TrainingState, Trial
+from kmeans_tf.stats import IterationStats
+from kmeans_tf.step import step
+from kmeans_tf.summary import Summary
+from kmeans_tf.update import update
+
+
+def fit(
+    rows: np.ndarray,
+    k: int,
+    *,
+    weights: np.ndarray | None = None,
+    init: str | np.ndarray = "k-means++",
+    seed: int = 0,
+    standard: bool = False,
+    options: TrainingOptions | None = None,
+) -> tuple[Model, TrainingState]:
+    """Clusters rows that fit in memory.
+
+    Args:
+        rows: (n, d) float64, all finite.
+        k: how many prototypes.
+        weights: (n,) float64 >= 0; None stands for ones.
+        init: 'k-means++', 'random' or prototypes (at most k, d) in the rows' units.
+        seed: of the sample and the start.
+        standard: whether to scale every column to unit variance.
+        options: how to train.
+
+    Returns:
+        The model and the last state, whose trial holds the history.
+
+    Raises:
+        ValueError: a row is not finite (or zero, under cosine), or there are fewer than k
+            distinct rows.
+    """
+    options = options or TrainingOptions()
+    metric = get_metric(options.metric)
+    rows = np.ascontiguousarray(rows, np.float64)
+    good = good_rows(metric, rows)
+    if not good.all():
+        raise ValueError(f"row {int(np.argmin(good))} is not a point of metric {metric.name}")
+    ones = np.ones(len(rows)) if weights is None else np.asarray(weights, np.float64)
+    capacity = sample_capacity(rows.shape[1], k)
+    summary = Summary.of(rows, ones, good, seed=seed, capacity=capacity, moments=standard)
+    frame = Frame.fit(summary, metric, standard=standard, impute=False)
+    sample = frame.encode(summary.sample.rows).astype(np.float64)
+    given = None if isinstance(init, str) else frame.encode_prototypes(np.asarray(init))
+    start = initial_prototypes(str(init), metric, sample, summary.sample.weights, k, seed, given)
+    state = TrainingState((Trial.start(start),))
+    chunks = _chunks(frame, rows, weights)
+    while not state.done:
+        total = sum((step(frame, metric.name, state, c) for c in chunks), IterationStats.zero())
+        state = update(frame, options, state, total, lambda: sample)
+    trial = state.trials[0]
+    return Model(frame, metric.name, trial.prototypes, trial.labels), state
+
+
+def _chunks(frame: Frame, rows: np.ndarray, weights: np.ndarray | None) -> list[Points]:
+    size = chunk_rows(rows.shape[1])
+    return [
+        Points.encode(frame, rows[a : a + size], None if weights is None else weights[a : a + size])
+        for a in range(0, len(rows), size)
+    ]

@@ -1,0 +1,176 @@
+"""Metrics: a cost of (points, their prototypes) written in TensorFlow; gradients follow from it.
+
+Squared Euclidean and cosine have the *linear form*: with every point assigned to its prototype,
+
+    cost = scale * sum_i v_i |x_i - u_k|**2        u = project(w)
+
+so that the sums of the points by prototype are all that a gradient or an update needs. Any other
+metric goes through automatic differentiation, row by row.
+"""
+
+import importlib
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import cache
+
+import numpy as np
+import tensorflow as tf
+
+Cost = Callable[[tf.Tensor, tf.Tensor], tf.Tensor]
+
+DEFAULT_GRADIENT_BOUND = 2.0**20
+
+
+@dataclass(frozen=True)
+class Metric:
+    """A differentiable cost and what the job may assume of it.
+
+    Attributes:
+        name: the option's value that names it.
+        cost: points (n, d) and their prototypes (n, d) -> costs (n,), all float64, in
+            differentiable TensorFlow ops.
+        linear: whether it has the linear form above.
+        scale: the factor of the linear form.
+        normalize: whether points and prototypes are divided by their lengths.
+        translation_invariant: whether shifting points and prototypes alike changes nothing, so
+            that they may be centred.
+        rescale: whether points may be multiplied by a power of two.
+        gradient_bound: the largest |d cost / d prototype| of a row in any feature; row gradients
+            are rounded to 2**-60 of it before they are added.
+    """
+
+    name: str
+    cost: Cost
+    linear: bool = False
+    scale: float = 1.0
+    normalize: bool = False
+    translation_invariant: bool = False
+    rescale: bool = False
+    gradient_bound: float = DEFAULT_GRADIENT_BOUND
+
+    def project(self, prototypes: np.ndarray) -> np.ndarray:
+        """Prototypes (k, d) float64 as points are compared with them."""
+        return prototypes / _lengths(prototypes) if self.normalize else prototypes
+
+    def gradient(self, prototypes: np.ndarray, weight: np.ndarray, sums: np.ndarray) -> np.ndarray:
+        """The closed form of the gradient of the cost, (k, d).
+
+        Args:
+            prototypes: (k, d) float64.
+            weight: (k,) weight of the points assigned to each prototype.
+            sums: (k, d) weighted sums of those points.
+        """
+        u = self.project(prototypes)
+        gradient = 2 * self.scale * (weight[:, None] * u - sums)
+        if self.normalize:
+            along = (gradient * u).sum(1, keepdims=True)
+            gradient = (gradient - along * u) / _lengths(prototypes)
+        return gradient
+
+    def minimizer(self, sums: np.ndarray, weight: np.ndarray) -> np.ndarray:
+        """The prototypes (k, d) of least cost for the assigned points: Lloyd's step."""
+        return sums / (_lengths(sums) if self.normalize else weight[:, None])
+
+
+def _lengths(vectors: np.ndarray) -> np.ndarray:
+    lengths = np.sqrt((vectors * vectors).sum(1, keepdims=True))
+    return np.where(lengths > 0, lengths, 1.0)
+
+
+def _sqeuclidean(points: tf.Tensor, prototypes: tf.Tensor) -> tf.Tensor:
+    return tf.reduce_sum(tf.square(points - prototypes), 1)
+
+
+def _cosine(points: tf.Tensor, prototypes: tf.Tensor) -> tf.Tensor:
+    lengths = tf.norm(points, axis=1) * tf.norm(prototypes, axis=1)
+    return 1.0 - tf.reduce_sum(points * prototypes, 1) / lengths
+
+
+def _l1(points: tf.Tensor, prototypes: tf.Tensor) -> tf.Tensor:
+    return tf.reduce_sum(tf.abs(points - prototypes), 1)
+
+
+METRICS = {
+    metric.name: metric
+    for metric in (
+        Metric("sqeuclidean", _sqeuclidean, linear=True, translation_invariant=True, rescale=True),
+        Metric("cosine", _cosine, linear=True, scale=0.5, normalize=True),
+        Metric("l1", _l1, translation_invariant=True, gradient_bound=1.0),
+    )
+}
+
+
+@cache
+def get_metric(name: str) -> Metric:
+    """The metric called `name`, or a user's own `module:function`.
+
+    The function is a `Cost`; it may carry an attribute `gradient_bound` (see `Metric`).
+
+    Raises:
+        ValueError: there is no such metric, module or function.
+    """
+    if name in METRICS:
+        return METRICS[name]
+    module, _, attribute = name.partition(":")
+    if not module or not attribute:
+        names = ", ".join(METRICS)
+        raise ValueError(f"unknown metric {name!r}: expected one of {names}, or module:function")
+    try:
+        cost = getattr(importlib.import_module(module), attribute)
+    except (ImportError, AttributeError) as error:
+        raise ValueError(f"metric {name!r} cannot be imported: {error}") from error
+    if not callable(cost):
+        raise ValueError(f"metric {name!r} is a {type(cost).__name__}, not a function")
+    bound = getattr(cost, "gradient_bound", DEFAULT_GRADIENT_BOUND)
+    return Metric(name, cost, gradient_bound=float(bound))
+
+
+def pairwise_costs(metric: Metric, points: np.ndarray, prototypes: np.ndarray) -> np.ndarray:
+    """Costs (n, k) float64 of (n, d) points against (k, d) prototypes, one prototype at a time."""
+    points = tf.constant(points, tf.float64)
+    columns = [
+        metric.cost(points, tf.broadcast_to(tf.constant(w, tf.float64), points.shape)).numpy()
+        for w in prototypes
+    ]
+    return np.stack(columns, 1)
+
+
+def min_distance_cost(
+    points: tf.Tensor, prototypes: tf.Tensor, metric: str | Metric = "sqeuclidean"
+) -> tf.Tensor:
+    """E(W) = sum_i min_k c(x_i, w_k), differentiable in the prototypes.
+
+    Args:
+        points: (n, d) float32 or float64.
+        prototypes: (k, d), of the same type.
+        metric: a metric or its name.
+
+    Returns:
+        A scalar. Its gradient is automatic differentiation's, or for a metric of the linear form
+        the closed form 2 (n_k w_k - s_k) of Bottou and Bengio (1995), registered here.
+    """
+    metric = get_metric(metric) if isinstance(metric, str) else metric
+    costs = tf.map_fn(
+        lambda w: metric.cost(points, tf.broadcast_to(w, tf.shape(points))),
+        tf.stop_gradient(prototypes),
+    )
+    labels = tf.argmin(costs, 0)
+    if not metric.linear:
+        return tf.reduce_sum(metric.cost(points, tf.gather(prototypes, labels)))
+
+    @tf.custom_gradient
+    def linear_cost(w):
+        total = tf.reduce_sum(metric.cost(points, tf.gather(w, labels)))
+        return total, lambda upstream: upstream * _linear_gradient(metric, points, w, labels)
+
+    return linear_cost(prototypes)
+
+
+def _linear_gradient(metric: Metric, points: tf.Tensor, w: tf.Tensor, labels: tf.Tensor):
+    if metric.normalize:
+        points = tf.math.l2_normalize(points, 1, epsilon=0.0)
+    k = tf.shape(w)[0]
+    weight = tf.math.unsorted_segment_sum(tf.ones_like(points[:, 0]), labels, k)
+    sums = tf.math.unsorted_segment_sum(points, labels, k)
+    gradient = tf.numpy_function(metric.gradient, [w, weight, sums], w.dtype)
+    return tf.ensure_shape(gradient, w.shape)

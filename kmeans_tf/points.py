@@ -1,0 +1,67 @@
+"""A chunk of rows as the step wants it: encoded, padded, resident in TensorFlow's memory."""
+
+from dataclasses import dataclass
+
+import numpy as np
+import tensorflow as tf
+
+from kmeans_tf.frame import Frame
+
+CHUNK_ELEMENTS = 1 << 23  # 32 MB of float32
+CAPACITIES = (1 << 12, 1 << 14, 1 << 16)  # few shapes: XLA compiles a program for each
+
+
+def chunk_rows(features: int) -> int:
+    """How many rows of d features make a chunk."""
+    fitting = [c for c in CAPACITIES if c * features <= CHUNK_ELEMENTS]
+    return max(fitting, default=CAPACITIES[0])
+
+
+def capacity_for(rows: int) -> int:
+    """The padded size of a chunk of `rows` rows."""
+    return next(c for c in CAPACITIES if rows <= c)
+
+
+@dataclass(frozen=True)
+class Points:
+    """n points of d features.
+
+    Attributes:
+        values: (capacity, d) float32 tensor, rows beyond n are 0.
+        norms: (capacity,) float32 tensor, |x|**2 rounded up.
+        weights: (n,) float64 whole numbers of weight quanta; None stands for ones.
+        rows: n.
+    """
+
+    values: tf.Tensor
+    norms: tf.Tensor
+    weights: np.ndarray | None
+    rows: int
+
+    @classmethod
+    def encode(cls, frame: Frame, rows: np.ndarray, weights: np.ndarray | None) -> "Points":
+        """Encodes (n, d) float64 rows and their (n,) float64 weights, n at most 2**16.
+
+        Raises:
+            ValueError: n is larger than a chunk.
+        """
+        n, d = rows.shape
+        if n > CAPACITIES[-1]:
+            raise ValueError(f"{n} rows in one chunk; the limit is {CAPACITIES[-1]}")
+        capacity = capacity_for(n)
+        values = np.zeros((capacity, d), np.float32)
+        values[:n] = frame.encode(rows)
+        norms = np.zeros(capacity, np.float32)
+        norms[:n] = _norms_rounded_up(values[:n])
+        whole = None if weights is None else frame.encode_weights(weights)
+        return cls(tf.constant(values), tf.constant(norms), whole, n)
+
+    @property
+    def array(self) -> np.ndarray:
+        """The points (n, d) float32, not copied."""
+        return self.values.numpy()[: self.rows]
+
+
+def _norms_rounded_up(points: np.ndarray) -> np.ndarray:
+    squares = np.einsum("ij,ij->i", points, points, dtype=np.float64)
+    return np.nextafter(squares.astype(np.float32), np.float32(np.inf))

@@ -1,0 +1,94 @@
+"""What goes round: the state of the training, as a small picklable value."""
+
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+RUNNING, CONVERGED, MAX_ITERATIONS, DIVERGED = (
+    "running",
+    "converged",
+    "max_iterations",
+    "diverged",
+)
+
+
+@dataclass(frozen=True)
+class TrainingOptions:
+    """How prototypes are trained.
+
+    Attributes:
+        metric: a name for `get_metric`.
+        optimizer: lloyd, sgd or adam.
+        learning_rate: the step of sgd and adam.
+        reduction: 'sum' or 'mean': whether the gradient is of the summed cost or that over the
+            total weight.
+        tolerance: stop when |change of cost| <= tolerance * cost; 0: when an update leaves
+            every prototype's bits unchanged.
+        max_iterations: stop after so many.
+    """
+
+    metric: str = "sqeuclidean"
+    optimizer: str = "lloyd"
+    learning_rate: float = 0.0
+    reduction: str = "sum"
+    tolerance: float = 1e-4
+    max_iterations: int = 100
+
+
+@dataclass(frozen=True)
+class Trial:
+    """One k and one start.
+
+    Attributes:
+        prototypes: (k, d) float64, in the points' frame.
+        labels: (k,) int32, the number that each prototype's rows are labelled with.
+        slots: the optimizer's memory, each (k, d) float64.
+        status: 'running', 'converged', 'max_iterations' or 'diverged'.
+        costs: by iteration, the cost of the prototypes that it started with, in the (scaled)
+            input's units.
+        relocated: by iteration, how many empty clusters were given another row.
+    """
+
+    prototypes: np.ndarray
+    labels: np.ndarray
+    slots: tuple[np.ndarray, ...] = ()
+    status: str = RUNNING
+    costs: tuple[float, ...] = ()
+    relocated: tuple[int, ...] = ()
+
+    @classmethod
+    def start(cls, prototypes: np.ndarray, labels: np.ndarray | None = None) -> "Trial":
+        if labels is None:
+            labels = np.arange(len(prototypes), dtype=np.int32)
+        return cls(prototypes, labels)
+
+    @property
+    def iterations(self) -> int:
+        return len(self.costs)
+
+
+@dataclass(frozen=True)
+class TrainingState:
+    """Everything an iteration needs to know of those before it; nothing that depends on the clock.
+
+    Attributes:
+        trials: the trials, running or not.
+        iteration: how many iterations were done.
+        squares: the exact sum of the points' weighted squared lengths; None before it is known.
+    """
+
+    trials: tuple[Trial, ...]
+    iteration: int = 0
+    squares: int | None = None
+
+    @property
+    def done(self) -> bool:
+        return all(trial.status != RUNNING for trial in self.trials)
+
+    def running(self) -> dict[int, Trial]:
+        """The trials that still run, by index."""
+        return {i: trial for i, trial in enumerate(self.trials) if trial.status == RUNNING}
+
+    def with_trials(self, changed: dict[int, Trial]) -> "TrainingState":
+        trials = tuple(changed.get(i, trial) for i, trial in enumerate(self.trials))
+        return replace(self, trials=trials)

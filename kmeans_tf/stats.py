@@ -1,0 +1,56 @@
+"""What blocks add up to in one iteration: whole numbers only, so that order does not matter."""
+
+from dataclasses import dataclass
+
+import numpy as np
+
+
+@dataclass(frozen=True)
+class ClusterStats:
+    """Sums over the points assigned to each of k prototypes.
+
+    Attributes:
+        rows: (k,) int64.
+        weight: (k,) int64, in weight quanta.
+        sums: (k, c) int64, limbs of the weighted points (of the weighted row gradients, where the
+            metric has no linear form), in quanta times weight quanta.
+        cost: the exact cost (see `kmeans_tf.exact`), in weight quanta; 0 for a linear metric,
+            whose cost follows from the sums.
+    """
+
+    rows: np.ndarray
+    weight: np.ndarray
+    sums: np.ndarray
+    cost: int = 0
+
+    def __add__(self, other: "ClusterStats") -> "ClusterStats":
+        return ClusterStats(
+            self.rows + other.rows,
+            self.weight + other.weight,
+            self.sums + other.sums,
+            self.cost + other.cost,
+        )
+
+
+@dataclass(frozen=True)
+class IterationStats:
+    """The stats of one iteration.
+
+    Attributes:
+        clusters: ClusterStats by trial index, for the trials that still run.
+        squares: the exact sum of weighted squared lengths of the points, in weight quanta; 0 once
+            the state knows it.
+    """
+
+    clusters: dict[int, ClusterStats]
+    squares: int = 0
+
+    @classmethod
+    def zero(cls) -> "IterationStats":
+        return cls({})
+
+    def __add__(self, other: "IterationStats") -> "IterationStats":
+        clusters = dict(self.clusters)
+        for trial, stats in other.clusters.items():
+            clusters[trial] = clusters[trial] + stats if trial in clusters else stats
+        return IterationStats(clusters, self.squares + other.squares)

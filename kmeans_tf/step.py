@@ -1,0 +1,132 @@
+"""The step: one chunk of points against the prototypes of a state.
+
+For a metric of the linear form the gradient follows from the sums of the assigned points; for
+any other, automatic differentiation gives each row's gradient and those are summed. Either way
+the terms are whole multiples of a quantum and their sums are exact.
+"""
+
+from functools import cache
+
+import numpy as np
+import scipy.sparse
+import tensorflow as tf
+
+from kmeans_tf.assign import assign
+from kmeans_tf.exact import exact_sum, two_product
+from kmeans_tf.fixed_point import CHUNK_BITS, FixedPoint
+from kmeans_tf.frame import Frame
+from kmeans_tf.metrics import Metric, get_metric
+from kmeans_tf.points import Points
+from kmeans_tf.state import TrainingState
+from kmeans_tf.stats import ClusterStats, IterationStats
+
+GRADIENT_BITS = 60
+_CHUNK = 1 << CHUNK_BITS
+
+
+def step(frame: Frame, metric_name: str, state: TrainingState, points: Points) -> IterationStats:
+    """The stats of one chunk for every trial that runs."""
+    metric = get_metric(metric_name)
+    clusters = {
+        index: cluster_stats(frame, metric, points, trial.prototypes)
+        for index, trial in state.running().items()
+    }
+    squares = _squares(points) if metric.linear and state.squares is None else 0
+    return IterationStats(clusters, squares)
+
+
+def cluster_stats(
+    frame: Frame, metric: Metric, points: Points, prototypes: np.ndarray
+) -> ClusterStats:
+    """Sums of n points, or of their gradients, by the prototype (k, d) they belong to."""
+    labels = assign(metric, points, prototypes)
+    k = len(prototypes)
+    rows = np.bincount(labels, minlength=k)
+    weight = rows
+    if points.weights is not None:
+        weight = np.bincount(labels, points.weights, k).astype(np.int64)
+    if metric.linear:
+        return ClusterStats(rows, weight, _sums(frame.limbs, points, labels, k))
+    limbs = gradient_limbs(metric, frame)
+    costs, gradients = _row_gradients(metric, points.array, prototypes[labels])
+    sums = _sums(limbs, points, labels, k, limbs.round(gradients))
+    return ClusterStats(rows, weight, sums, _weighted_sum(points.weights, costs))
+
+
+def gradient_limbs(metric: Metric, frame: Frame) -> FixedPoint:
+    """How sums of row gradients are cut, for a metric without the linear form."""
+    bound = np.full(len(frame.centre), metric.gradient_bound)
+    return FixedPoint.plan(bound, bound * 2.0**-GRADIENT_BITS, frame.bits)
+
+
+def _sums(
+    limbs: FixedPoint,
+    points: Points,
+    labels: np.ndarray,
+    k: int,
+    values: np.ndarray | None = None,
+) -> np.ndarray:
+    """(k, c) int64 weighted sums of the points, or of `values` (n, d), by label.
+
+    A sparse matrix of the weights times the limbs: no sort, and one pass over the rows.
+    """
+    values = points.array if values is None else values
+    total = np.zeros((k, len(limbs.column)), np.int64)
+    ones = np.ones(_CHUNK)
+    for start in range(0, points.rows, _CHUNK):
+        part = slice(start, min(start + _CHUNK, points.rows))
+        n = part.stop - part.start
+        weights = ones[:n] if points.weights is None else points.weights[part]
+        chosen = scipy.sparse.csc_array((weights, labels[part], np.arange(n + 1)), shape=(k, n))
+        total += limbs.count(chosen @ limbs.split(values[part].astype(np.float64)))
+    return total
+
+
+def _squares(points: Points) -> int:
+    values = points.array.astype(np.float64)
+    squares = (values * values).ravel()  # exact: 24-bit significands
+    if points.weights is None:
+        return exact_sum(squares)
+    return _weighted_sum(np.repeat(points.weights, values.shape[1]), squares)
+
+
+def _weighted_sum(weights: np.ndarray | None, values: np.ndarray) -> int:
+    if weights is None:
+        return exact_sum(values)
+    product, error = two_product(weights, values)
+    return exact_sum(product) + exact_sum(error)
+
+
+def _row_gradients(metric: Metric, points: np.ndarray, prototypes: np.ndarray):
+    """Costs (n,) and gradients (n, d) float64 of n points with respect to their prototypes.
+
+    Raises:
+        ValueError: a cost or gradient is not finite, or beyond the metric's bound.
+    """
+    costs, gradients = _gradient_program(metric)(
+        tf.constant(points, tf.float64), tf.constant(prototypes, tf.float64)
+    )
+    costs, gradients = costs.numpy(), gradients.numpy()
+    largest = np.abs(gradients).max(initial=0.0)
+    if not (np.isfinite(costs).all() and largest <= metric.gradient_bound):
+        raise ValueError(
+            f"metric {metric.name!r} has a cost that is not finite, or a row gradient of "
+            f"{largest:g} beyond its gradient_bound of {metric.gradient_bound:g}"
+        )
+    return costs, gradients
+
+
+@cache
+def _gradient_program(metric: Metric):
+    @tf.function(
+        autograph=False,
+        input_signature=[tf.TensorSpec([None, None], tf.float64)] * 2,
+    )
+    def program(points, prototypes):
+        with tf.GradientTape() as tape:
+            tape.watch(prototypes)
+            costs = metric.cost(points, prototypes)
+        gradients = tape.gradient(costs, prototypes, unconnected_gradients="zero")
+        return costs, gradients
+
+    return program

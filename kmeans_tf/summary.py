@@ -1,0 +1,158 @@
+"""What one pass over the rows finds out, whatever order they come in."""
+
+from collections import Counter
+from dataclasses import dataclass, field
+from fractions import Fraction
+
+import numpy as np
+
+from kmeans_tf.exact import exact_sum, exact_sums, two_product
+from kmeans_tf.sample import Sample
+
+
+@dataclass(frozen=True)
+class Moments:
+    """Exact sums by column: of weights, weighted values and weighted squares.
+
+    Attributes:
+        weight, first, second: (d,) tuples of exact sums (see `kmeans_tf.exact`).
+    """
+
+    weight: tuple[int, ...]
+    first: tuple[int, ...]
+    second: tuple[int, ...]
+
+    @classmethod
+    def of(cls, rows: np.ndarray, weights: np.ndarray) -> "Moments":
+        """Sums of (n, d) float64 rows; a feature that is not finite is left out of its column."""
+        n, d = rows.shape
+        finite = np.isfinite(rows)
+        values = np.where(finite, rows, 0.0)
+        weight = np.where(finite, weights[:, None], 0.0)
+        square, error = two_product(values, values)
+        column = np.tile(np.arange(d), n)
+
+        def by_column(terms: np.ndarray) -> list[int]:
+            return exact_sums(terms.ravel(), column, d)
+
+        second = zip(by_column(weight * square), by_column(weight * error), strict=True)
+        return cls(
+            tuple(by_column(weight)),
+            tuple(by_column(weight * values)),
+            tuple(a + b for a, b in second),
+        )
+
+    def __add__(self, other: "Moments") -> "Moments":
+        def add(a, b):
+            return tuple(x + y for x, y in zip(a, b, strict=True))
+
+        return Moments(
+            add(self.weight, other.weight),
+            add(self.first, other.first),
+            add(self.second, other.second),
+        )
+
+    def mean(self) -> np.ndarray:
+        """(d,) float64; 0 for a column without weight."""
+        return np.array([f / w if w else 0.0 for f, w in zip(self.first, self.weight, strict=True)])
+
+    def standard_deviation(self) -> np.ndarray:
+        """(d,) float64, of the population; 1 for a constant column, as scikit-learn has it."""
+        sums = zip(self.weight, self.first, self.second, strict=True)
+        variance = [Fraction(s, w) - Fraction(f, w) ** 2 if w else 0 for w, f, s in sums]
+        deviation = np.sqrt([float(v) for v in variance])
+        return np.where(deviation > 0, deviation, 1.0)
+
+
+@dataclass(frozen=True)
+class Summary:
+    """Counts, ranges and the sample of the rows that were read.
+
+    Attributes:
+        rows: rows read, bad ones included.
+        bad_rows: rows with a bad feature.
+        bad: how many bad rows by (file, column, reason).
+        minimum, maximum: (d,) float64 over the finite features of the rows used.
+        weight: the exact sum of the weights of the rows used.
+        largest_weight: the largest weight of a row.
+        whole_weights: whether every weight is a whole number.
+        sample: of the rows without a bad feature.
+        moments: by column, where they were asked for.
+    """
+
+    rows: int
+    bad_rows: int
+    minimum: np.ndarray
+    maximum: np.ndarray
+    weight: int
+    largest_weight: float
+    whole_weights: bool
+    sample: Sample
+    moments: Moments | None = None
+    bad: Counter = field(default_factory=Counter)
+
+    @classmethod
+    def zero(cls, features: int, capacity: int) -> "Summary":
+        edge = np.full(features, np.inf)
+        return cls(0, 0, edge, -edge, 0, 0.0, True, Sample.zero(features, capacity))
+
+    @classmethod
+    def of(
+        cls,
+        rows: np.ndarray,
+        weights: np.ndarray,
+        good: np.ndarray,
+        *,
+        seed: int,
+        capacity: int,
+        moments: bool = False,
+        used: np.ndarray | None = None,
+        bad: Counter | None = None,
+    ) -> "Summary":
+        """Summarises (n, d) float64 rows with (n,) float64 weights.
+
+        Args:
+            good: (n,) bool, rows without a bad feature.
+            moments: whether to add up the columns' moments.
+            used: (n,) bool, rows that count although a feature may not be finite; by default the
+                good ones.
+            bad: counts by (file, column, reason) of the rows that are not good.
+        """
+        used = good if used is None else used
+        kept, kept_weights = (rows, weights) if used.all() else (rows[used], weights[used])
+        ranged = kept if good.all() else np.where(np.isfinite(kept), kept, np.nan)
+        return cls(
+            rows=len(rows),
+            bad_rows=int(len(rows) - good.sum()),
+            minimum=np.fmin.reduce(ranged, 0, initial=np.inf),
+            maximum=np.fmax.reduce(ranged, 0, initial=-np.inf),
+            weight=exact_sum(kept_weights),
+            largest_weight=float(kept_weights.max(initial=0.0)),
+            whole_weights=bool((kept_weights == np.floor(kept_weights)).all()),
+            sample=_sample(rows, weights, good, seed, capacity),
+            moments=Moments.of(kept, kept_weights) if moments else None,
+            bad=bad or Counter(),
+        )
+
+    def __add__(self, other: "Summary") -> "Summary":
+        moments = self.moments or other.moments
+        if self.moments and other.moments:
+            moments = self.moments + other.moments
+        return Summary(
+            rows=self.rows + other.rows,
+            bad_rows=self.bad_rows + other.bad_rows,
+            minimum=np.minimum(self.minimum, other.minimum),
+            maximum=np.maximum(self.maximum, other.maximum),
+            weight=self.weight + other.weight,
+            largest_weight=max(self.largest_weight, other.largest_weight),
+            whole_weights=self.whole_weights and other.whole_weights,
+            sample=self.sample + other.sample,
+            moments=moments,
+            bad=self.bad + other.bad,
+        )
+
+
+def _sample(rows, weights, good, seed: int, capacity: int) -> Sample:
+    if not good.all():
+        rows, weights = rows[good], weights[good]
+    return Sample.of(rows, weights, seed, capacity)

@@ -1,0 +1,1 @@
+"""The job: Beam, Parquet, options, checkpoints, publishing; the mathematics is in kmeans_tf."""

@@ -1,0 +1,317 @@
+"""The command line: every option, its default and what it may hold.
+
+What this parser does not know is Beam's; what neither knows is an error that offers the nearest
+name. Nothing here imports Beam or TensorFlow, so that `--help` is quick.
+"""
+
+import argparse
+import difflib
+import math
+import re
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from typing import NoReturn
+
+from pipeline.errors import UsageError
+from pipeline.inputs import ColumnNames, split_list
+
+DEFAULT_K = 8
+DEFAULT_RUNNER = "FnApiRunner"
+NOT_YET = "is not there yet"
+
+
+@dataclass(frozen=True)
+class RunOptions:
+    """How the job runs; nothing here changes the answer.
+
+    Attributes:
+        runner: Beam's name of a runner.
+        cache_mb: megabytes of decoded blocks kept in a worker process.
+        iterations_per_job: iterations unrolled in one Beam job; None: by runner.
+        beam: Beam's own options, as they were given.
+    """
+
+    runner: str = DEFAULT_RUNNER
+    cache_mb: int = 512
+    iterations_per_job: int | None = None
+    beam: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class OutputOptions:
+    """Where the answer goes, and what to do with what is there."""
+
+    output: str
+    overwrite: bool = False
+    resume: str = "auto"
+
+
+@dataclass(frozen=True)
+class FitOptions:
+    """The options of `fit`."""
+
+    input: str
+    names: ColumnNames
+    k: int | None
+    init: str
+    optimizer: str
+    learning_rate: float | None
+    reduction: str
+    metric: str
+    scale: str
+    on_bad_row: str
+    max_iterations: int
+    tolerance: float
+    seed: int
+    output: OutputOptions
+    run: RunOptions
+
+    def configuration(self) -> dict:
+        """The options that the answer depends on, by name."""
+        skipped = ("output", "run", "names")
+        chosen = {name: value for name, value in asdict(self).items() if name not in skipped}
+        return chosen | asdict(self.names)
+
+
+@dataclass(frozen=True)
+class LabelOptions:
+    """The options of `label`."""
+
+    input: str
+    model: str
+    names: ColumnNames
+    on_bad_row: str | None
+    output: OutputOptions
+    run: RunOptions
+
+    def configuration(self) -> dict:
+        """The options that the answer depends on, by name."""
+        return {"input": self.input, "model": self.model, "on_bad_row": self.on_bad_row} | asdict(
+            self.names
+        )
+
+
+@dataclass(frozen=True)
+class ReportOptions:
+    """The options of `report`."""
+
+    folder: str
+
+
+class _Parser(argparse.ArgumentParser):
+    def error(self, message: str) -> NoReturn:
+        raise UsageError(message)
+
+
+def parse(argv: Sequence[str]) -> FitOptions | LabelOptions | ReportOptions:
+    """Reads a command line.
+
+    Raises:
+        UsageError: a message that names the option.
+    """
+    parser = build_parser()
+    given, rest = parser.parse_known_args(argv)
+    if given.command is None:
+        raise UsageError("say what to do: fit, label or report (--help tells more)")
+    if given.command == "report":
+        if rest:
+            raise UsageError(f"report takes one folder and no option {rest[0]}")
+        return ReportOptions(given.folder)
+    _check_beam_options(rest, _option_names(parser, given.command))
+    return (_fit_options if given.command == "fit" else _label_options)(given, tuple(rest))
+
+
+def build_parser() -> argparse.ArgumentParser:
+    """The parser of all commands."""
+    parser = _Parser(
+        prog="kmeans-tf",
+        description="Clusters Parquet tables: a Beam pipeline around a TensorFlow step.",
+        allow_abbrev=False,
+    )
+    commands = parser.add_subparsers(dest="command", metavar="COMMAND", parser_class=_Parser)
+    fit = commands.add_parser(
+        "fit",
+        help="the whole job: scan, seed, train, label, model, report",
+        allow_abbrev=False,
+        epilog="Options of Beam and of its runners pass through.",
+    )
+    _add_input(fit)
+    _add_clustering(fit)
+    _add_training(fit)
+    _add_output(fit)
+    _add_run(fit, training=True)
+    label = commands.add_parser(
+        "label", help="only the last pass, with a model trained before", allow_abbrev=False
+    )
+    _add_input(label)
+    label.add_argument("--model", required=True, help="an earlier output folder of fit")
+    _add_output(label)
+    _add_run(label, training=False)
+    report = commands.add_parser(
+        "report", help="draw the report of a run again", allow_abbrev=False
+    )
+    report.add_argument("folder", metavar="DIR", help="an output folder")
+    return parser
+
+
+def _add_input(parser: argparse.ArgumentParser) -> None:
+    group = parser.add_argument_group("input")
+    add = group.add_argument
+    add("--input", required=True, help="Parquet files, globs or folders, comma-separated")
+    add("--features", default="", help="numeric columns, or one list column; default: all numeric")
+    add("--keys", default="", help="columns copied into the labels; default: file and row")
+    add("--weight", help="a column of row weights, none negative")
+    policies = ("fail", "null", "impute")
+    default = "fail" if parser.prog.endswith("fit") else None
+    text = "a null, NaN, infinite or wrong-length feature: stop, label it null, or take the mean"
+    add("--on_bad_row", choices=policies, default=default, help=text)
+
+
+def _add_clustering(parser: argparse.ArgumentParser) -> None:
+    group = parser.add_argument_group("clustering")
+    add = group.add_argument
+    add("--k", type=_k, help=f"how many clusters; default {DEFAULT_K}")
+    add(
+        "--init",
+        default="k-means++",
+        help="k-means++, random, or a path: prototypes (Parquet, npy) or an earlier output",
+    )
+    add("--metric", default="sqeuclidean", help="sqeuclidean, cosine, l1 or module:function")
+    add("--scale", choices=("none", "standard"), default="none")
+    add("--seed", type=int, default=0)
+    add("--restarts", type=int, default=1)
+
+
+def _add_training(parser: argparse.ArgumentParser) -> None:
+    group = parser.add_argument_group("training")
+    add = group.add_argument
+    add("--optimizer", choices=("lloyd", "sgd", "adam"), default="lloyd")
+    add("--learning_rate", type=float, help="the step of sgd and adam")
+    add("--reduction", choices=("sum", "mean"), default="sum", help="of the gradient")
+    add("--max_iterations", type=int, default=100)
+    add("--tolerance", type=float, default=1e-4, help="stop when |change| <= tolerance * cost")
+    add("--deadline", help=argparse.SUPPRESS)
+
+
+def _add_output(parser: argparse.ArgumentParser) -> None:
+    group = parser.add_argument_group("output")
+    add = group.add_argument
+    add("--output", required=True, metavar="DIR")
+    add("--overwrite", action="store_true", help="replace a finished output")
+    add("--resume", choices=("auto", "never", "require"), default="auto")
+
+
+def _add_run(parser: argparse.ArgumentParser, *, training: bool) -> None:
+    group = parser.add_argument_group("run")
+    add = group.add_argument
+    add("--runner", default=DEFAULT_RUNNER, help="Beam's name of a runner")
+    if training:
+        add("--iterations_per_job", type=int, help="iterations unrolled in one Beam job")
+        add("--cache_mb", type=int, default=512, help="decoded blocks kept in a worker process")
+
+
+def _k(text: str) -> int:
+    if re.search("[,:]", text):
+        raise argparse.ArgumentTypeError(f"several values of --k {NOT_YET}: give one number")
+    if not re.fullmatch(r"[+-]?\d+", text):
+        raise argparse.ArgumentTypeError(f"{text!r} is not a whole number")
+    return int(text)
+
+
+def _fit_options(given: argparse.Namespace, beam: tuple[str, ...]) -> FitOptions:
+    _refuse_what_is_not_there(given)
+    _check_training(given)
+    return FitOptions(
+        input=given.input,
+        names=_names(given),
+        k=given.k,
+        init=given.init,
+        optimizer=given.optimizer,
+        learning_rate=given.learning_rate,
+        reduction=given.reduction,
+        metric=given.metric,
+        scale=given.scale,
+        on_bad_row=given.on_bad_row,
+        max_iterations=given.max_iterations,
+        tolerance=given.tolerance,
+        seed=given.seed,
+        output=OutputOptions(given.output, given.overwrite, given.resume),
+        run=RunOptions(given.runner, given.cache_mb, given.iterations_per_job, beam),
+    )
+
+
+def _label_options(given: argparse.Namespace, beam: tuple[str, ...]) -> LabelOptions:
+    return LabelOptions(
+        input=given.input,
+        model=given.model,
+        names=_names(given),
+        on_bad_row=given.on_bad_row,
+        output=OutputOptions(given.output, given.overwrite, given.resume),
+        run=RunOptions(given.runner, beam=beam),
+    )
+
+
+def _names(given: argparse.Namespace) -> ColumnNames:
+    features, keys = split_list(given.features), split_list(given.keys)
+    return ColumnNames(tuple(features), tuple(keys), given.weight)
+
+
+def _refuse_what_is_not_there(given: argparse.Namespace) -> None:
+    if given.init == "k-means-parallel":
+        raise UsageError(f"--init k-means-parallel {NOT_YET}: use k-means++ or random")
+    if given.restarts != 1:
+        raise UsageError(f"--restarts other than 1 {NOT_YET}")
+    if given.deadline is not None:
+        raise UsageError(f"--deadline {NOT_YET}: bound the job with --max_iterations")
+
+
+def _check_training(given: argparse.Namespace) -> None:
+    _check_at_least("--k", given.k, 1)
+    _check_at_least("--max_iterations", given.max_iterations, 0)
+    _check_at_least("--iterations_per_job", given.iterations_per_job, 1)
+    _check_at_least("--cache_mb", given.cache_mb, 0)
+    if not (0 <= given.tolerance < math.inf):
+        raise UsageError(f"--tolerance {given.tolerance}: expected a number from 0")
+    rate = given.learning_rate
+    if given.optimizer == "lloyd":
+        if given.metric not in ("sqeuclidean", "cosine"):
+            raise UsageError(
+                f"--optimizer lloyd cannot minimise --metric {given.metric}: use --optimizer adam"
+            )
+        if rate is not None:
+            raise UsageError("--learning_rate means nothing to --optimizer lloyd: leave it out")
+    elif rate is None or not 0 < rate < math.inf:
+        raise UsageError(
+            f"--optimizer {given.optimizer} needs a --learning_rate above 0, not {rate}"
+        )
+
+
+def _check_at_least(option: str, value: int | None, least: int) -> None:
+    if value is not None and value < least:
+        raise UsageError(f"{option} {value}: expected a whole number from {least}")
+
+
+def _option_names(parser: argparse.ArgumentParser, command: str) -> set[str]:
+    subparser = parser._subparsers._group_actions[0].choices[command]
+    return {name for action in subparser._actions for name in action.option_strings}
+
+
+def _check_beam_options(rest: Sequence[str], own: set[str]) -> None:
+    """Raises a UsageError for what Beam does not know either."""
+    if not rest:
+        return
+    from pipeline.runner import beam_parser
+
+    parser = beam_parser()
+    _, unknown = parser.parse_known_args(list(rest))
+    if not unknown:
+        return
+    word = unknown[0]
+    if not word.startswith("--"):
+        raise UsageError(f"unexpected argument {word!r}")
+    name = word.partition("=")[0]
+    known = own | {o for action in parser._actions for o in action.option_strings}
+    nearest = difflib.get_close_matches(name, known, 1)
+    raise UsageError(
+        f"unknown option {name}" + (f": did you mean {nearest[0]}?" if nearest else "")
+    )

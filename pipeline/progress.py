@@ -1,0 +1,88 @@
+"""Progress, read from the checkpoints: the same on every runner."""
+
+import contextlib
+import sys
+import threading
+from collections.abc import Iterator
+from typing import TextIO
+
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
+
+from kmeans_tf.state import TrainingState
+from pipeline.checkpoint import WorkFolder, checkpoints, load_state
+from pipeline.store import Store
+
+_POLL_SECONDS = 0.25
+
+
+def say(text: str, stream: TextIO | None = None) -> None:
+    """One plain line for the user, on standard error."""
+    print(text, file=stream or sys.stderr, flush=True)
+
+
+@contextlib.contextmanager
+def training_progress(
+    store: Store, work: WorkFolder, max_iterations: int, rows: int
+) -> Iterator[None]:
+    """Shows each new checkpoint while the block runs: a live bar on a terminal, else lines."""
+    watcher = _Watcher(store, work, max_iterations, rows)
+    show = _bar(max_iterations) if sys.stderr.isatty() else contextlib.nullcontext(say)
+    with show as line:
+        stop = threading.Event()
+        thread = threading.Thread(target=watcher.watch, args=(line, stop), daemon=True)
+        thread.start()
+        try:
+            yield
+        finally:
+            stop.set()
+            thread.join()
+            watcher.report(line)
+
+
+class _Watcher:
+    def __init__(self, store: Store, work: WorkFolder, max_iterations: int, rows: int):
+        self.store, self.work = store, work
+        self.max_iterations, self.rows = max_iterations, rows
+        self.seen: dict[str, int] = {}
+        self.report(lambda text: None)
+
+    def watch(self, line, stop: threading.Event) -> None:
+        while not stop.wait(_POLL_SECONDS):
+            self.report(line)
+
+    def report(self, line) -> None:
+        """Passes a line for every checkpoint that is new."""
+        for path in checkpoints(self.store, self.work):
+            if path in self.seen:
+                continue
+            file = self.store.version(path)
+            before = max(self.seen.values(), default=0)
+            self.seen[path] = file.modified
+            state = load_state(self.store, path)
+            if state.iteration:
+                line(self._describe(state, (file.modified - before) / 1e9 if before else 0.0))
+
+    def _describe(self, state: TrainingState, seconds: float) -> str:
+        costs = state.trials[0].costs
+        parts = [f"iteration {state.iteration}/{self.max_iterations}", f"cost {costs[-1]:.8g}"]
+        if len(costs) > 1:
+            change = (costs[-1] - costs[-2]) / costs[-2] if costs[-2] else 0.0
+            parts.append(f"change {change:+.2e}")
+        if seconds > 0:
+            left = seconds * (self.max_iterations - state.iteration)
+            parts += [f"{self.rows / seconds:,.0f} rows/s", f"at most {left:,.0f} s left"]
+        return "  ".join(parts)
+
+
+@contextlib.contextmanager
+def _bar(total: int) -> Iterator:
+    columns = (BarColumn(), MofNCompleteColumn(), TextColumn("{task.description}"))
+    with Progress(*columns, console=Console(stderr=True)) as progress:
+        task = progress.add_task("", total=total)
+
+        def show(text: str) -> None:
+            done, _, rest = text.removeprefix("iteration ").partition("  ")
+            progress.update(task, completed=int(done.split("/")[0]), description=rest)
+
+        yield show

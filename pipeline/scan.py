@@ -1,0 +1,91 @@
+"""The scan: one read of everything, for counts, ranges and the sample."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import partial
+
+import apache_beam as beam
+import numpy as np
+
+from kmeans_tf.metrics import get_metric
+from kmeans_tf.points import chunk_rows
+from kmeans_tf.summary import Summary
+from pipeline.blocks import BlockRef
+from pipeline.checkpoint import WorkFolder, save_summary
+from pipeline.inputs import Columns
+from pipeline.rows import Rows, count_bad, read_block
+from pipeline.store import Store
+from pipeline.sums import Sum, SumBlocks
+
+
+@dataclass(frozen=True)
+class ScanJob:
+    """What the scan's workers need to know.
+
+    Attributes:
+        columns: what to read.
+        metric: a name for `get_metric`; it decides which rows are bad.
+        seed: of the sample.
+        capacity: the largest sample.
+        moments: whether the columns' moments are wanted.
+        impute: whether bad rows will be used.
+        work: where the summary is written.
+        threads: chunks at once in a worker process.
+    """
+
+    columns: Columns
+    metric: str
+    seed: int
+    capacity: int
+    moments: bool
+    impute: bool
+    work: WorkFolder
+    threads: int
+
+
+@dataclass
+class Scan(beam.PTransform):
+    """Blocks -> one Summary, written down."""
+
+    job: ScanJob
+
+    def expand(self, blocks: beam.PCollection) -> beam.PCollection:
+        return (
+            blocks
+            | beam.ParDo(SummarizeBlocks(self.job)).with_output_types(Summary)
+            | beam.CombineGlobally(Sum()).without_defaults().with_output_types(Summary)
+            | beam.Map(partial(_save, self.job.work)).with_output_types(type(None))
+        )
+
+
+class SummarizeBlocks(SumBlocks):
+    """Blocks -> the Summary of a bundle."""
+
+    def __init__(self, job: ScanJob):
+        super().__init__(job.threads)
+        self.job = job
+
+    def tasks(self, block: BlockRef) -> Iterator[partial]:
+        columns = self.job.columns
+        for rows in read_block(Store(), columns, block, chunk_rows(columns.dimension)):
+            yield partial(summarize, self.job, rows)
+
+
+def summarize(job: ScanJob, rows: Rows) -> Summary:
+    """The Summary of some rows."""
+    good, bad = count_bad(rows, job.columns, get_metric(job.metric))
+    incomplete = ~np.isfinite(rows.values).all(1)
+    return Summary.of(
+        rows.values,
+        rows.weights_or_ones,
+        good,
+        seed=job.seed,
+        capacity=job.capacity,
+        moments=job.moments,
+        used=good | incomplete if job.impute else good,
+        bad=bad,
+    )
+
+
+def _save(work: WorkFolder, summary: Summary) -> None:
+    save_summary(Store(), work, summary)

@@ -1,0 +1,84 @@
+"""Adding up what blocks give: in a bundle by threads, across bundles by a combiner.
+
+The values are small and frozen, with a `zero` and a `+` that is associative and commutative to
+the bit, so neither the threads nor the runner can change the sum.
+"""
+
+import os
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from typing import Any
+
+import apache_beam as beam
+from apache_beam.transforms.window import GlobalWindow
+from apache_beam.utils.windowed_value import WindowedValue
+
+from kmeans_tf.runtime import configure
+
+
+def default_threads() -> int:
+    """How many chunks a worker process works on at once, if nobody says."""
+    return os.cpu_count() or 1
+
+
+class SumBlocks(beam.DoFn):
+    """Adds up `tasks` over all blocks of a bundle and emits one sum, if there were any tasks.
+
+    A subclass gives `tasks`: callables without arguments, each returning a value that can be
+    added. They run on a pool of threads, a bounded number ahead.
+    """
+
+    def __init__(self, threads: int):
+        self.threads = threads
+
+    def tasks(self, block: Any, *side_inputs: Any) -> Iterable[Callable[[], Any]]:
+        raise NotImplementedError
+
+    def setup(self) -> None:
+        configure(self.threads)
+        self._pool = ThreadPoolExecutor(self.threads)
+
+    def teardown(self) -> None:
+        self._pool.shutdown()
+
+    def start_bundle(self) -> None:
+        self._running: deque[Future] = deque()
+        self._total: Any = None
+
+    def process(self, block: Any, *side_inputs: Any) -> None:
+        for task in self.tasks(block, *side_inputs):
+            while len(self._running) >= 2 * self.threads:
+                self._add(self._running.popleft())
+            self._running.append(self._pool.submit(task))
+
+    def finish_bundle(self) -> Iterator[WindowedValue]:
+        while self._running:
+            self._add(self._running.popleft())
+        if self._total is not None:
+            window = GlobalWindow()
+            yield WindowedValue(self._total, window.max_timestamp(), [window])
+
+    def _add(self, future: Future) -> None:
+        value = future.result()
+        self._total = value if self._total is None else self._total + value
+
+
+class Sum(beam.CombineFn):
+    """Adds values with `+`; the sum of none is None."""
+
+    def create_accumulator(self) -> Any:
+        return None
+
+    def add_input(self, total: Any, value: Any) -> Any:
+        return value if total is None else total + value
+
+    def merge_accumulators(self, totals: Iterable[Any]) -> Any:
+        total = None
+        for value in totals:
+            if value is not None:
+                total = self.add_input(total, value)
+        return total
+
+    def extract_output(self, total: Any) -> Any:
+        return total
