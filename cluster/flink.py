@@ -12,7 +12,7 @@ from pathlib import Path
 
 from cluster import build, job_server, processes, worker_pool
 from cluster.home import HOME, HOST, folder, write
-from cluster.java import java
+from cluster.java import java, java_program
 
 FLINK_VERSION = "1.19"
 FLINK_PACKAGE = "apache-flink-libraries==1.19.3"
@@ -44,6 +44,11 @@ MEMORY_PREFIX = "BASH_JAVA_UTILS_EXEC_RESULT:"
 # every TaskManager keeps it for so long after the job's end (by default for an hour).
 SHIPPED_JAR_SECONDS = 60
 
+# Without a strategy one lost worker ends the job.
+RESTARTS = 3
+# A TaskManager counts as lost after two of these; by default only after 20 s.
+HEARTBEAT_MILLIS = 2_000
+
 # Flink's defaults (1.4 GB a TaskManager) leave too few network buffers for an unrolled graph.
 CONFIGURATION = """\
 jobmanager.rpc.address: {host}
@@ -61,6 +66,10 @@ parallelism.default: {slots}
 rest.address: {host}
 rest.bind-address: {host}
 rest.port: {rest_port}
+heartbeat.interval: {heartbeat_millis}
+restart-strategy.type: fixed-delay
+restart-strategy.fixed-delay.attempts: {restarts}
+restart-strategy.fixed-delay.delay: 2 s
 classloader.resolve-order: parent-first
 io.tmp.dirs: {temporary}
 blob.storage.directory: {temporary}
@@ -79,8 +88,9 @@ appender.console.layout.pattern = %d{yyyy-MM-dd HH:mm:ss,SSS} %-5p %-60c %x - %m
 
 def install() -> None:
     """Fetches Flink and builds the job-server jar, whatever of it is missing."""
-    build.pip_package(FLINK_PACKAGE, HOME / "flink-dist")
+    java_program()
     job_server_jar()
+    build.pip_package(FLINK_PACKAGE, HOME / "flink-dist")
 
 
 def up(taskmanagers: int = TASKMANAGERS) -> None:
@@ -134,16 +144,19 @@ def options(own_job_server: bool = False) -> dict[str, str | int]:
       own_job_server: start a job server for this one pipeline, as a user without one running
         does; about ten seconds dearer than asking the one beside the cluster.
     """
-    endpoint = {"job_endpoint": f"{HOST}:{JOB_PORT}"}
-    own = {"flink_version": FLINK_VERSION, "flink_job_server_jar": str(job_server_jar())}
     return {
         "runner": "FlinkRunner",
         "flink_master": f"{HOST}:{REST_PORT}",
-        **(own if own_job_server else endpoint),
+        **(job_server_options() if own_job_server else {"job_endpoint": f"{HOST}:{JOB_PORT}"}),
         **worker_pool.options(WORKER_PORT),
         "environment_cache_millis": ENVIRONMENT_CACHE_MILLIS,
         "parallelism": TASKMANAGERS * SLOTS,
     }
+
+
+def job_server_options() -> dict[str, str]:
+    """The Beam options of a pipeline that starts its own job server from the jar built here."""
+    return {"flink_version": FLINK_VERSION, "flink_job_server_jar": str(job_server_jar())}
 
 
 def status() -> str:
@@ -172,6 +185,8 @@ def configure() -> None:
         rpc_port=RPC_PORT,
         rest_port=REST_PORT,
         slots=SLOTS,
+        restarts=RESTARTS,
+        heartbeat_millis=HEARTBEAT_MILLIS,
         jar_seconds=SHIPPED_JAR_SECONDS,
         temporary=folder("flink", "tmp"),
     )

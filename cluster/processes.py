@@ -6,6 +6,7 @@ inherit. A name's processes are those that carry its mark now, and only those ar
 a worker pool takes its workers along, a Spark worker its executors.
 """
 
+import contextlib
 import json
 import os
 import signal
@@ -44,8 +45,9 @@ def start(name: str, command: Sequence[str], env: Mapping[str, str] | None = Non
       command: program and arguments.
       env: variables added to this process's own.
     """
-    if running(name):
-        return read_record(name).pid
+    record = read_record(name)
+    if record is not None and running(name):
+        return record.pid
     stop(name)
     mark = f"{name}-{uuid.uuid4().hex}"
     with log_path(name).open("ab") as log:
@@ -185,14 +187,12 @@ def read_record(name: str) -> Record | None:
 
 def _signal(name: str, number: signal.Signals) -> None:
     for pid in pids(name):
-        try:
+        with contextlib.suppress(ProcessLookupError):
             os.kill(pid, number)
-        except ProcessLookupError:
-            pass
 
 
 def _all_pids() -> list[int]:
-    return [int(entry) for entry in os.listdir("/proc") if entry.isdigit()]
+    return [int(entry.name) for entry in Path("/proc").iterdir() if entry.name.isdigit()]
 
 
 def _environment(pid: int) -> list[bytes]:

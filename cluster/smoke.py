@@ -154,7 +154,9 @@ def run(arguments: Sequence[str]) -> Answer:
     began = time.monotonic()
     try:
         pipeline.run().wait_until_finish()
-    except (RuntimeError, grpc.RpcError) as error:
+    except grpc.RpcError as error:
+        raise ClusterError(f"the job server does not answer: {error.details()}") from error
+    except RuntimeError as error:
         raise ClusterError(f"the job failed: {str(error).splitlines()[0]}") from error
     seconds = time.monotonic() - began
     found = json.loads(path.read_text())

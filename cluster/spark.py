@@ -10,7 +10,7 @@ from pathlib import Path
 
 from cluster import build, job_server, processes, worker_pool
 from cluster.home import HOME, HOST, folder
-from cluster.java import java
+from cluster.java import java, java_program
 
 SPARK_PACKAGE = "pyspark==3.5.9"
 MASTER_PORT = 7077
@@ -41,8 +41,9 @@ JOB_SERVER_CLASS = "org.apache.beam.runners.spark.SparkJobServerDriver"
 
 def install() -> None:
     """Fetches Spark and builds the job-server jar, whatever of it is missing."""
-    build.pip_package(SPARK_PACKAGE, HOME / "spark-dist")
+    java_program()
     job_server_jar()
+    build.pip_package(SPARK_PACKAGE, HOME / "spark-dist")
 
 
 def up(workers: int = WORKERS) -> None:

@@ -32,6 +32,8 @@ from kmeans_tf.points import Points
 _FLOOR = 2.0**-80  # added to scores: the label bits of a score of 0 would be flushed to zero
 _SMALLEST = 2.0**-90  # a score below this may have lost its label
 _UNDERFLOW = 2.0**-78  # the floor and whatever was flushed to zero
+_LARGEST = 2.0**90  # |x|**2 and the best score stay below this where a label is proven
+_FAR = 2.0**100  # |w|**2 beyond this is only known to be beyond it
 _UNIT_ROUNDOFF = 2.0**-24
 _SETTLE_ELEMENTS = 1 << 20
 
@@ -108,7 +110,12 @@ def _fast_labels(points: Points, prototypes: np.ndarray) -> tuple[np.ndarray, np
     capacity, d = points.values.shape
     roundoffs = (d + 10) * _UNIT_ROUNDOFF
     bound = 1.01 * roundoffs / (1 - roundoffs)
-    norms = (prototypes * prototypes).sum(1) * (1 - 2 * bound)
+    norms = (prototypes * prototypes).sum(1)
+    # XLA's minimum loses its way at a NaN, so no score may overflow: a far prototype gets one that
+    # is finite, larger than any that is proven and smaller than its distance.
+    far = ~(norms <= _FAR)
+    prototypes = np.where(far[:, None], 0.0, prototypes)
+    norms = np.where(far, _FAR / 2, norms * (1 - 2 * bound))
     program = _scoring_program(capacity, d, len(prototypes))
     labels, unsure = program(
         points.values,
@@ -151,6 +158,7 @@ def _scoring_program(capacity: int, d: int, k: int):
         magnitude = tf.abs(best)
         margin = packing * (magnitude + tf.abs(second)) + bound * (13.0 * q + 10.0 * magnitude)
         proven = (second - best > 1.001 * margin + _UNDERFLOW) & (magnitude > _SMALLEST)
+        proven &= (magnitude < _LARGEST) & (q < _LARGEST)
         return tf.bitwise.bitwise_and(tf.bitcast(best, tf.int32), low), ~proven
 
     @tf.function(jit_compile=True, autograph=False)

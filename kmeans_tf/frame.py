@@ -8,6 +8,7 @@ overflow. Points are float32 *and* whole multiples of a power of two, which is w
 over them exact.
 """
 
+import math
 from dataclasses import dataclass
 
 import numpy as np
@@ -19,7 +20,9 @@ from kmeans_tf.summary import Summary
 
 RANGE_BITS = 35  # a quantum lies this far below the largest |point| of its column ...
 SPREAD_BITS = 30  # ... and at least this far below its spread, so that no outlier coarsens it
-WEIGHT_BITS = 30  # a fractional weight is kept to this many bits below the largest one
+_TILE_ROWS = 2048  # rows that are encoded at once, so that the steps of it stay in cache
+WEIGHT_BITS = 30  # a weight is kept to at least this many bits below the largest one ...
+TOTAL_WEIGHT_BITS = 55  # ... unless their sum, in quanta, would need more than these
 
 
 @dataclass(frozen=True)
@@ -92,11 +95,19 @@ class Frame:
 
     def encode(self, rows: np.ndarray) -> np.ndarray:
         """Rows (n, d) float64 in the input's units -> points (n, d) float32."""
+        points = np.empty(rows.shape, np.float32)
+        for start in range(0, len(rows), _TILE_ROWS):
+            tile = slice(start, start + _TILE_ROWS)
+            points[tile] = self._encode_tile(rows[tile])
+        return points
+
+    def _encode_tile(self, rows: np.ndarray) -> np.ndarray:
         points = (rows - self.centre) * self.factor
         if self.normalize:
-            points /= row_lengths(points)[:, None]
+            lengths = row_lengths(points)[:, None]
+            points /= np.where(lengths > 0, lengths, 1.0)  # scaling may make a row zero
         points = points.astype(np.float32) / self.quantum
-        return (np.rint(points, out=points) * self.quantum).astype(np.float32)
+        return np.rint(points, out=points) * self.quantum
 
     def decode(self, prototypes: np.ndarray) -> np.ndarray:
         """Prototypes (k, d) float64 -> the input's units."""
@@ -136,7 +147,7 @@ def _scaling(summary: Summary, metric: Metric, standard: bool):
 
 
 def _snap(centre: np.ndarray, spread: np.ndarray) -> np.ndarray:
-    """Rounds the centre to whole steps of two spreads: subtracting it then costs the fewest bits."""
+    """Rounds the centre to whole steps of two spreads: subtracting it then costs few bits."""
     step = np.array([2 * ceil_power_of_two(s) if s > 0 else 0.0 for s in spread])
     snapped = np.rint(centre / np.where(step > 0, step, 1.0)) * step + 0.0  # no negative zero
     return np.where(step > 0, snapped, centre)
@@ -150,6 +161,9 @@ def _quantum(largest: float, spread: float) -> float:
 
 
 def _weight_quantum(summary: Summary) -> float:
-    if summary.whole_weights or summary.largest_weight == 0:
+    if summary.largest_weight == 0:
         return 1.0
-    return ceil_power_of_two(summary.largest_weight) * 2.0**-WEIGHT_BITS
+    top = ceil_power_of_two(summary.largest_weight)
+    total_bits = math.ceil(math.log2(to_float(summary.weight) / top))
+    quantum = top * 2.0 ** -min(WEIGHT_BITS, TOTAL_WEIGHT_BITS - total_bits)
+    return max(1.0, quantum) if summary.whole_weights else quantum

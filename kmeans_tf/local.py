@@ -7,7 +7,7 @@ from kmeans_tf.metrics import get_metric
 from kmeans_tf.model import Model, good_rows
 from kmeans_tf.points import Points, chunk_rows
 from kmeans_tf.sample import sample_capacity
-from kmeans_tf.seeding import initial_prototypes
+from kmeans_tf.seeding import INITS, initial_prototypes
 from kmeans_tf.state import TrainingOptions, TrainingState, Trial
 from kmeans_tf.stats import IterationStats
 from kmeans_tf.step import step
@@ -40,9 +40,13 @@ def fit(
         The model and the last state, whose trial holds the history.
 
     Raises:
-        ValueError: a row is not finite (or zero, under cosine), or there are fewer than k
-            distinct rows.
+        ValueError: a row is not finite (or zero, under cosine), a weight is not a weight, or there
+            are fewer than k distinct rows with weight.
     """
+    if k < 1:
+        raise ValueError(f"k = {k}: expected a whole number from 1")
+    if isinstance(init, str) and init not in INITS:
+        raise ValueError(f"unknown init {init!r}: expected one of {', '.join(INITS)}")
     options = options or TrainingOptions()
     metric = get_metric(options.metric)
     rows = np.ascontiguousarray(rows, np.float64)
@@ -50,6 +54,8 @@ def fit(
     if not good.all():
         raise ValueError(f"row {int(np.argmin(good))} is not a point of metric {metric.name}")
     ones = np.ones(len(rows)) if weights is None else np.asarray(weights, np.float64)
+    if not ((ones >= 0) & (ones < np.inf)).all() or not ones.any():
+        raise ValueError("weights are finite numbers from 0, not all of them 0")
     capacity = sample_capacity(rows.shape[1], k)
     summary = Summary.of(rows, ones, good, seed=seed, capacity=capacity, moments=standard)
     frame = Frame.fit(summary, metric, standard=standard, impute=False)
@@ -58,7 +64,7 @@ def fit(
     start = initial_prototypes(str(init), metric, sample, summary.sample.weights, k, seed, given)
     state = TrainingState((Trial.start(start),))
     chunks = _chunks(frame, rows, weights)
-    while not state.done:
+    while not state.done and state.iteration < options.max_iterations:
         total = sum((step(frame, metric.name, state, c) for c in chunks), IterationStats.zero())
         state = update(frame, options, state, total, lambda: sample)
     trial = state.trials[0]

@@ -187,7 +187,8 @@ class _Labeller(tf.Module):
     def _encode(self, rows: tf.Tensor) -> tf.Tensor:
         points = (rows - self.centre) * self.factor
         if self._model.frame.normalize:
-            points /= tf.sqrt(self._by_feature(tf.square, points))[:, None]
+            lengths = tf.sqrt(self._by_feature(tf.square, points))[:, None]
+            points /= tf.where(lengths > 0, lengths, tf.ones_like(lengths))
         points = tf.cast(tf.cast(points, tf.float32), tf.float64)
         points = tf.math.rint(points / self.quantum) * self.quantum
         return tf.cast(tf.cast(points, tf.float32), tf.float64)

@@ -40,25 +40,33 @@ class Sample:
         return cls(np.empty((0, features)), np.empty(0, np.uint64), np.empty(0), capacity)
 
     @classmethod
-    def of(cls, rows: np.ndarray, weights: np.ndarray, seed: int, capacity: int) -> "Sample":
-        """The sample of (n, d) float64 rows with (n,) float64 weights; rows of weight 0 are out."""
-        used = weights > 0
-        if not used.all():
-            rows, weights = rows[used], weights[used]
+    def of(
+        cls,
+        rows: np.ndarray,
+        weights: np.ndarray,
+        seed: int,
+        capacity: int,
+        highest: int | None = None,
+    ) -> "Sample":
+        """The sample of (n, d) float64 rows with (n,) float64 weights; rows of weight 0 are out.
+
+        Args:
+            highest: rows of a larger hash may be left out, because a sample that this one will be
+                added to is full of smaller ones; see `highest`.
+        """
         hashes = hash_rows(rows, seed)
-        if len(hashes) > 4 * capacity:
-            limit = np.partition(hashes, 2 * capacity)[2 * capacity]
-            kept = _bottom(rows, hashes, weights, hashes <= limit, capacity)
-            if len(kept.hashes) == capacity:
-                return kept
-        return _bottom(rows, hashes, weights, slice(None), capacity)
+        used = weights > 0
+        if highest is not None:
+            used &= hashes <= np.uint64(highest)
+        if not used.all():
+            rows, weights, hashes = rows[used], weights[used], hashes[used]
+        return _bottom(rows, hashes, weights, capacity)
 
     def __add__(self, other: "Sample") -> "Sample":
         return _bottom(
             np.concatenate([self.rows, other.rows]),
             np.concatenate([self.hashes, other.hashes]),
             np.concatenate([self.weights, other.weights]),
-            slice(None),
             self.capacity,
         )
 
@@ -66,6 +74,11 @@ class Sample:
     def full(self) -> bool:
         """Whether there may be distinct rows that the sample left out."""
         return len(self.hashes) == self.capacity
+
+    @property
+    def highest(self) -> int | None:
+        """The hash beyond which no row can come in; None if every row can."""
+        return int(self.hashes[-1]) if self.full else None
 
     def estimated_weight(self) -> float:
         """What the sample says of the total weight of all rows; exact when it is not full."""
@@ -78,7 +91,7 @@ def hash_rows(rows: np.ndarray, seed: int) -> np.ndarray:
 
     Every feature's bits go through the finaliser of SplitMix64 (Steele, Lea and Flood 2014).
     """
-    bits = (rows + 0.0).view(np.uint64)
+    bits = np.asfortranarray(rows + 0.0).view(np.uint64)  # column by column: each contiguous
     hashes = np.full(len(rows), np.uint64(seed & (2**64 - 1)))
     for column in bits.T:
         hashes ^= column
@@ -91,8 +104,7 @@ def hash_rows(rows: np.ndarray, seed: int) -> np.ndarray:
     return hashes
 
 
-def _bottom(rows, hashes, weights, chosen, capacity: int) -> Sample:
-    distinct, first, entry = np.unique(hashes[chosen], return_index=True, return_inverse=True)
-    total = np.bincount(entry, weights[chosen], len(distinct))
-    kept = first[:capacity]
-    return Sample(rows[chosen][kept], distinct[:capacity], total[:capacity], capacity)
+def _bottom(rows: np.ndarray, hashes: np.ndarray, weights: np.ndarray, capacity: int) -> Sample:
+    distinct, first, entry = np.unique(hashes, return_index=True, return_inverse=True)
+    total = np.bincount(entry, weights, len(distinct))
+    return Sample(rows[first[:capacity]], distinct[:capacity], total[:capacity], capacity)

@@ -4,6 +4,10 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
+from kmeans_tf.metrics import get_metric
+
+OPTIMIZERS = ("lloyd", "sgd", "adam")
+REDUCTIONS = ("sum", "mean")
 RUNNING, CONVERGED, MAX_ITERATIONS, DIVERGED = (
     "running",
     "converged",
@@ -25,6 +29,9 @@ class TrainingOptions:
         tolerance: stop when |change of cost| <= tolerance * cost; 0: when an update leaves
             every prototype's bits unchanged.
         max_iterations: stop after so many.
+
+    Raises:
+        ValueError: an option is none of these, or does not go with another.
     """
 
     metric: str = "sqeuclidean"
@@ -33,6 +40,21 @@ class TrainingOptions:
     reduction: str = "sum"
     tolerance: float = 1e-4
     max_iterations: int = 100
+
+    def __post_init__(self):
+        if self.optimizer not in OPTIMIZERS:
+            names = ", ".join(OPTIMIZERS)
+            raise ValueError(f"unknown optimizer {self.optimizer!r}: expected one of {names}")
+        if self.reduction not in REDUCTIONS:
+            names = ", ".join(REDUCTIONS)
+            raise ValueError(f"unknown reduction {self.reduction!r}: expected one of {names}")
+        if self.optimizer != "lloyd" and not 0 < self.learning_rate < np.inf:
+            rate = self.learning_rate
+            raise ValueError(f"{self.optimizer} needs a learning_rate above 0, not {rate}")
+        if self.optimizer == "lloyd" and not get_metric(self.metric).linear:
+            raise ValueError(f"lloyd cannot minimise metric {self.metric!r}: use adam")
+        if not (0 <= self.tolerance < np.inf and self.max_iterations >= 0):
+            raise ValueError("tolerance and max_iterations are numbers from 0")
 
 
 @dataclass(frozen=True)

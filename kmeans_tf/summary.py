@@ -29,18 +29,16 @@ class Moments:
         finite = np.isfinite(rows)
         values = np.where(finite, rows, 0.0)
         weight = np.where(finite, weights[:, None], 0.0)
-        square, error = two_product(values, values)
         column = np.tile(np.arange(d), n)
 
-        def by_column(terms: np.ndarray) -> list[int]:
-            return exact_sums(terms.ravel(), column, d)
+        def by_column(*parts: np.ndarray) -> tuple[int, ...]:
+            totals = [exact_sums(part.ravel(), column, d) for part in parts if part.any()]
+            return tuple(map(sum, zip([0] * d, *totals, strict=True)))
 
-        second = zip(by_column(weight * square), by_column(weight * error), strict=True)
-        return cls(
-            tuple(by_column(weight)),
-            tuple(by_column(weight * values)),
-            tuple(a + b for a, b in second),
-        )
+        first = two_product(weight, values)
+        squares = two_product(values, values)
+        second = [part for square in squares for part in two_product(weight, square)]
+        return cls(by_column(weight), by_column(*first), by_column(*second))
 
     def __add__(self, other: "Moments") -> "Moments":
         def add(a, b):
@@ -108,6 +106,7 @@ class Summary:
         moments: bool = False,
         used: np.ndarray | None = None,
         bad: Counter | None = None,
+        highest: int | None = None,
     ) -> "Summary":
         """Summarises (n, d) float64 rows with (n,) float64 weights.
 
@@ -116,6 +115,7 @@ class Summary:
             moments: whether to add up the columns' moments.
             used: (n,) bool, rows that count although a feature may not be finite; by default the
                 good ones.
+            highest: see `Sample.of`.
             bad: counts by (file, column, reason) of the rows that are not good.
         """
         used = good if used is None else used
@@ -129,7 +129,7 @@ class Summary:
             weight=exact_sum(kept_weights),
             largest_weight=float(kept_weights.max(initial=0.0)),
             whole_weights=bool((kept_weights == np.floor(kept_weights)).all()),
-            sample=_sample(rows, weights, good, seed, capacity),
+            sample=_sample(rows, weights, good, seed, capacity, highest),
             moments=Moments.of(kept, kept_weights) if moments else None,
             bad=bad or Counter(),
         )
@@ -152,7 +152,7 @@ class Summary:
         )
 
 
-def _sample(rows, weights, good, seed: int, capacity: int) -> Sample:
+def _sample(rows, weights, good, seed: int, capacity: int, highest: int | None) -> Sample:
     if not good.all():
         rows, weights = rows[good], weights[good]
-    return Sample.of(rows, weights, seed, capacity)
+    return Sample.of(rows, weights, seed, capacity, highest)

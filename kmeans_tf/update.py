@@ -23,7 +23,7 @@ from kmeans_tf.stats import ClusterStats, IterationStats
 from kmeans_tf.step import gradient_limbs
 
 ADAM_BETA1, ADAM_BETA2, ADAM_EPSILON = 0.9, 0.999, 1e-8
-OPTIMIZERS = ("lloyd", "sgd", "adam")
+_FAR = 2.0**400  # the square of a prototype beyond it leaves no room to be exact: it ran away
 
 SamplePoints = Callable[[], np.ndarray]
 
@@ -151,7 +151,7 @@ def _cost(
     if not metric.linear:
         return to_float(stats.cost) * frame.weight_quantum
     projected = metric.project(prototypes)
-    if not np.isfinite(projected).all():
+    if not np.abs(projected).max() < _FAR:
         return float("inf")
     total = squares + _linear_terms(frame.limbs, projected, stats)
     return metric.scale * to_float(total) * frame.weight_quantum / frame.unit / frame.unit

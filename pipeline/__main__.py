@@ -1,13 +1,15 @@
 """The command line: `python -m pipeline COMMAND …`, also installed as `kmeans-tf`."""
 
+import contextlib
 import os
 import sys
+import tempfile
 import traceback
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
+from pipeline.console import say
 from pipeline.errors import INTERRUPTED, JobError, RunError, find_failure
 from pipeline.options import FitOptions, LabelOptions, ReportOptions, parse
-from pipeline.progress import say
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -27,16 +29,35 @@ def _run(options: FitOptions | LabelOptions | ReportOptions) -> None:
     # Before NumPy and TensorFlow are loaded: the step has threads of its own.
     os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
-    from pipeline import job
-    from pipeline.runner import quiet_beam
+    os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "0")
+    with native_notices_hidden():
+        from pipeline import job
+    from pipeline.runner import quiet_logs
 
-    quiet_beam()
+    quiet_logs()
     if isinstance(options, FitOptions):
         job.fit(options)
     elif isinstance(options, LabelOptions):
         job.label(options)
     else:
         job.report(options)
+
+
+@contextlib.contextmanager
+def native_notices_hidden() -> Iterator[None]:
+    """Keeps from the terminal what TensorFlow's libraries write as they load, unless they fail."""
+    terminal = os.dup(2)
+    with tempfile.TemporaryFile() as notices:
+        os.dup2(notices.fileno(), 2)
+        try:
+            yield
+        except BaseException:
+            notices.seek(0)
+            os.write(terminal, notices.read())
+            raise
+        finally:
+            os.dup2(terminal, 2)
+            os.close(terminal)
 
 
 def _explain(error: Exception) -> int:

@@ -83,10 +83,14 @@ def find_files(store: Store, spec: str) -> list[FileVersion]:
     names that begin with `_` or `.` left out.
 
     Raises:
+        UsageError: nothing is named.
         DataError: a part matches nothing.
     """
+    parts = split_list(spec)
+    if not parts:
+        raise UsageError(f"--input {spec!r} names no file, glob or folder")
     found: dict[str, FileVersion] = {}
-    for part in split_list(spec):
+    for part in parts:
         for file in _expand(store, part):
             found[file.path] = file
     return list(found.values())
@@ -135,7 +139,7 @@ def _read_footer(store: Store, file: FileVersion) -> Footer:
             meta = parquet.metadata
             groups = tuple(meta.row_group(i).num_rows for i in range(meta.num_row_groups))
             return Footer(file, parquet.schema_arrow.remove_metadata(), groups)
-    except pa.ArrowException as error:
+    except (pa.ArrowException, OSError) as error:  # Arrow's name for a garbled footer is OSError
         reason = str(error).splitlines()[0]
         raise DataError(f"{file.path} is not a complete Parquet file: {reason}") from error
 
@@ -190,7 +194,8 @@ def _numeric_columns(
     schema: pa.Schema, names: ColumnNames, partitions: dict[str, pa.DataType]
 ) -> tuple[str, ...]:
     used = {*names.keys, *partitions, names.weight}
-    return tuple(f.name for f in schema if f.name not in used and _is_numeric(f.type))
+    numeric = (f.name for f in schema if f.name not in used and _is_numeric(f.type))
+    return tuple(dict.fromkeys(numeric))
 
 
 def _is_numeric(kind: pa.DataType) -> bool:
@@ -237,8 +242,9 @@ def _list_length(store: Store, footers: Sequence[Footer], name: str) -> int:
         with store.open(footer.file) as source:
             for batch in pq.ParquetFile(source).iter_batches(batch_size=1024, columns=[name]):
                 for length in batch.column(0).value_lengths().drop_null():
-                    return length.as_py()
-    raise DataError(f"column {name!r}: every row of every file is null")
+                    if length.as_py():
+                        return length.as_py()
+    raise DataError(f"column {name!r}: every row of every file is null or empty")
 
 
 def _check_schema(

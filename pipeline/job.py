@@ -34,12 +34,13 @@ from pipeline.checkpoint import (
     save_state,
 )
 from pipeline.chunks import Loader
+from pipeline.console import say
 from pipeline.errors import DataError, UsageError
 from pipeline.label import Label, LabelJob, label_schema
 from pipeline.options import DEFAULT_K, FitOptions, LabelOptions, ReportOptions
 from pipeline.output import Output
 from pipeline.plan import GivenPrototypes, Plan, make_plan, read_prototypes
-from pipeline.progress import say, training_progress
+from pipeline.progress import training_progress
 from pipeline.results import Results, draw_report, versions, write_results
 from pipeline.runner import Blocks, Runner
 from pipeline.scan import Scan, ScanJob
@@ -59,6 +60,8 @@ def fit(options: FitOptions) -> None:
     store = Store()
     output = Output(store, options.output)
     output.check()
+    runner = Runner(options.run)
+    runner.check()
     metric = _metric(options.metric)
     plan = make_plan(store, options.input, options.names)
     given = None
@@ -71,7 +74,7 @@ def fit(options: FitOptions) -> None:
     work = output.claim(configuration, _digest(configuration))
     with _abandoning(output, work):
         if not output.publishing(work):
-            run = Fit(store, options, metric, plan, given, work, Runner(options.run))
+            run = Fit(store, options, metric, plan, given, work, runner)
             output.publish(work, run.files(configuration))
         else:
             output.finish_publishing(work)
@@ -87,6 +90,8 @@ def label(options: LabelOptions) -> None:
     store = Store()
     output = Output(store, options.output)
     output.check()
+    runner = Runner(options.run)
+    runner.check()
     model = _load_model(store, options)
     names = options.names
     if not names.features:
@@ -98,13 +103,14 @@ def label(options: LabelOptions) -> None:
             f"the input has {plan.columns.dimension}"
         )
     configuration = options.configuration() | {"files": plan.fingerprint()}
+    configuration["prototypes"] = _model_digest(model)
     work = output.claim(configuration, _digest(configuration))
     with _abandoning(output, work):
         if output.publishing(work):
             output.finish_publishing(work)
         else:
             clock = Clock()
-            totals = label_pass(store, plan, model, work, Runner(options.run), clock)
+            totals = label_pass(store, plan, model, work, runner, clock)
             results = Results(plan, model, None, totals, np.empty((0, model.dimension)))
             run = describe_run(plan, configuration, options.run.runner, totals, clock)
             files = write_results(store, work, results, run, with_model=False)
@@ -456,6 +462,11 @@ def _with_policy(model: Model, options: LabelOptions) -> Model:
             f"--on_bad_row impute: {options.model} was trained without it and knows no means"
         )
     return replace(model, on_bad_row=policy)
+
+
+def _model_digest(model: Model) -> str:
+    arrays = (model.frame.centre, model.frame.factor, model.prototypes, model.labels)
+    return _digest([array.tolist() for array in arrays])
 
 
 def _digest(value: object) -> str:

@@ -11,7 +11,6 @@ import apache_beam as beam
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
-from pyarrow.dataset import get_partition_keys, partitioning
 
 from kmeans_tf.exact import exact_sums, two_product
 from kmeans_tf.metrics import get_metric
@@ -19,7 +18,7 @@ from kmeans_tf.model import Model
 from kmeans_tf.points import Points, chunk_rows
 from pipeline.blocks import BlockRef, Span
 from pipeline.checkpoint import LabelTotals, WorkFolder, save_manifest
-from pipeline.inputs import PLACE_COLUMNS, Columns, Footer
+from pipeline.inputs import PLACE_COLUMNS, Columns, Footer, partition_values
 from pipeline.rows import Rows, count_bad, read_block
 from pipeline.store import Store
 from pipeline.sums import Sum, SumBlocks
@@ -67,9 +66,9 @@ class Label(beam.PTransform):
     def expand(self, blocks: beam.PCollection) -> beam.PCollection:
         return (
             blocks
-            | beam.ParDo(LabelBlocks(self.job)).with_output_types(LabelTotals)
-            | beam.CombineGlobally(Sum()).without_defaults().with_output_types(LabelTotals)
-            | beam.Map(partial(_save, self.job.work)).with_output_types(type(None))
+            | beam.ParDo(LabelBlocks(self.job)).with_output_types(tuple[int, LabelTotals])
+            | beam.CombinePerKey(Sum()).with_output_types(tuple[int, LabelTotals])
+            | beam.MapTuple(partial(_save, self.job.work)).with_output_types(type(None))
         )
 
 
@@ -158,12 +157,12 @@ def _place(span: Span, first_row: int, count: int) -> list[pa.Array]:
 
 
 def _folder_values(columns: Columns, path: str) -> dict:
-    if not columns.partitions:
-        return {}
-    hive = partitioning(pa.schema(columns.partitions), flavor="hive")
-    values = get_partition_keys(hive.parse(posixpath.dirname(path)))
-    return {name: values.get(name) for name, _ in columns.partitions}
+    texts = dict(partition_values(path))
+    return {
+        name: pa.scalar(texts.get(name), pa.string()).cast(kind).as_py()
+        for name, kind in columns.partitions
+    }
 
 
-def _save(work: WorkFolder, totals: LabelTotals) -> None:
+def _save(work: WorkFolder, _: int, totals: LabelTotals) -> None:
     save_manifest(Store(), work, totals)

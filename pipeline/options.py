@@ -303,7 +303,10 @@ def _check_beam_options(rest: Sequence[str], own: set[str]) -> None:
     from pipeline.runner import beam_parser
 
     parser = beam_parser()
-    _, unknown = parser.parse_known_args(list(rest))
+    try:
+        _, unknown = parser.parse_known_args(list(rest))
+    except argparse.ArgumentError as error:
+        raise UsageError(str(error)) from error
     if not unknown:
         return
     word = unknown[0]

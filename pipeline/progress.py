@@ -4,21 +4,16 @@ import contextlib
 import sys
 import threading
 from collections.abc import Iterator
-from typing import TextIO
 
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
 
 from kmeans_tf.state import TrainingState
 from pipeline.checkpoint import WorkFolder, checkpoints, load_state
+from pipeline.console import say
 from pipeline.store import Store
 
 _POLL_SECONDS = 0.25
-
-
-def say(text: str, stream: TextIO | None = None) -> None:
-    """One plain line for the user, on standard error."""
-    print(text, file=stream or sys.stderr, flush=True)
 
 
 @contextlib.contextmanager
@@ -56,12 +51,15 @@ class _Watcher:
         for path in checkpoints(self.store, self.work):
             if path in self.seen:
                 continue
-            file = self.store.version(path)
-            before = max(self.seen.values(), default=0)
-            self.seen[path] = file.modified
-            state = load_state(self.store, path)
-            if state.iteration:
-                line(self._describe(state, (file.modified - before) / 1e9 if before else 0.0))
+            with contextlib.suppress(FileNotFoundError):  # superseded while it was looked at
+                self._report_one(path, line)
+
+    def _report_one(self, path: str, line) -> None:
+        file, state = self.store.version(path), load_state(self.store, path)
+        before = max(self.seen.values(), default=0)
+        self.seen[path] = file.modified
+        if state.iteration:
+            line(self._describe(state, (file.modified - before) / 1e9 if before else 0.0))
 
     def _describe(self, state: TrainingState, seconds: float) -> str:
         costs = state.trials[0].costs

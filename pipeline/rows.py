@@ -18,6 +18,8 @@ from pipeline.errors import DataError
 from pipeline.inputs import Columns
 from pipeline.store import Store
 
+_BUFFER_BYTES = 1 << 20  # of a column: a row group is streamed, not read whole
+
 NULL, NAN, INFINITE, LENGTH, ZERO = "null", "NaN", "infinite", "wrong length", "zero row"
 
 
@@ -61,7 +63,7 @@ def read_block(
     wanted = list(dict.fromkeys([*columns.trained, *(columns.stored_keys if keys else [])]))
     for file, spans in groupby(block.spans, lambda span: span.file):
         with store.open(file) as source:
-            parquet = pq.ParquetFile(source)
+            parquet = pq.ParquetFile(source, pre_buffer=False, buffer_size=_BUFFER_BYTES)
             for span in spans:
                 yield from _read_span(parquet, columns, span, wanted, batch_rows)
 
@@ -88,7 +90,7 @@ def _read_span(
 def _features(batch: pa.RecordBatch, columns: Columns) -> np.ndarray:
     if columns.is_list:
         return _list_values(batch.column(columns.features[0]), columns.dimension)
-    values = np.empty((batch.num_rows, columns.dimension))
+    values = np.empty((batch.num_rows, columns.dimension), order="F")
     for j, name in enumerate(columns.features):
         values[:, j] = to_float64(batch.column(name))
     return values
@@ -96,7 +98,10 @@ def _features(batch: pa.RecordBatch, columns: Columns) -> np.ndarray:
 
 def to_float64(array: pa.Array) -> np.ndarray:
     """Any numeric array as float64, null as NaN."""
-    if types.is_float16(array.type):
+    kind = array.type
+    if not array.null_count and (types.is_integer(kind) or types.is_floating(kind)):
+        return array.to_numpy(zero_copy_only=False).astype(np.float64, copy=False)
+    if types.is_float16(kind):
         array = array.cast(pa.float32())
     return array.cast(pa.float64(), safe=False).to_numpy(zero_copy_only=False)
 

@@ -7,9 +7,10 @@ from dataclasses import dataclass
 
 import apache_beam as beam
 from apache_beam.options.pipeline_options import DirectOptions, PipelineOptions
+from apache_beam.runners import create_runner
 
 from pipeline.blocks import BlockRef
-from pipeline.errors import JobError, RunError, find_failure
+from pipeline.errors import JobError, RunError, UsageError, find_failure
 from pipeline.options import RunOptions
 from pipeline.sums import default_threads
 
@@ -52,6 +53,14 @@ class Runner:
             processes = direct.direct_num_workers or default_threads()
         return max(1, default_threads() // processes)
 
+    def check(self) -> None:
+        """Raises a UsageError if there is no such runner."""
+        try:
+            create_runner(self._name)
+        except (ValueError, TypeError, ImportError, AttributeError) as error:
+            reason = str(error).splitlines()[0]
+            raise UsageError(f"--runner {self.options.runner}: {reason}") from error
+
     def run(self, build: Callable[[beam.Pipeline], object]) -> None:
         """Builds a pipeline, runs it and waits.
 
@@ -71,10 +80,13 @@ class Runner:
         except Exception as error:
             raise _explained(error) from error
 
-    def _pipeline_options(self) -> PipelineOptions:
+    @property
+    def _name(self) -> str:
         name = self.options.runner
-        name = _FN_API_RUNNER if name.lower() in _IN_PROCESS else name
-        return PipelineOptions([f"--runner={name}", *self.options.beam])
+        return _FN_API_RUNNER if name.lower() in _IN_PROCESS else name
+
+    def _pipeline_options(self) -> PipelineOptions:
+        return PipelineOptions([f"--runner={self._name}", *self.options.beam])
 
 
 def _explained(error: Exception) -> JobError:
@@ -92,6 +104,8 @@ def Blocks(pipeline: beam.Pipeline, blocks: Sequence[BlockRef]) -> beam.PCollect
     return created | beam.Reshuffle()
 
 
-def quiet_beam() -> None:
-    """Leaves to the job's own one-line messages what Beam would log with a stack trace."""
-    logging.getLogger("apache_beam").setLevel(logging.CRITICAL)
+def quiet_logs() -> None:
+    """Leaves to the job's own one-line messages what libraries would log, stack traces and all."""
+    logging.getLogger().setLevel(logging.ERROR)
+    for name in ("apache_beam", "tensorflow", "absl"):
+        logging.getLogger(name).setLevel(logging.CRITICAL)

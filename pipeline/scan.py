@@ -52,9 +52,9 @@ class Scan(beam.PTransform):
     def expand(self, blocks: beam.PCollection) -> beam.PCollection:
         return (
             blocks
-            | beam.ParDo(SummarizeBlocks(self.job)).with_output_types(Summary)
-            | beam.CombineGlobally(Sum()).without_defaults().with_output_types(Summary)
-            | beam.Map(partial(_save, self.job.work)).with_output_types(type(None))
+            | beam.ParDo(SummarizeBlocks(self.job)).with_output_types(tuple[int, Summary])
+            | beam.CombinePerKey(Sum()).with_output_types(tuple[int, Summary])
+            | beam.MapTuple(partial(_save, self.job.work)).with_output_types(type(None))
         )
 
 
@@ -68,11 +68,12 @@ class SummarizeBlocks(SumBlocks):
     def tasks(self, block: BlockRef) -> Iterator[partial]:
         columns = self.job.columns
         for rows in read_block(Store(), columns, block, chunk_rows(columns.dimension)):
-            yield partial(summarize, self.job, rows)
+            highest = self.total.sample.highest if self.total else None
+            yield partial(summarize, self.job, rows, highest)
 
 
-def summarize(job: ScanJob, rows: Rows) -> Summary:
-    """The Summary of some rows."""
+def summarize(job: ScanJob, rows: Rows, highest: int | None = None) -> Summary:
+    """The Summary of some rows, their sample without hashes above `highest`."""
     good, bad = count_bad(rows, job.columns, get_metric(job.metric))
     incomplete = ~np.isfinite(rows.values).all(1)
     return Summary.of(
@@ -84,8 +85,9 @@ def summarize(job: ScanJob, rows: Rows) -> Summary:
         moments=job.moments,
         used=good | incomplete if job.impute else good,
         bad=bad,
+        highest=highest,
     )
 
 
-def _save(work: WorkFolder, summary: Summary) -> None:
+def _save(work: WorkFolder, _: int, summary: Summary) -> None:
     save_summary(Store(), work, summary)

@@ -46,36 +46,37 @@ class TrainingJob:
 
 @dataclass
 class Train(beam.PTransform):
-    """(blocks, state) -> the state after a round of at most so many iterations."""
+    """(blocks, state) -> the state after a round of `iterations`.
+
+    A state that is done passes through the rest of the round untouched. Iterations are not
+    transforms of their own: building a composite costs Beam more than running it.
+    """
 
     job: TrainingJob
     iterations: int
 
-    def expand(self, inputs: tuple[beam.PCollection, beam.PCollection]) -> beam.PCollection:
+    def expand(self, inputs):
         blocks, state = inputs
         for i in range(self.iterations):
-            state = (blocks, state) | f"Iteration{i}" >> Iteration(self.job)
+            stats = (
+                blocks
+                | f"BlockStats{i}" >> _block_stats(self.job, state)
+                | f"Sum{i}" >> beam.CombinePerKey(Sum()).with_output_types(_KeyedStats)
+            )
+            state = state | f"Update{i}" >> _update(self.job, stats)
         return state
 
 
-@dataclass
-class Iteration(beam.PTransform):
-    """(blocks, state) -> the next state; a state that is done passes through untouched."""
+_KeyedStats = tuple[int, IterationStats]
 
-    job: TrainingJob
 
-    def expand(self, inputs: tuple[beam.PCollection, beam.PCollection]) -> beam.PCollection:
-        blocks, state = inputs
-        stats = (
-            blocks
-            | beam.ParDo(BlockStats(self.job), beam.pvalue.AsSingleton(state)).with_output_types(
-                IterationStats
-            )
-            | beam.CombineGlobally(Sum()).without_defaults().with_output_types(IterationStats)
-        )
-        return state | beam.ParDo(Update(self.job), beam.pvalue.AsIter(stats)).with_output_types(
-            TrainingState
-        )
+def _block_stats(job: TrainingJob, state: beam.PCollection) -> beam.ParDo:
+    side_input = beam.pvalue.AsSingleton(state)
+    return beam.ParDo(BlockStats(job), side_input).with_output_types(_KeyedStats)
+
+
+def _update(job: TrainingJob, stats: beam.PCollection) -> beam.ParDo:
+    return beam.ParDo(Update(job), beam.pvalue.AsIter(stats)).with_output_types(TrainingState)
 
 
 class BlockStats(SumBlocks):
@@ -100,11 +101,11 @@ class Update(beam.DoFn):
         self.job = job
 
     def process(
-        self, state: TrainingState, stats: Iterable[IterationStats]
+        self, state: TrainingState, stats: Iterable[tuple[int, IterationStats]]
     ) -> Iterator[TrainingState]:
         if not state.done:
             job = self.job
-            total = sum(stats, IterationStats.zero())
+            total = sum((summed for _, summed in stats), IterationStats.zero())
             state = update(job.loader.frame, job.options, state, total, self._sample_points)
             save_state(Store(), job.work, state)
         yield state

@@ -67,7 +67,7 @@ def cost(
     points: np.ndarray,
     prototypes: np.ndarray,
     weights: np.ndarray | None = None,
-    metric: Metric = 'sqeuclidean',
+    metric: Metric = "sqeuclidean",
 ) -> float:
     """Scalar: sum over the n rows of weight times distance to the nearest of the k prototypes."""
     nearest = np.min(distances(points, prototypes, metric), axis=1)
@@ -96,7 +96,7 @@ def _l1(x: np.ndarray, w: np.ndarray) -> np.ndarray:
     return total
 
 
-_METRICS = {'sqeuclidean': _sqeuclidean, 'cosine': _cosine, 'l1': _l1}
+_METRICS = {"sqeuclidean": _sqeuclidean, "cosine": _cosine, "l1": _l1}
 
 
 # Gradients
@@ -106,7 +106,7 @@ def gradient(
     points: np.ndarray,
     prototypes: np.ndarray,
     weights: np.ndarray | None = None,
-    metric: Metric = 'sqeuclidean',
+    metric: Metric = "sqeuclidean",
 ) -> np.ndarray:
     """(k, d): dE/dW of the summed cost with the labels held fixed, for the three named metrics.
 
@@ -128,7 +128,7 @@ def numerical_gradient(
     points: np.ndarray,
     prototypes: np.ndarray,
     weights: np.ndarray | None = None,
-    metric: Metric = 'sqeuclidean',
+    metric: Metric = "sqeuclidean",
     step: float = 1e-5,
 ) -> np.ndarray:
     """(k, d): central differences of `cost`, each with the step times max(1, |w_kj|)."""
@@ -160,7 +160,7 @@ def _l1_gradient(x: np.ndarray, w: np.ndarray, v: np.ndarray) -> np.ndarray:
     return np.sum(v[:, None] * np.sign(w - x), axis=0)
 
 
-_GRADIENTS = {'sqeuclidean': _sqeuclidean_gradient, 'cosine': _cosine_gradient, 'l1': _l1_gradient}
+_GRADIENTS = {"sqeuclidean": _sqeuclidean_gradient, "cosine": _cosine_gradient, "l1": _l1_gradient}
 
 
 # Training
@@ -171,10 +171,10 @@ def fit(
     prototypes: np.ndarray,
     *,
     weights: np.ndarray | None = None,
-    metric: Metric = 'sqeuclidean',
-    optimizer: str = 'lloyd',
+    metric: Metric = "sqeuclidean",
+    optimizer: str = "lloyd",
     learning_rate: float | None = None,
-    reduction: str = 'sum',
+    reduction: str = "sum",
     max_iterations: int = 100,
     tolerance: float = 1e-4,
     relocate: Relocate | None = None,
@@ -192,7 +192,7 @@ def fit(
     """
     x, w, v = _float64(points), _float64(prototypes), _weights(points, weights)
     if np.any(bad_rows(x, metric)):
-        raise ValueError('fit takes good rows only: drop or impute the bad ones first')
+        raise ValueError("fit takes good rows only: drop or impute the bad ones first")
     update = _update(x, v, metric, optimizer, learning_rate, reduction, relocate)
     history: list[float] = []
     converged = False
@@ -209,7 +209,7 @@ def lloyd_step(
     points: np.ndarray,
     prototypes: np.ndarray,
     weights: np.ndarray | None = None,
-    metric: Metric = 'sqeuclidean',
+    metric: Metric = "sqeuclidean",
     relocate: Relocate | None = None,
 ) -> np.ndarray:
     """(k, d): the weighted mean of each prototype's rows; under cosine s/|s|, s = sum v x/|x|.
@@ -219,7 +219,7 @@ def lloyd_step(
     of before the step, and is asked for one index after the other, ascending.
     """
     x, w, v = _float64(points), _float64(prototypes), _weights(points, weights)
-    if metric not in ('sqeuclidean', 'cosine'):
+    if metric not in ("sqeuclidean", "cosine"):
         raise ValueError(f"lloyd needs metric 'sqeuclidean' or 'cosine', not {metric!r}")
     nearest = labels(x, w, metric)
     result = w.copy()
@@ -236,7 +236,7 @@ def _centre(x: np.ndarray, v: np.ndarray, metric: Metric) -> np.ndarray | None:
     """(d,): the best prototype of the rows (m, d), weights (m,); None where there is none."""
     if np.sum(v) == 0:
         return None
-    if metric == 'sqeuclidean':
+    if metric == "sqeuclidean":
         return np.sum(v[:, None] * x, axis=0) / np.sum(v)
     s = np.sum(v[:, None] * _unit(x), axis=0)
     return s / np.linalg.norm(s) if np.any(s != 0) else None
@@ -252,15 +252,15 @@ def _update(
     relocate: Relocate | None,
 ) -> Update:
     """The function from W_t to W_t+1 that the options of `fit` ask for."""
-    if optimizer not in ('lloyd', 'sgd', 'adam') or reduction not in ('sum', 'mean'):
-        raise ValueError(f'unknown optimizer {optimizer!r} or reduction {reduction!r}')
-    if optimizer == 'lloyd':
+    if optimizer not in ("lloyd", "sgd", "adam") or reduction not in ("sum", "mean"):
+        raise ValueError(f"unknown optimizer {optimizer!r} or reduction {reduction!r}")
+    if optimizer == "lloyd":
         return lambda w: lloyd_step(x, w, v, metric, relocate)
     if learning_rate is None:
-        raise ValueError(f'{optimizer} needs a learning_rate')
-    divisor = np.sum(v) if reduction == 'mean' else 1.0
+        raise ValueError(f"{optimizer} needs a learning_rate")
+    divisor = np.sum(v) if reduction == "mean" else 1.0
     derive = gradient if isinstance(metric, str) else numerical_gradient
-    step = _Adam(learning_rate) if optimizer == 'adam' else lambda g: learning_rate * g
+    step = _Adam(learning_rate) if optimizer == "adam" else lambda g: learning_rate * g
     return lambda w: w - step(derive(x, w, v, metric) / divisor)
 
 
@@ -310,11 +310,11 @@ def standardize(
     return (x - mean) / std, mean, std
 
 
-def bad_rows(points: np.ndarray, metric: Metric = 'sqeuclidean') -> np.ndarray:
+def bad_rows(points: np.ndarray, metric: Metric = "sqeuclidean") -> np.ndarray:
     """(n,) bool: rows with a NaN or an infinity, and under cosine rows of zeros only."""
     x = _float64(points)
     bad = ~np.all(np.isfinite(x), axis=1)
-    if metric == 'cosine':
+    if metric == "cosine":
         bad = bad | np.all(x == 0, axis=1)
     return bad
 
@@ -330,7 +330,7 @@ def impute(points: np.ndarray, weights: np.ndarray | None = None) -> np.ndarray:
         if np.all(finite):
             continue
         if np.sum(v[finite]) == 0:
-            raise ValueError(f'column {j} has no finite value with weight')
+            raise ValueError(f"column {j} has no finite value with weight")
         x[~finite, j] = np.average(x[finite, j], weights=v[finite])
     return x
 
@@ -340,7 +340,7 @@ def impute(points: np.ndarray, weights: np.ndarray | None = None) -> np.ndarray:
 
 def _float64(array: np.ndarray) -> np.ndarray:
     """A float64 copy, row by row in memory."""
-    return np.array(array, dtype=np.float64, order='C')
+    return np.array(array, dtype=np.float64, order="C")
 
 
 def _weights(points: np.ndarray, weights: np.ndarray | None) -> np.ndarray:

@@ -22,12 +22,12 @@ def write_shards(
     shards: int = 1,
     keys: Mapping[str, Any] | None = None,
     weights: Sequence | None = None,
-    layout: str = 'scalars',
+    layout: str = "scalars",
     names: Sequence[str] | None = None,
-    dtype: str | pa.DataType = 'float64',
+    dtype: str | pa.DataType = "float64",
     row_group_size: int | None = None,
     shuffle_seed: int | None = None,
-    compression: str = 'zstd',
+    compression: str = "zstd",
 ) -> list[pathlib.Path]:
     """Write points (n, d) as shard-00000.parquet and on, rows in order over the files; their paths.
 
@@ -42,13 +42,13 @@ def write_shards(
     columns = {name: _column(values) for name, values in (keys or {}).items()}
     columns |= _features(points, layout, names, _type(dtype))
     if weights is not None:
-        columns['weight'] = _column(weights)
+        columns["weight"] = _column(weights)
     table = pa.table(columns)
     if shuffle_seed is not None:
         table = table.take(np.random.default_rng(shuffle_seed).permutation(table.num_rows))
     folder = pathlib.Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
-    paths = [folder / f'shard-{i:05d}.parquet' for i in range(shards)]
+    paths = [folder / f"shard-{i:05d}.parquet" for i in range(shards)]
     for path, rows in zip(paths, np.array_split(np.arange(table.num_rows), shards), strict=True):
         shard = table.slice(rows[0], len(rows)) if len(rows) else table.slice(0, 0)
         pq.write_table(shard, path, row_group_size=row_group_size, compression=compression)
@@ -71,9 +71,9 @@ def points_of_type(points: np.ndarray | Sequence, arrow_type: str | pa.DataType)
 
 def read_labels(folder: str | pathlib.Path) -> pa.Table:
     """The rows of folder/labels/part-*.parquet, files in the order of their names."""
-    paths = sorted(pathlib.Path(folder, 'labels').glob('part-*.parquet'))
+    paths = sorted(pathlib.Path(folder, "labels").glob("part-*.parquet"))
     if not paths:
-        raise FileNotFoundError(f'no labels/part-*.parquet in {folder}')
+        raise FileNotFoundError(f"no labels/part-*.parquet in {folder}")
     return pa.concat_tables([pq.read_table(path, partitioning=None) for path in paths])
 
 
@@ -95,19 +95,19 @@ def _features(
     points: np.ndarray | Sequence, layout: str, names: Sequence[str] | None, value: pa.DataType
 ) -> dict[str, pa.Array]:
     """The feature columns by name."""
-    if layout == 'scalars':
+    if layout == "scalars":
         points = np.asarray(points)
         columns = [points_of_type(x, value) for x in points.T]
-        return dict(zip(names or [f'f{j}' for j in range(len(columns))], columns, strict=True))
+        return dict(zip(names or [f"f{j}" for j in range(len(columns))], columns, strict=True))
     rows = [None if row is None else list(row) for row in points]
     ends = np.cumsum([0] + [len(row or ()) for row in rows])
     flat = points_of_type([x for row in rows for x in row or ()], value)
     nulls = pa.array([row is None for row in rows], pa.bool_())
     lists = pa.LargeListArray.from_arrays(pa.array(ends, pa.int64()), flat, mask=nulls)
     width = max((len(row) for row in rows if row), default=0) if rows else points.shape[1]
-    kinds = {'list': pa.list_(value), 'large_list': pa.large_list(value)}
-    kinds['fixed_size_list'] = pa.list_(value, int(width))
-    return {(names or ['embedding'])[0]: lists.cast(kinds[layout])}
+    kinds = {"list": pa.list_(value), "large_list": pa.large_list(value)}
+    kinds["fixed_size_list"] = pa.list_(value, int(width))
+    return {(names or ["embedding"])[0]: lists.cast(kinds[layout])}
 
 
 def _type(dtype: str | pa.DataType) -> pa.DataType:

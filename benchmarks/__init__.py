@@ -1,0 +1,1 @@
+"""The job side by side with what a user would pick instead, on the machine at hand."""

@@ -1,0 +1,57 @@
+"""Tables to time on: Gaussian blobs in Parquet shards, made once and kept."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+OUT = Path("out/bench")
+_ROW_GROUP = 1 << 17
+
+
+@dataclass(frozen=True)
+class Case:
+    """n rows of d float32 features in so many files, k prototypes."""
+
+    n: int
+    d: int
+    k: int
+    files: int
+
+    @property
+    def name(self) -> str:
+        return f"{self.n:,} x {self.d}, k = {self.k}"
+
+    @property
+    def folder(self) -> Path:
+        return OUT / f"{self.n}x{self.d}x{self.k}"
+
+    @property
+    def start(self) -> Path:
+        """The prototypes that everybody starts from, (k, d) float32."""
+        return self.folder / "start.npy"
+
+
+def make(case: Case) -> Path:
+    """Writes the shards and the start, unless they are there; returns the folder of the shards."""
+    table = case.folder / "table"
+    if case.start.exists():
+        return table
+    table.mkdir(parents=True, exist_ok=True)
+    random = np.random.default_rng(1)
+    centres = random.normal(size=(case.k, case.d)).astype(np.float32) * np.float32(1.2)
+    per_file = case.n // case.files
+    for index in range(case.files):
+        rows = _rows(random, centres, per_file)
+        columns = {f"f{j:03d}": np.ascontiguousarray(rows[:, j]) for j in range(case.d)}
+        path = table / f"shard-{index:05d}.parquet"
+        pq.write_table(pa.table(columns), path, row_group_size=_ROW_GROUP, compression="zstd")
+    np.save(case.start, rows[random.choice(per_file, case.k, replace=False)])
+    return table
+
+
+def _rows(random: np.random.Generator, centres: np.ndarray, n: int) -> np.ndarray:
+    labels = random.integers(0, len(centres), n)
+    return centres[labels] + random.standard_normal((n, centres.shape[1]), dtype=np.float32)

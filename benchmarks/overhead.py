@@ -1,0 +1,108 @@
+"""What Beam itself costs an iteration: the job's round beside the plain chain anyone would write.
+
+Both run on the embedded runner with 100 block references and no work in a block, so that what is
+left is building, running and passing the state on. The job's round writes its checkpoints too.
+"""
+
+import statistics
+import tempfile
+import time
+from collections.abc import Callable
+from unittest import mock
+
+import apache_beam as beam
+import numpy as np
+
+from kmeans_tf import TrainingOptions, TrainingState, Trial
+from kmeans_tf.frame import Frame
+from kmeans_tf.metrics import get_metric
+from kmeans_tf.stats import ClusterStats, IterationStats
+from kmeans_tf.summary import Summary
+from pipeline import train
+from pipeline.blocks import BlockRef
+from pipeline.checkpoint import WorkFolder
+from pipeline.chunks import Loader
+from pipeline.inputs import Columns
+from pipeline.options import RunOptions
+from pipeline.runner import Blocks, Runner
+from pipeline.train import Train, TrainingJob
+
+BLOCKS = 100
+ITERATIONS = 10
+REPEATS = 5
+_D, _K = 16, 64
+
+
+def measure() -> str:
+    """Runs both in turn and returns a table of milliseconds an iteration."""
+    runs: dict[str, Callable[[], None]] = {"plain chain": _plain, "the job's round": _round}
+    times: dict[str, list[float]] = {name: [] for name in runs}
+    with mock.patch.multiple(train, cached_chunks=lambda *_: [None], _step=_nothing):
+        for repeat in range(REPEATS + 1):
+            for name, run in runs.items():
+                start = time.perf_counter()
+                run()
+                if repeat:
+                    times[name].append((time.perf_counter() - start) * 1e3 / ITERATIONS)
+    medians = {name: statistics.median(found) for name, found in times.items()}
+    lines = [f"| {name} | {median:.0f} ms |" for name, median in medians.items()]
+    ratio = medians["the job's round"] / medians["plain chain"]
+    return "\n".join(
+        ["| an iteration of | median |", "|---|---|", *lines, f"| ratio | {ratio:.2f} |"]
+    )
+
+
+def _plain() -> None:
+    with beam.Pipeline("FnApiRunner") as pipeline:
+        blocks = pipeline | beam.Create(range(BLOCKS)) | beam.Reshuffle()
+        state = pipeline | "state" >> beam.Create([np.zeros((_K, _D))])
+        for i in range(ITERATIONS):
+            sums = (
+                blocks
+                | f"step{i}" >> beam.ParDo(_PlainStep(), beam.pvalue.AsSingleton(state))
+                | f"sum{i}" >> beam.CombineGlobally(sum).without_defaults()
+            )
+            state = sums | f"update{i}" >> beam.Map(lambda total: total)
+
+
+class _PlainStep(beam.DoFn):
+    def process(self, block, state):
+        yield state
+
+
+def _round() -> None:
+    with tempfile.TemporaryDirectory() as folder:
+        job = TrainingJob(
+            Loader(
+                Columns(tuple(f"f{j}" for j in range(_D)), _D, False),
+                _frame(),
+                "sqeuclidean",
+                False,
+            ),
+            TrainingOptions(tolerance=0.0, max_iterations=ITERATIONS + 1),
+            WorkFolder(folder),
+            "benchmark",
+            0,
+            2,
+        )
+        state = TrainingState((Trial.start(np.zeros((_K, _D))),))
+
+        def build(pipeline: beam.Pipeline) -> None:
+            blocks = pipeline | Blocks([BlockRef(i, ()) for i in range(BLOCKS)])
+            start = pipeline | beam.Create([state])
+            _ = (blocks, start) | Train(job, ITERATIONS)
+
+        Runner(RunOptions()).run(build)
+
+
+def _frame() -> Frame:
+    rows = np.random.default_rng(0).normal(size=(100, _D))
+    summary = Summary.of(rows, np.ones(100), np.ones(100, bool), seed=0, capacity=100)
+    return Frame.fit(summary, get_metric("sqeuclidean"), standard=False, impute=False)
+
+
+def _nothing(job: TrainingJob, state: TrainingState, chunk: object) -> IterationStats:
+    """Stats that move the prototypes a little, so that no iteration is skipped."""
+    ones = np.ones(_K, np.int64)
+    sums = np.full((_K, _D), 1 + state.iteration, np.int64)
+    return IterationStats({0: ClusterStats(ones, ones, sums)})

@@ -1,0 +1,54 @@
+"""Timing whole processes."""
+
+import json
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+
+@dataclass(frozen=True)
+class Finished:
+    """What a process took: wall seconds, peak memory in bytes, and what it printed."""
+
+    seconds: float
+    peak: int
+    output: str
+
+    @property
+    def json(self) -> dict:
+        return json.loads(self.output)
+
+
+def run_module(module: str, *arguments: object, quiet: bool = True) -> Finished:
+    """Runs `python -m module …` and waits.
+
+    Raises:
+        RuntimeError: it failed.
+    """
+    command = [sys.executable, "-m", module, *map(str, arguments)]
+    errors = subprocess.DEVNULL if quiet else None
+    start = time.perf_counter()
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=errors, text=True) as process:
+        output = process.stdout.read()
+        _, status, usage = os.wait4(process.pid, 0)
+        process.returncode = os.waitstatus_to_exitcode(status)
+    if process.returncode:
+        raise RuntimeError(f"{' '.join(command)} ended with {process.returncode}")
+    return Finished(time.perf_counter() - start, usage.ru_maxrss * 1024, output)
+
+
+def machine() -> str:
+    """One line about where the figures come from."""
+    lines = Path("/proc/cpuinfo").read_text().splitlines()
+    model = next(line.split(":")[1].strip() for line in lines if line.startswith("model name"))
+    return f"{model}, {os.cpu_count()} cores, load {os.getloadavg()[0]:.1f}"
+
+
+def table(header: Sequence[str], rows: Sequence[Sequence[object]]) -> str:
+    """A Markdown table."""
+    lines = [header, ["---"] * len(header), *rows]
+    return "\n".join("| " + " | ".join(map(str, line)) + " |" for line in lines)

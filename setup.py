@@ -1,0 +1,41 @@
+"""The only metadata of the project."""
+
+import re
+from pathlib import Path
+
+from setuptools import setup
+
+HERE = Path(__file__).parent
+VERSION = re.search(r'__version__ = "(.+)"', (HERE / "kmeans_tf/__init__.py").read_text())[1]
+
+TEST = ["pytest==9.*", "hypothesis==6.*", "scikit-learn==1.9.*"]
+EXAMPLES = ["scikit-learn==1.9.*", "pillow"]
+
+setup(
+    name="kmeans-tf",
+    version=VERSION,
+    description="A distributed batch clustering job: a Beam pipeline around a TensorFlow step",
+    long_description=(HERE / "README.md").read_text(),
+    long_description_content_type="text/markdown",
+    license="Apache-2.0",
+    python_requires=">=3.10",
+    packages=["kmeans_tf", "pipeline"],
+    package_data={"pipeline": ["report.html.j2"]},
+    install_requires=[
+        "apache-beam==2.77.0",
+        "tensorflow==2.21.*",
+        "numpy<2.5",
+        "pyarrow<26",
+        "protobuf>=6.31.1,<7",
+        "scipy",
+        "rich",
+        "jinja2",
+        "matplotlib",
+    ],
+    extras_require={
+        "test": TEST,
+        "examples": EXAMPLES,
+        "dev": [*TEST, *EXAMPLES, "ruff==0.17.*", "mypy==2.4.*", "build", "threadpoolctl"],
+    },
+    entry_points={"console_scripts": ["kmeans-tf = pipeline.__main__:main"]},
+)

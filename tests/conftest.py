@@ -1,0 +1,18 @@
+"""Settings of a test process; those of TensorFlow must be made before it is imported."""
+
+import os
+
+import hypothesis
+
+os.environ["OPENBLAS_NUM_THREADS"] = "1"
+os.environ["TF_CPP_MIN_LOG_LEVEL"] = "3"
+os.environ["TF_ENABLE_ONEDNN_OPTS"] = "0"
+
+hypothesis.settings.register_profile("project", deadline=None, derandomize=True, database=None)
+hypothesis.settings.load_profile("project")
+
+
+def pytest_configure():
+    from kmeans_tf.runtime import configure
+
+    configure(2)

@@ -1,0 +1,89 @@
+"""The palette of a photograph, on a corner of it: shards, command line, pictures, figures."""
+
+import numpy as np
+import pyarrow.parquet as pq
+import pytest
+from PIL import Image
+from sklearn.datasets import load_sample_image
+
+from examples import command, palette
+
+K = 5
+
+
+@pytest.fixture(scope="module")
+def photo():
+    return load_sample_image("china.jpg")[150:240, 60:180].copy()
+
+
+@pytest.fixture(scope="module")
+def run(photo, tmp_path_factory):
+    folder = tmp_path_factory.mktemp("a photo")
+    return folder, palette.make_palette(photo, folder, K)
+
+
+def test_the_pixels_are_written_as_shards(run, photo):
+    paths = sorted((run[0] / "pixels").iterdir())
+    assert len(paths) == palette.SHARDS
+    table = pq.read_table(run[0] / "pixels")
+    assert {str(table.schema.field(name).type) for name in palette.CHANNELS} == {"uint8"}
+    x, y = table["x"].to_numpy(), table["y"].to_numpy()
+    pixels = np.stack([table[name].to_numpy() for name in palette.CHANNELS], 1)
+    np.testing.assert_array_equal(pixels, photo[y, x])
+    assert len(np.unique(y * 1000 + x)) == photo.shape[0] * photo.shape[1]
+
+
+def test_the_reconstruction_error_is_the_cost(run, photo):
+    folder, made = run
+    prototypes = pq.read_table(folder / "result/prototypes.parquet")
+    found = np.stack([prototypes[name].to_numpy() for name in palette.CHANNELS], 1)
+    pixels = photo.reshape(-1, 3).astype(np.float64)
+    squares = ((pixels[:, None] - found) ** 2).sum(2)
+    labels = pq.read_table(folder / "result/labels")
+    at = labels["y"].to_numpy().astype(int) * photo.shape[1] + labels["x"].to_numpy()
+    error = squares[at, labels["label"].to_numpy()].mean()
+    assert error == pytest.approx(made.cost / len(pixels), rel=1e-6)
+    assert error == pytest.approx(squares.min(1).mean(), rel=1e-6)
+
+
+def test_the_picture_shows_every_pixel_in_the_colour_of_its_cluster(run, photo):
+    _, made = run
+    pixels, colours = photo.reshape(-1, 3).astype(int), made.colours.astype(int)
+    painted = made.picture.reshape(-1, 3)
+    assert {tuple(c) for c in painted} == {tuple(c) for c in made.colours}
+    squares = ((pixels[:, None] - colours) ** 2).sum(2)
+    # Colours are rounded to whole numbers, so a tie or two may look the other way.
+    nearest = made.colours[squares.argmin(1)]
+    assert (nearest == painted).all(1).mean() > 0.99
+
+
+def test_shares_are_of_all_pixels_and_fall(run):
+    shares = run[1].shares
+    assert shares.sum() == pytest.approx(1)
+    assert (np.diff(shares) <= 0).all()
+
+
+def test_the_pictures_are_written(run):
+    with Image.open(run[0] / "palette.png") as picture:
+        assert picture.width > 1000
+        shown = np.unique(np.asarray(picture.convert("RGB")).reshape(-1, 3), axis=0)
+    for colour in run[1].colours:
+        assert (shown == colour).all(1).any()
+    assert (run[0] / "result/report.html").exists()
+
+
+def test_a_second_run_replaces_the_first(run, photo, capsys):
+    folder, first = run
+    again = palette.make_palette(photo, folder, K)
+    np.testing.assert_array_equal(again.picture, first.picture)
+    told = capsys.readouterr().out
+    assert "python -m pipeline fit" in told
+    assert all(name in told for name in palette.hex_names(again))
+    assert f"{folder}/palette.png" in told
+    assert f"{folder}/result/report.html" in told
+
+
+def test_a_failed_command_ends_the_example_with_its_exit_code(tmp_path):
+    with pytest.raises(SystemExit) as ended:
+        command.run("report", str(tmp_path / "nothing"))
+    assert ended.value.code == 2

@@ -1,0 +1,84 @@
+"""From rows to what the product works on. Axes: n rows, d features, k prototypes."""
+
+from fractions import Fraction
+
+import numpy as np
+import tensorflow as tf
+
+from kmeans_tf.fixed_point import FixedPoint
+from kmeans_tf.frame import Frame
+from kmeans_tf.metrics import get_metric
+from kmeans_tf.points import Points
+from kmeans_tf.state import TrainingState, Trial
+from kmeans_tf.stats import IterationStats
+from kmeans_tf.step import step
+from kmeans_tf.summary import Summary
+from kmeans_tf.update import update
+
+
+def frame_of(rows, weights=None, metric="sqeuclidean", *, standard=False, impute=False) -> Frame:
+    """The frame that all of (n, d) rows and their (n,) weights ask for."""
+    ones = np.ones(len(rows)) if weights is None else weights
+    good = np.isfinite(rows).all(1)
+    summary = Summary.of(
+        np.asarray(rows, np.float64),
+        ones,
+        good,
+        seed=0,
+        capacity=1 << 16,
+        moments=standard or impute,
+        used=np.ones(len(rows), bool) if impute else None,
+    )
+    return Frame.fit(summary, get_metric(metric), standard=standard, impute=impute)
+
+
+def raw_frame(d: int) -> Frame:
+    """A frame that lets every float32 through as it is."""
+    ones = np.ones(d)
+    limbs = FixedPoint(np.arange(d), ones)
+    return Frame(np.zeros(d), ones, 1.0, False, ones * 2.0**-149, limbs, 35, 1.0, 1.0, None)
+
+
+def raw_points(points: np.ndarray) -> Points:
+    """(n, d) float32 as points, unchanged."""
+    return Points.encode(raw_frame(points.shape[1]), points.astype(np.float64), None)
+
+
+def chunks_of(frame, rows, weights=None, size=1 << 12) -> list[Points]:
+    """(n, d) rows in chunks of `size`."""
+    parts = [slice(a, a + size) for a in range(0, len(rows), size)]
+    return [Points.encode(frame, rows[p], None if weights is None else weights[p]) for p in parts]
+
+
+def train(frame, options, starts, chunks, sample=None) -> TrainingState:
+    """Iterates until done; starts: (k, d) prototypes of each trial, in the frame."""
+    state = TrainingState(tuple(Trial.start(start) for start in starts))
+    while not state.done:
+        stats = (step(frame, options.metric, state, chunk) for chunk in chunks)
+        state = update(frame, options, state, sum(stats, IterationStats.zero()), lambda: sample)
+    return state
+
+
+def fractions(array) -> np.ndarray:
+    """Numbers as exact fractions, of the same shape."""
+    array = np.asarray(array, np.float64)
+    result = np.empty(array.shape, object)
+    result.ravel()[:] = [Fraction(float(v)) for v in array.ravel()]
+    return result
+
+
+def autodiff(cost, points, prototypes) -> np.ndarray:
+    """(k, d): TensorFlow's gradient of cost(points, prototypes), in float64."""
+    w = tf.Variable(prototypes, dtype=tf.float64)
+    with tf.GradientTape() as tape:
+        total = cost(tf.constant(points, tf.float64), w)
+    return tf.convert_to_tensor(tape.gradient(total, w)).numpy()
+
+
+def seed_cost(x, w):
+    """The expression that the project began from, word for word: (n, d), (k, d) -> scalar."""
+    k = w.shape[0]
+    xc = tf.concat(k * [tf.expand_dims(x, 2)], 2)
+    wc = tf.transpose(tf.expand_dims(w, 2), [2, 1, 0])
+    distances = tf.reduce_sum((xc - wc) ** 2, 1)
+    return tf.reduce_sum(tf.reduce_min(distances, 1))

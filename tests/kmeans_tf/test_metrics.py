@@ -1,0 +1,189 @@
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from kmeans_tf import METRICS, TrainingOptions, get_metric, min_distance_cost
+from kmeans_tf.metrics import DEFAULT_GRADIENT_BOUND, pairwise_costs
+from kmeans_tf.step import cluster_stats
+from kmeans_tf.update import cost_gradient
+from tests import reference, user_metrics
+from tests.kmeans_tf.build import autodiff, chunks_of, frame_of, seed_cost, train
+from tests.tables import blobs
+
+HUBER = "tests.user_metrics:pseudo_huber"
+names = pytest.mark.parametrize("name", ["sqeuclidean", "cosine", "l1", HUBER])
+weighted = pytest.mark.parametrize("weighted", [False, True], ids=["plain", "weighted"])
+
+
+def literal_cosine(x, w):
+    cosines = tf.matmul(tf.math.l2_normalize(x, 1), tf.math.l2_normalize(w, 1), transpose_b=True)
+    return tf.reduce_sum(tf.reduce_min(1.0 - cosines, 1))
+
+
+def literal_l1(x, w):
+    return tf.reduce_sum(tf.reduce_min(tf.reduce_sum(tf.abs(x[:, None] - w[None]), 2), 1))
+
+
+def literal_huber(x, w):
+    terms = tf.sqrt(1.0 + tf.square(x[:, None] - w[None])) - 1.0
+    return tf.reduce_sum(tf.reduce_min(tf.reduce_sum(terms, 2), 1))
+
+
+def numpy_huber(x, w):
+    return (np.sqrt(1.0 + (x - w) ** 2) - 1.0).sum(1)
+
+
+LITERAL = {
+    "sqeuclidean": seed_cost,
+    "cosine": literal_cosine,
+    "l1": literal_l1,
+    HUBER: literal_huber,
+}
+ORACLE = {HUBER: numpy_huber}
+
+
+def rows_and_prototypes(name):
+    """400 float32 rows, off the origin, and 5 prototypes that are none of them."""
+    rows = blobs(400, 3, 5, 1)[0].astype(np.float64) + [3.0, -2.0, 0.5]
+    rng = np.random.default_rng(2)
+    return rows, rows[:5] + rng.standard_normal((5, 3)) * 0.3
+
+
+def product_gradient(name, rows, prototypes, weights=None):
+    """(k, d): what the job would follow, in the rows' units."""
+    metric = get_metric(name)
+    frame = frame_of(rows, weights, metric=name)
+    inside = frame.encode_prototypes(prototypes)
+    parts = [
+        cluster_stats(frame, metric, chunk, inside) for chunk in chunks_of(frame, rows, weights, 99)
+    ]
+    total = parts[0]
+    for part in parts[1:]:
+        total = total + part
+    return cost_gradient(metric, frame, inside, total) / frame.unit
+
+
+@names
+def test_the_products_gradient_is_autodiffs_of_the_literal_expression(name):
+    rows, prototypes = rows_and_prototypes(name)
+    expected = autodiff(LITERAL[name], rows, prototypes)
+    found = product_gradient(name, rows, prototypes)
+    np.testing.assert_allclose(found, expected, rtol=1e-6, atol=1e-6 * np.abs(expected).max())
+
+
+@weighted
+@names
+def test_the_products_gradient_is_the_references(name, weighted):
+    rows, prototypes = rows_and_prototypes(name)
+    weights = np.random.default_rng(3).random(400) * 4 if weighted else None
+    found = product_gradient(name, rows, prototypes, weights)
+    step = reference.numerical_gradient(rows, prototypes, weights, ORACLE.get(name, name))
+    np.testing.assert_allclose(found, step, rtol=1e-5, atol=1e-5 * np.abs(step).max())
+    if name in METRICS:
+        expected = reference.gradient(rows, prototypes, weights, name)
+        np.testing.assert_allclose(found, expected, rtol=1e-6, atol=1e-6 * np.abs(expected).max())
+
+
+@pytest.mark.parametrize("graph", [False, True], ids=["eager", "graph"])
+@names
+def test_min_distance_cost_and_its_gradient_are_the_literal_expressions(name, graph):
+    rows, prototypes = rows_and_prototypes(name)
+    metric = name if name in METRICS else get_metric(name)
+
+    def cost(x, w):
+        return 3.0 * min_distance_cost(x, w, metric)
+
+    found = autodiff(tf.function(cost) if graph else cost, rows, prototypes)
+    np.testing.assert_allclose(
+        found, 3 * autodiff(LITERAL[name], rows, prototypes), rtol=1e-10, atol=1e-10
+    )
+    total = min_distance_cost(tf.constant(rows), tf.constant(prototypes), metric).numpy()
+    expected = reference.cost(rows, prototypes, metric=ORACLE.get(name, name))
+    np.testing.assert_allclose(total, expected, rtol=1e-12)
+
+
+def test_min_distance_cost_takes_float32():
+    rows, prototypes = (a.astype(np.float32) for a in rows_and_prototypes("sqeuclidean"))
+    w = tf.Variable(prototypes)
+    with tf.GradientTape() as tape:
+        cost = min_distance_cost(tf.constant(rows), w)
+    gradient = tape.gradient(cost, w)
+    assert cost.dtype == gradient.dtype == tf.float32
+    expected = reference.gradient(rows, prototypes)
+    np.testing.assert_allclose(gradient, expected, rtol=1e-4, atol=1e-5 * np.abs(expected).max())
+
+
+def test_a_prototype_without_rows_has_no_gradient():
+    rows, prototypes = rows_and_prototypes("sqeuclidean")
+    prototypes[2] = 1e4
+    for name in ("sqeuclidean", "l1", HUBER):
+        assert not product_gradient(name, rows, prototypes)[2].any()
+
+
+@names
+def test_pairwise_costs_are_the_references(name):
+    rows, prototypes = rows_and_prototypes(name)
+    found = pairwise_costs(get_metric(name), rows, prototypes)
+    expected = reference.distances(rows, prototypes, ORACLE.get(name, name))
+    np.testing.assert_allclose(found, expected, rtol=1e-12, atol=1e-14)
+
+
+@pytest.mark.parametrize("name", ["sqeuclidean", "cosine"])
+def test_the_linear_form_is_the_cost(name):
+    rows, prototypes = rows_and_prototypes(name)
+    metric = get_metric(name)
+    points = rows / np.linalg.norm(rows, axis=1, keepdims=True) if metric.normalize else rows
+    squares = ((points[:, None] - metric.project(prototypes)[None]) ** 2).sum(2)
+    expected = reference.distances(rows, prototypes, name)
+    np.testing.assert_allclose(metric.scale * squares, expected, rtol=1e-10, atol=1e-14)
+
+
+@pytest.mark.parametrize("name", ["sqeuclidean", "cosine"])
+def test_the_minimizer_has_no_gradient(name):
+    rows, _ = rows_and_prototypes(name)
+    metric = get_metric(name)
+    points = rows / np.linalg.norm(rows, axis=1, keepdims=True) if metric.normalize else rows
+    weight, sums = np.array([400]), points.sum(0, keepdims=True)
+    best = metric.minimizer(sums, weight)
+    np.testing.assert_allclose(metric.gradient(best, weight, sums), 0, atol=1e-9)
+
+
+def test_a_users_metric_trains():
+    rows, start = rows_and_prototypes(HUBER)
+    options = TrainingOptions(HUBER, "adam", learning_rate=0.1, tolerance=0, max_iterations=20)
+    frame = frame_of(rows, metric=HUBER)
+    state = train(frame, options, [frame.encode_prototypes(start)], chunks_of(frame, rows))
+    expected = reference.fit(
+        rows,
+        start,
+        metric=numpy_huber,
+        optimizer="adam",
+        learning_rate=0.1,
+        tolerance=0,
+        max_iterations=20,
+    )
+    np.testing.assert_allclose(state.trials[0].costs, expected.history, rtol=1e-6)
+    np.testing.assert_allclose(state.trials[0].prototypes, expected.prototypes, rtol=1e-4)
+
+
+def test_a_users_metric_states_its_bound():
+    assert get_metric(HUBER).gradient_bound == 1.0
+    assert get_metric(HUBER).cost is user_metrics.pseudo_huber
+    assert get_metric("tests.user_metrics:undefined").gradient_bound == DEFAULT_GRADIENT_BOUND
+
+
+@pytest.mark.parametrize(
+    "name, message",
+    [
+        ("euclidian", r"unknown metric 'euclidian': expected one of sqeuclidean, cosine, l1, or"),
+        ("", "unknown metric ''"),
+        ("module:", "unknown metric 'module:'"),
+        (":function", "unknown metric ':function'"),
+        ("no_such_module:f", "'no_such_module:f' cannot be imported: No module named"),
+        ("tests.user_metrics:absent", "cannot be imported: .* no attribute 'absent'"),
+        ("tests.user_metrics:not_a_function", "is a int, not a function"),
+    ],
+)
+def test_what_is_no_metric_is_an_error(name, message):
+    with pytest.raises(ValueError, match=message):
+        get_metric(name)

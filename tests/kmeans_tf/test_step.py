@@ -1,0 +1,118 @@
+import numpy as np
+import pytest
+
+from kmeans_tf import TrainingState, Trial, get_metric
+from kmeans_tf.fixed_point import CHUNK_BITS
+from kmeans_tf.step import GRADIENT_BITS, cluster_stats, gradient_limbs, step
+from tests.kmeans_tf.build import chunks_of, fractions, frame_of
+from tests.tables import blobs
+
+CHUNK = 1 << CHUNK_BITS
+
+
+@pytest.mark.parametrize("heaviest", [1.0, 2.0**10 - 1, 2.0**30 - 1, 2.0**30], ids=str)
+def test_a_full_chunk_of_the_largest_values_adds_exactly(heaviest):
+    """All rows as large as the range allows, odd in their last bit, as heavy as can be."""
+    top = 1.0 - 2.0**-24  # all bits of a float32
+    rows = np.full((2 * CHUNK, 2), top)
+    rows[0], rows[1] = -top, 0.0
+    weights = np.full(2 * CHUNK, heaviest)
+    weights[::2] = max(1.0, heaviest - 1)
+    frame = frame_of(rows, weights)
+    (points,) = chunks_of(frame, rows, weights, size=2 * CHUNK)
+    stats = cluster_stats(frame, get_metric("sqeuclidean"), points, np.zeros((1, 2)))
+    encoded = fractions(points.array)
+    expected = (encoded * fractions(points.weights)[:, None]).sum(0)
+    counts = fractions(stats.sums[0]) * fractions(frame.limbs.quantum)
+    for j in range(2):
+        assert counts[frame.limbs.column == j].sum() == expected[j]
+    assert stats.weight.tolist() == [int(weights.sum() / frame.weight_quantum)]
+
+
+def test_fractional_weights_of_many_rows_add_exactly():
+    rng = np.random.default_rng(0)
+    rows, weights = blobs(5000, 3, 2, 0)[0].astype(np.float64), rng.random(5000)
+    frame = frame_of(rows, weights)
+    (points,) = chunks_of(frame, rows, weights, size=5000)
+    stats = cluster_stats(frame, get_metric("sqeuclidean"), points, np.zeros((1, 3)))
+    expected = (fractions(points.array) * fractions(points.weights)[:, None]).sum(0)
+    counts = fractions(stats.sums[0]) * fractions(frame.limbs.quantum)
+    assert [counts[frame.limbs.column == j].sum() for j in range(3)] == list(expected)
+
+
+@pytest.mark.parametrize("weighted", [False, True], ids=["plain", "weighted"])
+def test_squares_are_exact_and_asked_for_once(weighted):
+    rng = np.random.default_rng(1)
+    rows = rng.standard_normal((500, 3)) * [1e-9, 1.0, 1e9]
+    weights = rng.random(500) if weighted else None
+    frame = frame_of(rows, weights)
+    (points,) = chunks_of(frame, rows, weights)
+    state = TrainingState((Trial.start(np.zeros((2, 3))),))
+    squares = step(frame, "sqeuclidean", state, points).squares
+    whole = fractions(np.ones(500) if weights is None else points.weights)
+    expected = ((fractions(points.array) ** 2).sum(1) * whole).sum()
+    assert fractions([1.0])[0] * squares / (1 << 1126) == expected
+    known = TrainingState(state.trials, 1, squares)
+    assert step(frame, "sqeuclidean", known, points).squares == 0
+
+
+@pytest.mark.parametrize("weighted", [False, True], ids=["plain", "weighted"])
+@pytest.mark.parametrize("name", ["l1", "tests.user_metrics:pseudo_huber"])
+def test_row_gradients_add_to_the_same_bits_in_any_split(name, weighted):
+    rng = np.random.default_rng(2)
+    rows = rng.standard_normal((1000, 3))
+    weights = rng.random(1000) * 3 if weighted else None
+    metric = get_metric(name)
+    frame = frame_of(rows, weights, metric=name)
+    prototypes = rng.standard_normal((4, 3))
+
+    def total(order, size):
+        shuffled = None if weights is None else weights[order]
+        parts = [
+            cluster_stats(frame, metric, chunk, prototypes)
+            for chunk in chunks_of(frame, rows[order], shuffled, size)
+        ]
+        result = parts[0]
+        for part in parts[1:]:
+            result = result + part
+        return result.rows.tolist(), result.weight.tolist(), result.sums.tolist(), result.cost
+
+    whole = total(np.arange(1000), 1000)
+    assert whole == total(rng.permutation(1000), 1000)
+    assert whole == total(rng.permutation(1000), 77)
+
+
+def test_gradient_limbs_hold_the_bound():
+    metric = get_metric("tests.user_metrics:pseudo_huber")
+    frame = frame_of(np.eye(3), metric=metric.name)
+    limbs = gradient_limbs(metric, frame)
+    values = np.array([[1.0, -1.0, 0.1], [2.0**-GRADIENT_BITS, 1 / 3, -1 + 2.0**-53]])
+    assert np.array_equal(limbs.join(limbs.count(limbs.split(limbs.round(values)))), values)
+
+
+@pytest.mark.parametrize(
+    "name, message",
+    [
+        ("tests.user_metrics:steep", "row gradient of 3 beyond its gradient_bound of 2"),
+        ("tests.user_metrics:undefined", "a cost that is not finite"),
+    ],
+)
+def test_a_metric_that_breaks_its_word_is_an_error(name, message):
+    rows = np.random.default_rng(0).standard_normal((10, 2))
+    metric = get_metric(name)
+    frame = frame_of(rows, metric=name)
+    (points,) = chunks_of(frame, rows)
+    with pytest.raises(ValueError, match=message) as error:
+        cluster_stats(frame, metric, points, rows[:2] + 0.1)
+    assert name in str(error.value)
+
+
+def test_only_trials_that_run_are_worked_on():
+    rows = np.random.default_rng(0).standard_normal((10, 2))
+    frame = frame_of(rows)
+    (points,) = chunks_of(frame, rows)
+    done = Trial(rows[:2], np.arange(2, dtype=np.int32), status="converged")
+    state = TrainingState((done, Trial.start(rows[:3])))
+    stats = step(frame, "sqeuclidean", state, points)
+    assert set(stats.clusters) == {1}
+    assert step(frame, "sqeuclidean", TrainingState((done,), 3, 5), points).clusters == {}

@@ -1,0 +1,91 @@
+"""The job run as its users run it, through its command line, in this process."""
+
+import contextlib
+import io
+from collections.abc import Callable
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+import pytest
+
+from pipeline.__main__ import main
+from tests.pipeline.answer import Answer
+from tests.tables import blobs, write_shards
+
+# A cluster's runner is another parameter here: its options, and its name as the id.
+RUNNERS = [
+    pytest.param(("--runner=FnApiRunner",), id="FnApiRunner"),
+    pytest.param(
+        (
+            "--runner=DirectRunner",
+            "--direct_running_mode=multi_processing",
+            "--direct_num_workers=2",
+        ),
+        id="DirectRunner-multi_processing",
+    ),
+]
+
+
+class Ran(NamedTuple):
+    """How a command ended."""
+
+    code: int
+    stderr: str
+
+
+class Blobs(NamedTuple):
+    """Rows (n, d) in a folder of shards, and three prototypes (3, d) to start from."""
+
+    folder: Path
+    points: np.ndarray
+    truth: np.ndarray
+    start: np.ndarray
+    start_file: Path
+
+
+def _run(*args: object) -> Ran:
+    with contextlib.redirect_stderr(io.StringIO()) as stderr:
+        code = main([str(arg) for arg in args])
+    return Ran(code, stderr.getvalue())
+
+
+def _fit(input: object, output: Path, *args: object, command: str = "fit") -> Answer:
+    ran = _run(command, f"--input={input}", f"--output={output}", *args)
+    assert ran.code == 0, ran.stderr
+    return Answer(Path(output))
+
+
+@pytest.fixture(scope="session")
+def run() -> Callable[..., Ran]:
+    """run(*args): a command line -> its exit code and what it wrote for the user."""
+    return _run
+
+
+@pytest.fixture(scope="session")
+def fit() -> Callable[..., Answer]:
+    """fit(input, output, *args): a command that must succeed -> its answer."""
+    return _fit
+
+
+@pytest.fixture(params=RUNNERS)
+def runner(request: pytest.FixtureRequest) -> tuple[str, ...]:
+    """The options that choose a runner."""
+    return request.param
+
+
+@pytest.fixture(scope="session")
+def three_blobs(tmp_path_factory: pytest.TempPathFactory) -> Blobs:
+    """600 rows of three blobs in three shards, in row groups of 70, with the key `id`."""
+    folder = tmp_path_factory.mktemp("three blobs")
+    points, truth = blobs(600, 2, 3, seed=1)
+    write_shards(folder / "in", points, shards=3, keys={"id": np.arange(600)}, row_group_size=70)
+    start = np.array([points[truth == label][0] for label in range(3)], np.float64)
+    np.save(folder / "start.npy", start)
+    return Blobs(folder / "in", points, truth, start, folder / "start.npy")
+
+
+@pytest.fixture
+def small_blocks(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Blocks of at most 150 rows, so that little data makes several."""
+    monkeypatch.setattr("pipeline.plan.chunk_rows", lambda features: 150)

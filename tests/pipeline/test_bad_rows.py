@@ -1,0 +1,161 @@
+"""Rows with a null, NaN, infinite or wrong-length feature, under each policy."""
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+import tensorflow as tf
+
+from tests import reference
+from tests.tables import blobs
+
+NAN, INF = float("nan"), float("inf")
+
+
+def write(path, **columns):
+    path.parent.mkdir(parents=True, exist_ok=True)
+    pq.write_table(pa.table(columns), path)
+
+
+@pytest.fixture
+def spoiled(tmp_path):
+    """Three blobs in two files, a few of whose features are bad: points (n, d), NaN for null."""
+    points, truth = blobs(300, 2, 3, seed=9)
+    points = points.astype(np.float64)
+    start = np.array([points[truth == label][100 - 1] for label in range(3)])
+    points[3, 0], points[4, 0], points[5, 1], points[6, 1] = NAN, INF, -INF, NAN
+    points[200] = NAN
+    half = slice(0, 150), slice(150, 300)
+    for i, rows in enumerate(half):
+        x, y = points[rows].T
+        is_null = (np.arange(150) == 6) & (i == 0)
+        columns = {"x": pa.array(x), "y": pa.array(y, mask=is_null), "w": np.arange(150) + 1.0}
+        write(tmp_path / "in" / f"{i}.parquet", **columns)
+    np.save(tmp_path / "start.npy", start)
+    return tmp_path, points, start
+
+
+def args(folder, policy):
+    features = ("--features=x,y", "--weight=w", f"--init={folder / 'start.npy'}")
+    return (*features, f"--on_bad_row={policy}", "--max_iterations=2")
+
+
+def counted(folder):
+    first, second = (str(folder / "in" / f"{i}.parquet") for i in range(2))
+    return [
+        {"file": first, "column": "x", "reason": "NaN", "rows": 1},
+        {"file": first, "column": "x", "reason": "infinite", "rows": 1},
+        {"file": first, "column": "y", "reason": "infinite", "rows": 1},
+        {"file": first, "column": "y", "reason": "null", "rows": 1},
+        {"file": second, "column": "x", "reason": "NaN", "rows": 1},
+        {"file": second, "column": "y", "reason": "NaN", "rows": 1},
+    ]
+
+
+def test_fail_names_files_columns_and_reasons(run, spoiled):
+    folder, _, _ = spoiled
+    ran = run("fit", f"--input={folder / 'in'}", f"--output={folder / 'out'}", *args(folder, "fail"))
+    assert ran.code == 3
+    assert "5 of 300 rows are bad" in ran.stderr
+    assert f"{folder / 'in' / '0.parquet'}: column 'x': 1 NaN" in ran.stderr
+    assert "column 'y': 1 null" in ran.stderr
+    assert "column 'y': 1 infinite" in ran.stderr
+    assert "--on_bad_row null or impute" in ran.stderr
+    assert not (folder / "out").exists()
+
+
+def test_null_keeps_the_row_and_gives_it_no_label(fit, spoiled):
+    folder, points, start = spoiled
+    answer = fit(folder / "in", folder / "out", *args(folder, "null"))
+    good = ~reference.bad_rows(points)
+    weights = np.tile(np.arange(150) + 1.0, 2)
+    expected = reference.fit(points[good], start, weights=weights[good], max_iterations=2)
+    np.testing.assert_allclose(answer.centres, expected.prototypes, rtol=1e-6, atol=1e-6)
+    np.testing.assert_allclose(answer.costs, expected.history, rtol=1e-6)
+    assert len(answer.table) == 300
+    np.testing.assert_array_equal(answer.labels[good], expected.labels)
+    for column in ("label", "distance"):
+        nulls = answer.table[column].is_null().to_numpy()
+        np.testing.assert_array_equal(nulls, ~good)
+    counts = answer.run["counts"]
+    assert (counts["rows"], counts["bad_rows"]) == (300, 5)
+    assert counts["bad"] == counted(folder)
+    assert counts["weight"] == weights[good].sum()
+    assert sum(answer.prototypes["rows"].to_pylist()) == 295
+
+
+def test_impute_takes_the_weighted_mean_of_the_column(fit, spoiled):
+    folder, points, start = spoiled
+    answer = fit(folder / "in", folder / "out", *args(folder, "impute"))
+    weights = np.tile(np.arange(150) + 1.0, 2)
+    filled = reference.impute(points, weights)
+    expected = reference.fit(filled, start, weights=weights, max_iterations=2)
+    np.testing.assert_allclose(answer.centres, expected.prototypes, rtol=1e-6, atol=1e-6)
+    np.testing.assert_allclose(answer.costs, expected.history, rtol=1e-6)
+    np.testing.assert_array_equal(answer.labels, expected.labels)
+    counts = answer.run["counts"]
+    assert (counts["bad_rows"], counts["bad"]) == (5, counted(folder))
+    assert counts["weight"] == weights.sum()
+    model = tf.saved_model.load(str(folder / "out" / "model"))
+    np.testing.assert_array_equal(model.label(points)["label"], expected.labels)
+
+
+def test_label_with_another_policy_than_it_was_trained_with(fit, run, spoiled):
+    folder, points, _ = spoiled
+    trained = fit(folder / "in", folder / "out", *args(folder, "impute"))
+    model = f"--model={trained.folder}"
+    same = fit(folder / "in", folder / "same", model, command="label")
+    assert same.table.equals(trained.table)
+    null = fit(folder / "in", folder / "null", model, "--on_bad_row=null", command="label")
+    good = ~reference.bad_rows(points)
+    np.testing.assert_array_equal(null.labels, np.where(good, trained.labels, -1))
+    assert null.run["counts"]["bad"] == counted(folder)
+    ran = run(
+        *("label", f"--input={folder / 'in'}", f"--output={folder / 'fail'}", model),
+        "--on_bad_row=fail",
+    )
+    assert ran.code == 3
+    assert "5 of 300 rows are bad" in ran.stderr
+    assert not (folder / "fail").exists()
+
+
+def test_list_columns_tell_null_wrong_length_and_what_is_inside(fit, tmp_path):
+    rows = [[0.0, 0.0], None, [1.0], [1.0, None], [NAN, 1.0], [1.0, INF], [], [5.0, 5.0]]
+    write(tmp_path / "in" / "f.parquet", v=pa.array(rows, pa.list_(pa.float64())))
+    options = ("--features=v", "--k=2", "--max_iterations=1")
+    answer = fit(tmp_path / "in", tmp_path / "out", *options, "--on_bad_row=null")
+    assert answer.table["label"].is_null().to_pylist() == [False, *[True] * 6, False]
+    found = {(b["column"], b["reason"]): b["rows"] for b in answer.run["counts"]["bad"]}
+    assert found == {
+        ("v", "null"): 2,
+        ("v", "wrong length"): 2,
+        ("v", "NaN"): 1,
+        ("v", "infinite"): 1,
+    }
+    imputed = fit(tmp_path / "in", tmp_path / "imputed", *options, "--on_bad_row=impute")
+    assert imputed.table["label"].null_count == 0
+
+
+def test_a_row_of_zeros_is_bad_under_cosine_and_cannot_be_imputed(fit, run, tmp_path):
+    points = np.array([[1.0, 0.0], [0.0, 0.0], [0.0, 2.0], [3.0, 0.1]])
+    write(tmp_path / "in" / "f.parquet", x=points[:, 0], y=points[:, 1])
+    options = ("--metric=cosine", "--k=2", "--max_iterations=2")
+    ran = run("fit", f"--input={tmp_path / 'in'}", f"--output={tmp_path / 'out'}", *options)
+    assert ran.code == 3
+    assert "column 'x, y': 1 zero row" in ran.stderr
+    for policy in ("null", "impute"):
+        answer = fit(tmp_path / "in", tmp_path / policy, *options, f"--on_bad_row={policy}")
+        assert answer.table["label"].is_null().to_pylist() == [False, True, False, False]
+        assert answer.labels[0] == answer.labels[3] != answer.labels[2]
+
+
+def test_a_file_of_nothing_but_bad_rows_among_good_ones(fit, tmp_path, small_blocks):
+    write(tmp_path / "in" / "a.parquet", x=np.arange(200.0))
+    write(tmp_path / "in" / "b.parquet", x=np.full(200, NAN))
+    write(tmp_path / "in" / "c.parquet", x=pa.nulls(200, pa.float64()))
+    options = ("--k=2", "--max_iterations=2", "--on_bad_row=null")
+    answer = fit(tmp_path / "in", tmp_path / "out", *options)
+    assert answer.run["counts"]["blocks"] == 3
+    assert answer.run["counts"]["bad_rows"] == 400
+    assert answer.table["label"].null_count == 400
+    assert sum(answer.prototypes["rows"].to_pylist()) == 200

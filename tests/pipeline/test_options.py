@@ -1,0 +1,262 @@
+"""The command line: what it takes, what it refuses and how it says so."""
+
+import subprocess
+import sys
+
+import pytest
+
+from pipeline.errors import UsageError
+from pipeline.inputs import ColumnNames
+from pipeline.options import FitOptions, LabelOptions, ReportOptions, build_parser, parse
+
+FIT = ["fit", "--input=in", "--output=out"]
+LABEL = ["label", "--input=in", "--output=out", "--model=m"]
+
+FIT_OPTIONS = {
+    "--input",
+    "--features",
+    "--keys",
+    "--weight",
+    "--k",
+    "--init",
+    "--optimizer",
+    "--learning_rate",
+    "--reduction",
+    "--metric",
+    "--scale",
+    "--on_bad_row",
+    "--max_iterations",
+    "--tolerance",
+    "--deadline",
+    "--iterations_per_job",
+    "--seed",
+    "--restarts",
+    "--runner",
+    "--cache_mb",
+    "--overwrite",
+    "--resume",
+    "--output",
+}
+LABEL_OPTIONS = {
+    "--input",
+    "--features",
+    "--keys",
+    "--weight",
+    "--on_bad_row",
+    "--model",
+    "--output",
+    "--overwrite",
+    "--resume",
+    "--runner",
+}
+
+
+@pytest.mark.parametrize(
+    ("command", "expected"), [("fit", FIT_OPTIONS), ("label", LABEL_OPTIONS), ("report", set())]
+)
+def test_a_command_has_these_options_and_no_other(command, expected):
+    commands = build_parser()._subparsers._group_actions[0].choices
+    names = {name for action in commands[command]._actions for name in action.option_strings}
+    assert names - {"-h", "--help"} == expected
+
+
+def test_defaults_are_the_documented_ones():
+    options = parse(FIT)
+    assert isinstance(options, FitOptions)
+    assert options.names == ColumnNames((), (), None)
+    assert (options.k, options.init, options.metric, options.scale) == (
+        None,
+        "k-means++",
+        "sqeuclidean",
+        "none",
+    )
+    assert (options.optimizer, options.learning_rate, options.reduction) == ("lloyd", None, "sum")
+    assert (options.max_iterations, options.tolerance) == (100, 1e-4)
+    assert (options.on_bad_row, options.seed) == ("fail", 0)
+    assert (options.run.runner, options.run.cache_mb) == ("FnApiRunner", 512)
+    assert options.run.iterations_per_job is None
+    assert (options.output.overwrite, options.output.resume) == (False, "auto")
+
+
+@pytest.mark.parametrize(
+    ("given", "field", "expected"),
+    [
+        ("--features=a,b", "names.features", ("a", "b")),
+        ("--keys=a\\, b , c", "names.keys", ("a, b", "c")),
+        ("--weight=a, b", "names.weight", "a, b"),
+        ("--k=5", "k", 5),
+        ("--init=random", "init", "random"),
+        ("--init=some/path.npy", "init", "some/path.npy"),
+        ("--metric=module:function", "metric", "module:function"),
+        ("--scale=standard", "scale", "standard"),
+        ("--on_bad_row=impute", "on_bad_row", "impute"),
+        ("--max_iterations=0", "max_iterations", 0),
+        ("--tolerance=0", "tolerance", 0.0),
+        ("--seed=-3", "seed", -3),
+        ("--iterations_per_job=7", "run.iterations_per_job", 7),
+        ("--cache_mb=0", "run.cache_mb", 0),
+        ("--runner=FlinkRunner", "run.runner", "FlinkRunner"),
+        ("--overwrite", "output.overwrite", True),
+        ("--resume=require", "output.resume", "require"),
+        ("--direct_num_workers=3", "run.beam", ("--direct_num_workers=3",)),
+    ],
+)
+def test_an_option_is_taken(given, field, expected):
+    value = parse([*FIT, "--optimizer=adam", "--learning_rate=0.1", given])
+    for name in field.split("."):
+        value = getattr(value, name)
+    assert value == expected
+
+
+def test_options_of_label():
+    options = parse([*LABEL, "--on_bad_row=null", "--features=a", "--direct_num_workers=3"])
+    assert isinstance(options, LabelOptions)
+    assert (options.model, options.on_bad_row, options.names.features) == ("m", "null", ("a",))
+    assert parse(LABEL).on_bad_row is None, "the model's own, unless said"
+
+
+def test_report_takes_a_folder():
+    assert parse(["report", "out"]) == ReportOptions("out")
+
+
+def test_what_only_says_how_the_job_runs_is_no_part_of_the_configuration():
+    one = parse([*FIT, "--cache_mb=1", "--iterations_per_job=3", "--overwrite"])
+    assert one.configuration() == parse(FIT).configuration()
+    assert parse([*FIT, "--seed=1"]).configuration() != parse(FIT).configuration()
+
+
+@pytest.mark.parametrize(
+    ("given", "offered"),
+    [
+        ("--max_iteration=3", "--max_iterations"),
+        ("--feature=a", "--features"),
+        ("--direct_num_worker=2", "--direct_num_workers"),
+        ("--flink_mastr=x", "--flink_master"),
+    ],
+)
+def test_an_unknown_option_offers_the_nearest_name(run, given, offered):
+    ran = run(*FIT, given)
+    assert ran.code == 2
+    assert ran.stderr == (
+        f"kmeans-tf: error: unknown option {given.split('=')[0]}: did you mean {offered}?\n"
+    )
+
+
+def test_an_unknown_option_without_a_near_name_offers_none(run):
+    ran = run(*FIT, "--xyzzyplugh=1")
+    assert ran == (2, "kmeans-tf: error: unknown option --xyzzyplugh\n")
+
+
+@pytest.mark.parametrize(
+    "given",
+    ["--k=8,16", "--k=4:20:4", "--restarts=3", "--deadline=60", "--init=k-means-parallel"],
+)
+def test_what_is_not_there_yet_says_so(run, given):
+    ran = run(*FIT, given)
+    assert ran.code == 2
+    assert given.split("=")[0] in ran.stderr
+    assert "not there yet" in ran.stderr
+
+
+REFUSED = [
+    (["--k=0"], ["--k 0", "from 1"]),
+    (["--k=-4"], ["--k -4"]),
+    (["--k=many"], ["--k", "'many'", "whole number"]),
+    (["--k=2.5"], ["--k", "'2.5'"]),
+    (["--max_iterations=-1"], ["--max_iterations -1"]),
+    (["--tolerance=-0.1"], ["--tolerance -0.1"]),
+    (["--tolerance=nan"], ["--tolerance nan"]),
+    (["--tolerance=inf"], ["--tolerance inf"]),
+    (["--iterations_per_job=0"], ["--iterations_per_job 0"]),
+    (["--cache_mb=-1"], ["--cache_mb -1"]),
+    (["--seed=1.5"], ["--seed", "1.5"]),
+    (["--on_bad_row=drop"], ["--on_bad_row", "drop", "null", "impute"]),
+    (["--scale=minmax"], ["--scale", "minmax", "standard"]),
+    (["--optimizer=newton"], ["--optimizer", "newton", "lloyd", "sgd", "adam"]),
+    (["--reduction=max"], ["--reduction", "max", "mean"]),
+    (["--resume=maybe"], ["--resume", "maybe", "require"]),
+    (["--metric=l1"], ["--optimizer lloyd", "--metric l1", "--optimizer adam"]),
+    (["--metric=a:b"], ["--optimizer lloyd", "--metric a:b", "--optimizer adam"]),
+    (["--learning_rate=1"], ["--learning_rate", "lloyd"]),
+    (["--optimizer=sgd"], ["--optimizer sgd", "--learning_rate"]),
+    (["--optimizer=adam", "--learning_rate=0"], ["--learning_rate", "0"]),
+    (["--optimizer=adam", "--learning_rate=nan"], ["--learning_rate", "nan"]),
+    (["--optimizer=adam", "--learning_rate=inf"], ["--learning_rate", "inf"]),
+    (["stray"], ["stray"]),
+    (["--direct_num_workers=two"], ["--direct_num_workers", "two"]),
+    (["--direct_num_workers"], ["--direct_num_workers"]),
+    (["--direct_running_mode=sideways"], ["--direct_running_mode", "sideways"]),
+]
+
+
+@pytest.mark.parametrize(("given", "words"), REFUSED, ids=[" ".join(args) for args, _ in REFUSED])
+def test_a_value_that_means_nothing_is_refused_by_name(run, capfd, given, words):
+    ran = run(*FIT, *given)
+    assert ran.code == 2
+    assert ran.stderr.startswith("kmeans-tf: error: ")
+    assert ran.stderr.count("\n") == 1
+    for word in words:
+        assert word in ran.stderr
+    assert capfd.readouterr() == ("", "")
+
+
+@pytest.mark.parametrize(
+    ("argv", "words"),
+    [
+        ([], ["fit", "label", "report"]),
+        (["train"], ["train", "fit"]),
+        (["fit", "--output=out"], ["--input"]),
+        (["fit", "--input=in"], ["--output"]),
+        (["label", "--input=in", "--output=out"], ["--model"]),
+        ([*LABEL, "--k=3"], ["--k"]),
+        ([*LABEL, "--cache_mb=3"], ["--cache_mb"]),
+        (["report"], ["DIR"]),
+        (["report", "out", "--k=3"], ["--k"]),
+    ],
+    ids=lambda value: " ".join(value) if isinstance(value, list) else None,
+)
+def test_a_command_line_that_says_too_little_or_too_much(run, argv, words):
+    ran = run(*argv)
+    assert ran.code == 2
+    for word in words:
+        assert word in ran.stderr
+
+
+def test_parse_raises_a_usage_error_and_does_not_exit():
+    with pytest.raises(UsageError, match="--k 0"):
+        parse([*FIT, "--k=0"])
+
+
+def test_help_comes_without_loading_tensorflow_or_beam():
+    done = subprocess.run(
+        [sys.executable, "-X", "importtime", "-m", "pipeline", "fit", "--help"],
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    for option in FIT_OPTIONS - {"--deadline"}:
+        assert option in done.stdout
+    loaded = {line.rpartition("|")[2].strip() for line in done.stderr.splitlines()}
+    assert "pipeline.options" in loaded
+    assert not loaded & {"tensorflow", "apache_beam"}
+
+
+def test_an_interrupt_says_how_to_go_on(run, monkeypatch):
+    def interrupt(options):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("pipeline.job.fit", interrupt)
+    ran = run(*FIT)
+    assert ran.code == 130
+    assert "run the same command again to resume" in ran.stderr
+
+
+def test_a_bug_of_ours_is_called_one(run, monkeypatch):
+    def fail(options):
+        raise ZeroDivisionError("one over nothing")
+
+    monkeypatch.setattr("pipeline.job.fit", fail)
+    ran = run(*FIT)
+    assert ran.code == 1
+    assert "ZeroDivisionError: one over nothing" in ran.stderr
+    assert "this is a bug of kmeans-tf" in ran.stderr

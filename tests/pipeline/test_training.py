@@ -1,0 +1,325 @@
+"""What the job finds, held to the brute-force reference and to scikit-learn."""
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+import tensorflow as tf
+from sklearn import cluster, datasets
+
+from tests import reference
+from tests.pipeline.answer import assert_same_answer
+from tests.tables import blobs, write_shards
+
+FEATURES = "--features=f0,f1"
+# Points are float32 where the reference has float64.
+ROUNDED = {"rtol": 1e-6, "atol": 1e-6}
+
+
+def assert_as_reference(answer, expected, **tolerance):
+    centres = expected.prototypes
+    if answer.run["configuration"]["metric"] == "cosine":  # only directions count
+        centres = centres / np.linalg.norm(centres, axis=1, keepdims=True)
+    np.testing.assert_allclose(answer.costs, expected.history, rtol=1e-6)
+    np.testing.assert_allclose(answer.centres, centres, **tolerance or ROUNDED)
+    np.testing.assert_array_equal(answer.labels, expected.labels)
+    assert answer.run["result"]["cost"] == pytest.approx(expected.cost, rel=1e-6)
+    assert answer.run["result"]["iterations"] == expected.iterations
+    status = "converged" if expected.converged else "max_iterations"
+    assert answer.run["result"]["status"] == status
+
+
+# Optimizers and metrics
+
+
+@pytest.mark.parametrize(
+    ("optimizer", "reduction", "rate"),
+    [
+        ("lloyd", "sum", None),
+        ("sgd", "sum", 0.001),
+        ("sgd", "mean", 0.3),
+        ("adam", "sum", 0.2),
+        ("adam", "mean", 0.2),
+    ],
+)
+def test_every_optimizer_and_reduction(fit, three_blobs, tmp_path, optimizer, reduction, rate):
+    args = [f"--optimizer={optimizer}", f"--reduction={reduction}", "--max_iterations=4"]
+    args += [f"--learning_rate={rate}"] if rate else []
+    init = f"--init={three_blobs.start_file}"
+    answer = fit(three_blobs.folder, tmp_path / "out", FEATURES, init, *args)
+    expected = reference.fit(
+        three_blobs.points,
+        three_blobs.start,
+        optimizer=optimizer,
+        learning_rate=rate,
+        reduction=reduction,
+        max_iterations=4,
+    )
+    assert_as_reference(answer, expected)
+
+
+def pseudo_huber(points, prototypes):
+    return np.sum(np.sqrt(1.0 + (points - prototypes) ** 2) - 1.0, axis=1)
+
+
+@pytest.mark.parametrize(
+    ("metric", "optimizer", "rate"),
+    [
+        ("sqeuclidean", "adam", 0.2),
+        ("cosine", "lloyd", None),
+        ("cosine", "sgd", 0.02),
+        ("l1", "adam", 0.2),
+        ("l1", "sgd", 0.001),
+        ("tests.pipeline.user_metric:pseudo_huber", "adam", 0.2),
+    ],
+)
+def test_every_metric(fit, tmp_path, metric, optimizer, rate):
+    points, truth = blobs(300, 3, 3, seed=5, offset=8.0)
+    start = np.array([points[truth == label][0] for label in range(3)], np.float64)
+    write_shards(tmp_path / "in", points, shards=2)
+    np.save(tmp_path / "start.npy", start)
+    args = [f"--metric={metric}", f"--optimizer={optimizer}", "--max_iterations=4"]
+    args += [f"--learning_rate={rate}"] if rate else []
+    answer = fit(tmp_path / "in", tmp_path / "out", f"--init={tmp_path / 'start.npy'}", *args)
+    same = pseudo_huber if ":" in metric else metric
+    expected = reference.fit(
+        points,
+        start,
+        metric=same,
+        optimizer=optimizer,
+        learning_rate=rate,
+        max_iterations=4,
+    )
+    loose = {"rtol": 1e-4} if callable(same) else ROUNDED  # the reference differentiates by steps
+    assert_as_reference(answer, expected, **loose)
+    nearest = reference.distances(points, answer.centres, same).min(1)
+    nearest = np.sqrt(nearest) if metric == "sqeuclidean" else nearest
+    np.testing.assert_allclose(answer.distances, nearest, rtol=1e-4, atol=1e-6)
+
+
+def test_the_answer_keeps_to_the_metric_when_it_labels_again(fit, run, tmp_path):
+    points, _ = blobs(300, 3, 3, seed=5, offset=8.0)
+    write_shards(tmp_path / "in", points)
+    args = ("--metric=tests.pipeline.user_metric:pseudo_huber", "--optimizer=adam")
+    args += ("--learning_rate=0.2", "--k=3", "--max_iterations=1")
+    answer = fit(tmp_path / "in", tmp_path / "out", *args)
+    again = fit(tmp_path / "in", tmp_path / "again", f"--model={answer.folder}", command="label")
+    assert again.table.equals(answer.table)
+    saved = tf.saved_model.load(str(answer.folder / "model"))
+    found = saved.label(points.astype(np.float64))
+    np.testing.assert_array_equal(found["label"], answer.labels)
+
+
+@pytest.mark.parametrize("kind", ["whole", "fractional", "some of them 0"])
+def test_weights(fit, three_blobs, tmp_path, kind):
+    rng = np.random.default_rng(3)
+    weights = {
+        "whole": rng.integers(1, 9, 600),
+        "fractional": rng.uniform(0.1, 3.0, 600),
+        "some of them 0": rng.integers(0, 2, 600) * 1.5,
+    }[kind]
+    write_shards(tmp_path / "in", three_blobs.points, shards=2, weights=weights)
+    args = ("--weight=weight", f"--init={three_blobs.start_file}", "--max_iterations=3")
+    answer = fit(tmp_path / "in", tmp_path / "out", *args)
+    expected = reference.fit(
+        three_blobs.points, three_blobs.start, weights=weights, max_iterations=3
+    )
+    assert_as_reference(answer, expected)
+    by_label = np.bincount(expected.labels, weights, 3)
+    np.testing.assert_allclose(answer.prototypes["weight"], by_label, rtol=1e-8)
+    assert answer.run["counts"]["weight"] == pytest.approx(weights.sum(), rel=1e-12)
+
+
+def test_a_row_twice_is_a_row_of_weight_two(fit, three_blobs, tmp_path):
+    points = three_blobs.points
+    write_shards(tmp_path / "twice", np.concatenate([points, points[:300]]))
+    write_shards(tmp_path / "weighted", points, weights=np.repeat([2, 1], 300))
+    args = ("--k=3", "--max_iterations=3")
+    twice = fit(tmp_path / "twice", tmp_path / "a", *args)
+    weighted = fit(tmp_path / "weighted", tmp_path / "b", "--weight=weight", *args)
+    assert twice.centres.tobytes() == weighted.centres.tobytes()
+    assert twice.history.equals(weighted.history)
+
+
+def test_standard_scaling(fit, tmp_path):
+    points, truth = blobs(300, 3, 3, seed=2)
+    points = points * np.float32([1.0, 1000.0, 0.0]) + np.float32([0.0, 5e4, 7.0])
+    weights = np.random.default_rng(3).uniform(0.5, 2.0, 300)
+    write_shards(tmp_path / "in", points, shards=2, weights=weights)
+    scaled, mean, deviation = reference.standardize(points, weights)
+    start = np.array([scaled[truth == label][0] for label in range(3)])
+    np.save(tmp_path / "start.npy", start * deviation + mean)
+    args = ("--scale=standard", "--weight=weight", f"--init={tmp_path / 'start.npy'}")
+    answer = fit(tmp_path / "in", tmp_path / "out", *args, "--max_iterations=3")
+    expected = reference.fit(scaled, start, weights=weights, max_iterations=3)
+    np.testing.assert_allclose(answer.costs, expected.history, rtol=1e-6)
+    np.testing.assert_allclose(
+        answer.centres, expected.prototypes * deviation + mean, rtol=1e-6, atol=1e-6
+    )
+    np.testing.assert_array_equal(answer.labels, expected.labels)
+    saved = tf.saved_model.load(str(answer.folder / "model"))
+    found = saved.label(points.astype(np.float64))
+    np.testing.assert_array_equal(found["label"], answer.labels)
+
+
+# Starts
+
+
+@pytest.mark.parametrize("init", ["k-means++", "random"])
+def test_the_seed_changes_the_start_and_nothing_else_does(fit, tmp_path, init):
+    points = np.random.default_rng(0).uniform(size=(500, 2))
+    write_shards(tmp_path / "in", points)
+    args = (f"--init={init}", "--k=5", "--max_iterations=0")
+    one, again, other = (
+        fit(tmp_path / "in", tmp_path / name, *args, f"--seed={seed}")
+        for name, seed in [("one", 4), ("again", 4), ("other", 5)]
+    )
+    assert_same_answer(one, again)
+    assert one.centres.tobytes() != other.centres.tobytes()
+    distances = reference.distances(points, one.centres, "sqeuclidean")
+    assert distances.min(0).max() < 1e-12, "the start is five of the rows"
+    assert one.run["result"]["status"] == "given"
+
+
+def test_k_means_plus_plus_finds_blobs(fit, tmp_path):
+    points, truth = blobs(800, 2, 8, seed=4)
+    write_shards(tmp_path / "in", points)
+    answer = fit(tmp_path / "in", tmp_path / "out", "--max_iterations=3")
+    assert answer.run["result"]["k"] == 8, "the default"
+    pairs = set(zip(answer.labels.tolist(), truth.tolist(), strict=True))
+    assert len(pairs) == 8
+
+
+def test_a_start_from_an_earlier_output_keeps_the_label_numbers(fit, three_blobs, tmp_path):
+    order = [2, 0, 1]
+    named = {"label": [30, 10, 20]}
+    for j in range(2):
+        named[f"f{j}"] = three_blobs.start[order, j]
+    pq.write_table(pa.table(named), tmp_path / "start.parquet")
+    args = (FEATURES, "--max_iterations=1")
+    first = fit(
+        three_blobs.folder, tmp_path / "first", f"--init={tmp_path / 'start.parquet'}", *args
+    )
+    numbers = np.array([10, 20, 30])
+    np.testing.assert_array_equal(first.labels, numbers[three_blobs.truth])
+    second = fit(three_blobs.folder, tmp_path / "2", f"--init={tmp_path / 'first'}", *args)
+    assert second.prototypes["label"].to_pylist() == [30, 10, 20]
+    np.testing.assert_array_equal(second.labels, first.labels)
+
+    filled = fit(three_blobs.folder, tmp_path / "3", f"--init={tmp_path / 'first'}", "--k=5", *args)
+    assert filled.prototypes["label"].to_pylist() == [30, 10, 20, 31, 32]
+    assert min(filled.prototypes["rows"].to_pylist()) > 0
+    kept = np.isin(filled.labels, numbers)
+    np.testing.assert_array_equal(filled.labels[kept], first.labels[kept])
+
+
+def test_no_iteration_labels_with_the_prototypes_given(fit, three_blobs, tmp_path):
+    init = f"--init={three_blobs.start_file}"
+    answer = fit(three_blobs.folder, tmp_path / "out", FEATURES, init, "--max_iterations=0")
+    np.testing.assert_allclose(answer.centres, three_blobs.start, rtol=1e-15)
+    np.testing.assert_array_equal(answer.labels, three_blobs.truth)
+    assert answer.history.num_rows == 0
+    cost = reference.cost(three_blobs.points, three_blobs.start)
+    assert answer.run["result"] == {
+        "k": 3,
+        "iterations": 0,
+        "status": "given",
+        "cost": pytest.approx(cost, rel=1e-6),
+        "relocated": 0,
+    }
+
+
+# Endings
+
+
+def test_tolerance_stops_where_the_reference_does(fit, tmp_path):
+    points = np.random.default_rng(0).uniform(size=(500, 2)).astype(np.float32)
+    write_shards(tmp_path / "in", points)
+    np.save(tmp_path / "start.npy", points[:4].astype(np.float64))
+    init = f"--init={tmp_path / 'start.npy'}"
+    answer = fit(tmp_path / "in", tmp_path / "loose", init, "--tolerance=0.05")
+    expected = reference.fit(points, points[:4], tolerance=0.05)
+    assert 1 < expected.iterations < 10
+    assert_as_reference(answer, expected)
+
+
+def test_tolerance_0_ends_when_an_update_changes_no_bit(fit, three_blobs, tmp_path):
+    args = (FEATURES, f"--init={three_blobs.start_file}", "--tolerance=0")
+    answer = fit(three_blobs.folder, tmp_path / "out", *args)
+    expected = reference.fit(three_blobs.points, three_blobs.start, tolerance=0)
+    assert_as_reference(answer, expected)
+    means = [three_blobs.points[answer.labels == k].mean(0, dtype=np.float64) for k in range(3)]
+    np.testing.assert_allclose(answer.centres, means, rtol=1e-6)
+
+
+def test_an_empty_cluster_takes_the_farthest_row_and_the_history_says_so(fit, tmp_path):
+    points, _ = blobs(400, 2, 4, seed=6)
+    write_shards(tmp_path / "in", points)
+    start = np.array([points[0], points[1], [900.0, 900.0], [-900.0, 900.0]], np.float64)
+    np.save(tmp_path / "start.npy", start)
+    args = (f"--init={tmp_path / 'start.npy'}", "--max_iterations=6")
+    answer = fit(tmp_path / "in", tmp_path / "out", *args)
+    relocated = answer.history["relocated"].to_pylist()
+    assert relocated[0] == 2
+    assert answer.run["result"]["relocated"] == sum(relocated)
+    assert min(answer.prototypes["rows"].to_pylist()) > 0
+
+
+# Against others
+
+
+def scikit_learn(points, start):
+    return cluster.KMeans(len(start), init=start, n_init=1, algorithm="lloyd", tol=0).fit(points)
+
+
+@pytest.mark.parametrize("name", ["iris", "wine", "breast_cancer", "digits", "blobs at 1e4"])
+def test_from_equal_starts_scikit_learn_ends_at_the_same_labels(fit, tmp_path, name):
+    if name == "blobs at 1e4":
+        points = blobs(600, 2, 4, seed=3, offset=1e4)[0].astype(np.float64)
+    else:
+        points = getattr(datasets, f"load_{name}")().data
+    start = points[np.random.default_rng(0).choice(len(points), 4, replace=False)]
+    write_shards(tmp_path / "in", points, shards=2, layout="list", names=["v"])
+    np.save(tmp_path / "start.npy", start)
+    args = ("--features=v", f"--init={tmp_path / 'start.npy'}", "--tolerance=0")
+    answer = fit(tmp_path / "in", tmp_path / "out", *args, "--iterations_per_job=8")
+    theirs = scikit_learn(points, start)
+    np.testing.assert_array_equal(answer.labels, theirs.labels_)
+    assert answer.run["result"]["cost"] == pytest.approx(theirs.inertia_, rel=1e-6)
+    assert answer.run["result"]["status"] == "converged"
+
+
+def test_the_golden_run(fit, tmp_path):
+    points = datasets.make_blobs(500, random_state=1111)[0].astype(np.float32)
+    write_shards(tmp_path / "in", points)
+    np.save(tmp_path / "start.npy", points[[162, 308, 381]].astype(np.float64))
+    args = ("--optimizer=sgd", "--learning_rate=0.001", "--tolerance=0", "--max_iterations=32")
+    init = f"--init={tmp_path / 'start.npy'}"
+    answer = fit(tmp_path / "in", tmp_path / "out", init, *args, "--iterations_per_job=16")
+    # The figures are of after an update, the history is of before it.
+    figures = [21533.68954, 950.78372, 940.45337, 940.45032]
+    np.testing.assert_allclose(answer.costs[[1, 11, 21, 31]], figures, rtol=1e-8)
+
+
+def test_data_of_which_most_is_one_row(fit, tmp_path):
+    points, _ = blobs(400, 2, 4, seed=7)
+    points = np.concatenate([points, np.repeat(points[:1], 3600, 0)]).astype(np.float64)
+    write_shards(tmp_path / "in", points, shuffle_seed=0, shards=2)
+    answer = fit(tmp_path / "in", tmp_path / "out", "--k=4")
+    theirs = cluster.KMeans(4, n_init=3, random_state=0).fit(points)
+    assert answer.run["result"]["cost"] <= 1.05 * theirs.inertia_
+
+
+def test_an_outlier_costs_no_label_and_no_digit(fit, tmp_path):
+    points, truth = blobs(500, 3, 3, seed=8)
+    points = points.astype(np.float64)
+    far = np.concatenate([points, [[1e9, 0.0, 0.0]]])
+    start = np.array([points[truth == label][0] for label in range(3)] + [[1e9, 0.0, 0.0]])
+    write_shards(tmp_path / "in", far)
+    np.save(tmp_path / "start.npy", start)
+    args = (f"--init={tmp_path / 'start.npy'}", "--tolerance=0")
+    answer = fit(tmp_path / "in", tmp_path / "out", *args)
+    expected = reference.fit(far, start, tolerance=0)
+    np.testing.assert_array_equal(answer.labels, expected.labels)
+    np.testing.assert_allclose(answer.centres, expected.prototypes, rtol=1e-6, atol=1e-6)
+    assert answer.run["result"]["cost"] == pytest.approx(expected.cost, rel=1e-6)

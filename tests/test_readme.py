@@ -1,0 +1,148 @@
+"""The README's blocks run, in order, in one folder; its tables name what there is."""
+
+import argparse
+import re
+import shlex
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+
+import pyarrow.parquet as pq
+import pytest
+
+from pipeline import errors
+from pipeline.__main__ import main
+from pipeline.options import build_parser
+
+ROOT = Path(__file__).resolve().parent.parent
+README = (ROOT / "README.md").read_text()
+FENCE = re.compile(r"^```(\w*)\n(.*?)^```$", re.M | re.S)
+
+
+@dataclass(frozen=True)
+class Block:
+    language: str
+    text: str
+    line: int
+
+
+def blocks():
+    return [
+        Block(match[1], match[2], README[: match.start()].count("\n") + 2)
+        for match in FENCE.finditer(README)
+    ]
+
+
+def section(title):
+    return re.search(rf"^## {title}\n(.*?)(?=^## |\Z)", README, re.M | re.S)[1]
+
+
+def rows_of(title):
+    """The first cells of a section's table, without their backticks."""
+    cells = re.findall(r"^\| (.+?) \|", section(title), re.M)
+    return [cell.strip("`") for cell in cells[1:]]
+
+
+@pytest.fixture
+def folder(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.syspath_prepend(str(tmp_path))
+    yield tmp_path
+    sys.modules.pop("huber", None)
+
+
+def test_every_block_is_of_a_kind_that_is_run_or_is_output():
+    assert {block.language for block in blocks()} == {"sh", "python", "text"}
+
+
+def test_the_blocks_run(folder):
+    for block in blocks():
+        if block.language == "python":
+            run_python(block)
+        elif block.language == "sh":
+            for words in commands(block.text):
+                run_command(block, words)
+    assert pq.read_table(folder / "out/customers/labels").num_rows == 20000
+    assert pq.read_table(folder / "out/tomorrow/labels").equals(
+        pq.read_table(folder / "out/customers/labels")
+    )
+
+
+def run_python(block):
+    named = re.match(r"# (\w+\.py)\n", block.text)
+    if named:
+        Path(named[1]).write_text(block.text)
+    code = compile("\n" * (block.line - 1) + block.text, "README.md", "exec")
+    exec(code, {"__name__": "readme"})
+
+
+def commands(text):
+    """The commands of a shell block, as words."""
+    lines = text.replace("\\\n", " ").splitlines()
+    return [shlex.split(line) for line in lines if line.strip()]
+
+
+def run_command(block, words):
+    """Runs a command of the job in this process; a make target need only exist."""
+    while re.match(r"\w+=", words[0]):
+        words = words[1:]
+    program, *rest = words
+    if program == "make":
+        targets = re.findall(r"^([a-z]+):", (ROOT / "Makefile").read_text(), re.M)
+        assert set(rest) <= set(targets), f"README.md:{block.line}"
+        return
+    if rest[:2] == ["-m", "pipeline"]:
+        program, rest = "kmeans-tf", rest[2:]
+    assert Path(program).name == "kmeans-tf", f"README.md:{block.line}: cannot run {program}"
+    assert main(rest) == 0, f"README.md:{block.line}"
+
+
+def test_the_options_table_is_the_parsers():
+    subparsers = build_parser()._subparsers._group_actions[0].choices
+    actions = [a for name in ("fit", "label") for a in subparsers[name]._actions]
+    shown = {
+        option
+        for action in actions
+        if action.help != argparse.SUPPRESS
+        for option in action.option_strings
+    }
+    assert set(rows_of("Options")) == shown - {"-h", "--help"}
+
+
+def test_the_options_table_tells_the_defaults():
+    fit = build_parser()._subparsers._group_actions[0].choices["fit"]
+    defaults = {a.option_strings[-1]: a.default for a in fit._actions if a.option_strings}
+    cells = re.findall(r"^\| `(--\w+)` \| (.+?) \|", section("Options"), re.M)
+    told = {option: cell.strip("`") for option, cell in cells}
+    for option in ("--runner", "--init", "--metric", "--scale", "--on_bad_row", "--optimizer"):
+        assert told[option] == defaults[option]
+    for option in ("--resume", "--reduction"):
+        assert told[option] == defaults[option]
+    for option in ("--seed", "--restarts", "--max_iterations", "--tolerance", "--cache_mb"):
+        assert float(told[option]) == defaults[option]
+
+
+def test_the_exit_codes_are_those_of_the_errors():
+    kinds = (errors.JobError, errors.UsageError, errors.DataError, errors.RunError)
+    codes = {0, errors.INTERRUPTED, *(kind.exit_code for kind in kinds)}
+    assert {int(code) for code in rows_of("Exit codes")} == codes | {4}
+
+
+def test_the_output_folder_holds_what_the_table_names(folder):
+    first, *_ = [b for b in blocks() if b.language == "python"]
+    run_python(first)
+    command = next(
+        w for b in blocks() if b.language == "sh" for w in commands(b.text) if "fit" in w
+    )
+    run_command(first, command)
+    found = {p.name + "/" * p.is_dir() for p in Path("out/customers").iterdir()}
+    assert found == set(rows_of("The output folder"))
+
+
+def test_links_lead_somewhere():
+    headings = {
+        re.sub(r"[^\w -]", "", h).lower().replace(" ", "-")
+        for h in re.findall(r"^#+ (.+)$", README, re.M)
+    }
+    for target in re.findall(r"\]\(([^)]+)\)", README):
+        assert target[1:] in headings if target[0] == "#" else (ROOT / target).exists(), target
