@@ -86,7 +86,8 @@ class Model:
 
     def save(self, folder: str) -> None:
         """Writes a SavedModel that needs nothing of this package to be loaded and used."""
-        tf.saved_model.save(_Labeller(self), folder)
+        labeller = _Labeller(self)
+        tf.saved_model.save(labeller, folder, signatures=labeller.label)
 
     @classmethod
     def load(cls, folder: str) -> "Model":

@@ -107,4 +107,5 @@ def hash_rows(rows: np.ndarray, seed: int) -> np.ndarray:
 def _bottom(rows: np.ndarray, hashes: np.ndarray, weights: np.ndarray, capacity: int) -> Sample:
     distinct, first, entry = np.unique(hashes, return_index=True, return_inverse=True)
     total = np.bincount(entry, weights, len(distinct))
-    return Sample(rows[first[:capacity]], distinct[:capacity], total[:capacity], capacity)
+    kept = rows[first[:capacity]] + 0.0  # of -0 and 0, always 0
+    return Sample(kept, distinct[:capacity], total[:capacity], capacity)

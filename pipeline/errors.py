@@ -6,6 +6,7 @@ of a stack trace, out of which `find_failure` takes it again.
 """
 
 import re
+from collections import Counter
 
 
 class JobError(Exception):
@@ -33,12 +34,14 @@ class RunError(JobError):
 
 
 INTERRUPTED = 130
+_BAD_SHOWN = 5
 
 _KINDS = {kind.__name__: kind for kind in (UsageError, DataError, RunError)}
 _RAISED = re.compile(
     rf"pipeline\.errors\.({'|'.join(_KINDS)}): (.+?)(?: \[while running .*)?$", re.M
 )
 _DISK = re.compile(r"^(?:\w+\.)*OSError: (.+?)(?: \[while running .*)?$", re.M)
+_PLACE = re.compile(r" \[while running .*", re.S)
 
 
 def find_failure(error: BaseException) -> JobError | None:
@@ -48,7 +51,7 @@ def find_failure(error: BaseException) -> JobError | None:
     while cause is not None and id(cause) not in seen:
         seen.add(id(cause))
         if isinstance(cause, JobError):
-            return cause
+            return type(cause)(without_place(cause))
         if isinstance(cause, OSError):
             return disk_failure(cause)
         cause = cause.__cause__ or cause.__context__
@@ -59,7 +62,28 @@ def find_failure(error: BaseException) -> JobError | None:
     return disk_failure(disk[1]) if disk else None
 
 
+def without_place(error: object) -> str:
+    """The text of an error without the name of the transform, which Beam puts behind it."""
+    return _PLACE.sub("", str(error))
+
+
 def disk_failure(error: object) -> RunError:
     """The message for a read or write that the file system refused."""
-    first_line = str(error).splitlines()[0]
+    first_line = without_place(error).splitlines()[0]
     return RunError(f"reading or writing failed: {first_line}")
+
+
+def bad_rows_error(bad_rows: int, rows: int, bad: Counter) -> DataError:
+    """The message for bad rows under the policy to fail."""
+    return DataError(
+        f"{bad_rows} of {rows} rows are bad: {bad_rows_text(bad)}: mend them, or choose "
+        "--on_bad_row null or impute"
+    )
+
+
+def bad_rows_text(bad: Counter) -> str:
+    """The first few counts of bad rows by (file, column, reason)."""
+    shown = sorted(bad.items())[:_BAD_SHOWN]
+    parts = [f"{file}: column {column!r}: {n} {reason}" for (file, column, reason), n in shown]
+    more = len(bad) - len(shown)
+    return "; ".join(parts) + (f"; and {more} more files or columns" if more else "")

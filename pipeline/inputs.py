@@ -13,7 +13,7 @@ import pyarrow.parquet as pq
 from pyarrow import types
 
 from pipeline.errors import DataError, UsageError
-from pipeline.store import FileVersion, Store
+from pipeline.store import HIDDEN, FileVersion, Store
 
 LABEL_COLUMNS = ("label", "distance")
 PLACE_COLUMNS = ("file", "row")
@@ -119,7 +119,7 @@ def _expand(store: Store, part: str) -> list[FileVersion]:
 
 def _is_table(name: str) -> bool:
     parts = name.strip("/").split("/")
-    return parts[-1].endswith(".parquet") and not any(p.startswith(("_", ".")) for p in parts)
+    return parts[-1].endswith(".parquet") and not any(p.startswith(HIDDEN) for p in parts)
 
 
 def read_footers(store: Store, files: Sequence[FileVersion]) -> list[Footer]:

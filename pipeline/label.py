@@ -16,10 +16,13 @@ from kmeans_tf.exact import exact_sums, two_product
 from kmeans_tf.metrics import get_metric
 from kmeans_tf.model import Model
 from kmeans_tf.points import Points, chunk_rows
+from pipeline.attempt import Attempt
 from pipeline.blocks import BlockRef, Span
-from pipeline.checkpoint import LabelTotals, WorkFolder, save_manifest
+from pipeline.checkpoint import LabelTotals, WorkFolder, load_manifest, save_manifest
+from pipeline.errors import bad_rows_error
 from pipeline.inputs import PLACE_COLUMNS, Columns, Footer, partition_values
 from pipeline.rows import Rows, count_bad, read_block
+from pipeline.runner import Blocks
 from pipeline.store import Store
 from pipeline.sums import Sum, SumBlocks
 
@@ -166,3 +169,22 @@ def _folder_values(columns: Columns, path: str) -> dict:
 
 def _save(work: WorkFolder, _: int, totals: LabelTotals) -> None:
     save_manifest(Store(), work, totals)
+
+
+def label_pass(attempt: Attempt, model: Model) -> LabelTotals:
+    """Writes a label for every row below the work folder, unless that was done.
+
+    Raises:
+        DataError: there are bad rows, and the policy is to fail.
+    """
+    totals = load_manifest(attempt.store, attempt.work)
+    if totals is None:
+        plan, runner = attempt.plan, attempt.runner
+        schema = label_schema(plan.columns, plan.footers[0])
+        job = LabelJob(plan.columns, schema, model, len(plan.blocks), attempt.work, runner.threads)
+        with attempt.clock.stage("label"):
+            runner.run(lambda p: p | Blocks(plan.blocks) | Label(job))
+        totals = load_manifest(attempt.store, attempt.work)
+    if model.on_bad_row == "fail" and totals.bad_rows:
+        raise bad_rows_error(totals.bad_rows, totals.all_rows, totals.bad)
+    return totals

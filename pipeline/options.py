@@ -28,12 +28,16 @@ class RunOptions:
         runner: Beam's name of a runner.
         cache_mb: megabytes of decoded blocks kept in a worker process.
         iterations_per_job: iterations unrolled in one Beam job; None: by runner.
+        threads: chunks at once in a worker process; None: by runner.
+        check: only check that the job could run.
         beam: Beam's own options, as they were given.
     """
 
     runner: str = DEFAULT_RUNNER
     cache_mb: int = 512
     iterations_per_job: int | None = None
+    threads: int | None = None
+    check: bool = False
     beam: tuple[str, ...] = ()
 
 
@@ -205,6 +209,8 @@ def _add_run(parser: argparse.ArgumentParser, *, training: bool) -> None:
     group = parser.add_argument_group("run")
     add = group.add_argument
     add("--runner", default=DEFAULT_RUNNER, help="Beam's name of a runner")
+    add("--check", action="store_true", help="only check that the job could run")
+    add("--threads", type=int, help="chunks at once in a worker process")
     if training:
         add("--iterations_per_job", type=int, help="iterations unrolled in one Beam job")
         add("--cache_mb", type=int, default=512, help="decoded blocks kept in a worker process")
@@ -212,7 +218,7 @@ def _add_run(parser: argparse.ArgumentParser, *, training: bool) -> None:
 
 def _k(text: str) -> int:
     if re.search("[,:]", text):
-        raise argparse.ArgumentTypeError(f"several values of --k {NOT_YET}: give one number")
+        raise argparse.ArgumentTypeError("several values of --k are not there yet: give one number")
     if not re.fullmatch(r"[+-]?\d+", text):
         raise argparse.ArgumentTypeError(f"{text!r} is not a whole number")
     return int(text)
@@ -236,7 +242,9 @@ def _fit_options(given: argparse.Namespace, beam: tuple[str, ...]) -> FitOptions
         tolerance=given.tolerance,
         seed=given.seed,
         output=OutputOptions(given.output, given.overwrite, given.resume),
-        run=RunOptions(given.runner, given.cache_mb, given.iterations_per_job, beam),
+        run=RunOptions(
+            given.runner, given.cache_mb, given.iterations_per_job, given.threads, given.check, beam
+        ),
     )
 
 
@@ -247,7 +255,7 @@ def _label_options(given: argparse.Namespace, beam: tuple[str, ...]) -> LabelOpt
         names=_names(given),
         on_bad_row=given.on_bad_row,
         output=OutputOptions(given.output, given.overwrite, given.resume),
-        run=RunOptions(given.runner, beam=beam),
+        run=RunOptions(given.runner, threads=given.threads, check=given.check, beam=beam),
     )
 
 
@@ -268,6 +276,7 @@ def _refuse_what_is_not_there(given: argparse.Namespace) -> None:
 def _check_training(given: argparse.Namespace) -> None:
     _check_at_least("--k", given.k, 1)
     _check_at_least("--max_iterations", given.max_iterations, 0)
+    _check_at_least("--threads", given.threads, 1)
     _check_at_least("--iterations_per_job", given.iterations_per_job, 1)
     _check_at_least("--cache_mb", given.cache_mb, 0)
     if not (0 <= given.tolerance < math.inf):

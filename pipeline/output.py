@@ -6,8 +6,11 @@ not an answer. The list of moves is written down first, so that a publishing tha
 finished by the next run and not begun again.
 """
 
+import contextlib
 import json
 import posixpath
+import uuid
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 from pipeline.checkpoint import WorkFolder
@@ -72,8 +75,17 @@ class Output:
             raise UsageError(f"--output {self.path} cannot be written: {error}") from error
         return work
 
+    @contextlib.contextmanager
+    def scratch(self) -> Iterator[WorkFolder]:
+        """A work folder of nobody's configuration, of which nothing is left."""
+        work = WorkFolder(self.file(posixpath.join(_WORK, f"check-{uuid.uuid4().hex}")))
+        try:
+            yield work
+        finally:
+            self.abandon(work)
+
     def abandon(self, work: WorkFolder) -> None:
-        """Leaves nothing of an attempt that cannot succeed."""
+        """Leaves nothing of an attempt."""
         self.store.delete(work.path)
         self.store.delete_empty(self.file(_WORK))
         self.store.delete_empty(self.path)
@@ -98,6 +110,8 @@ class Output:
                 raise RunError(f"{source} is gone: delete {self.path} and run the job again")
         for stale in self._published() - set(files):
             self.store.delete(self.file(stale))
+        for folder in set(_FOLDERS) - {name.split("/")[0] for name in files}:
+            self.store.delete(self.file(folder))
         self.store.write(self.file(SUCCESS), b"")
         self.store.delete(self.file(_WORK))
 

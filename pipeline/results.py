@@ -2,8 +2,13 @@
 
 import json
 import posixpath
+import shlex
+import sys
 import tempfile
-from dataclasses import dataclass
+import uuid
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from datetime import datetime, timezone
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
@@ -14,9 +19,11 @@ import pyarrow.parquet as pq
 from kmeans_tf.exact import to_float
 from kmeans_tf.model import Model
 from kmeans_tf.state import Trial
+from pipeline.attempt import Attempt
 from pipeline.checkpoint import LabelTotals, WorkFolder
 from pipeline.errors import UsageError
 from pipeline.inputs import Columns
+from pipeline.label import label_schema
 from pipeline.plan import Plan
 from pipeline.report import render_report
 from pipeline.store import Store
@@ -115,6 +122,45 @@ def _feature_columns(columns: Columns, rows: np.ndarray) -> dict[str, pa.Array]:
         values = pa.array(rows.ravel())
         return {columns.features[0]: pa.FixedSizeListArray.from_arrays(values, rows.shape[1])}
     return {name: pa.array(rows[:, j]) for j, name in enumerate(columns.features)}
+
+
+def describe_run(attempt: Attempt, totals: LabelTotals, warnings: Sequence[str] = ()) -> dict:
+    """run.json, less what the results add to it."""
+    plan, columns = attempt.plan, attempt.plan.columns
+    types = {
+        key: str(label_schema(columns, plan.footers[0]).field(key).type) for key in columns.keys
+    }
+    stages = dict.fromkeys(("scan", "seed", "train", "label"), 0.0) | attempt.clock.seconds
+    now = datetime.now(timezone.utc)
+    return {
+        "run_id": f"{now:%Y%m%dT%H%M%SZ}-{uuid.uuid4().hex[:8]}",
+        "command": [shlex.quote(word) for word in ["kmeans-tf", *sys.argv[1:]]],
+        "configuration": attempt.configuration | attempt.runner.used,
+        "schema": {
+            "features": list(columns.features),
+            "layout": "list" if columns.is_list else "scalars",
+            "keys": types,
+            "weight": columns.weight,
+        },
+        "counts": {
+            "files": len(plan.footers),
+            "row_groups": plan.row_groups,
+            "blocks": len(plan.blocks),
+            "rows": totals.all_rows,
+            "bad_rows": totals.bad_rows,
+            "bad": [
+                {"file": file, "column": column, "reason": reason, "rows": rows}
+                for (file, column, reason), rows in sorted(totals.bad.items())
+            ],
+            "weight": to_float(sum(totals.weight)),
+            "sample_rows": 0,
+        },
+        "versions": {"python": sys.version.split()[0]} | versions(),
+        "input": {"fingerprint": plan.fingerprint(), "bytes": plan.nbytes},
+        "seconds": stages | {"iterations": []},
+        "workers": [asdict(worker) for worker in attempt.workers],
+        "warnings": list(warnings),
+    }
 
 
 def versions() -> dict[str, str]:

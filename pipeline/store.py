@@ -17,9 +17,10 @@ from pathlib import Path
 import pyarrow as pa
 from pyarrow import fs
 
-from pipeline.errors import DataError
+from pipeline.errors import DataError, UsageError
 
 _WILDCARDS = set("*?[")
+HIDDEN = ("_", ".")  # how names begin that readers of tables pass over
 
 
 @dataclass(frozen=True)
@@ -67,11 +68,14 @@ class Store:
         return sorted(i.base_name for i in found if i.type == fs.FileType.Directory)
 
     def glob(self, pattern: str) -> list[FileVersion]:
-        """The files that match: `*`, `?` and `[…]` within a name, `**` for any folders."""
+        """The files that match: `*`, `?` and `[…]` within a name, `**` for any folders.
+
+        A wildcard at the beginning of a name stands for no hidden one.
+        """
         parts = pattern.split("/")
         fixed = next(i for i, part in enumerate(parts) if _WILDCARDS & set(part))
         folder = "/".join(parts[:fixed]) or ("/" if pattern.startswith("/") else ".")
-        deep = len(parts) > fixed + 1
+        deep = "**" in parts or len(parts) > fixed + 1
         start = 0 if folder == "." else len(folder.rstrip("/")) + 1
         return [
             file
@@ -158,7 +162,12 @@ class Store:
 
 
 def locate(path: str) -> tuple[fs.FileSystem, str]:
-    """The file system of a path or URI, and the path in it."""
+    """The file system of a path or URI, and the path in it.
+
+    Raises:
+        UsageError: there is no such kind of store.
+    """
+    path = path.removeprefix("file://")
     if "://" not in path:
         return _local(), str(Path(path).absolute())
     scheme, _, rest = path.partition("://")
@@ -175,7 +184,10 @@ def _local() -> fs.FileSystem:
 
 @cache
 def _remote(root: str) -> tuple[fs.FileSystem, str]:
-    return fs.FileSystem.from_uri(root)
+    try:
+        return fs.FileSystem.from_uri(root)
+    except pa.ArrowInvalid as error:
+        raise UsageError(f"{root}: no such store: {str(error).splitlines()[0]}") from error
 
 
 def _version(path: str, info: fs.FileInfo) -> FileVersion:
@@ -187,5 +199,6 @@ def _matches(names: list[str], patterns: list[str]) -> bool:
         return not names
     if patterns[0] == "**":
         return any(_matches(names[i:], patterns[1:]) for i in range(len(names) + 1))
-    head = bool(names) and fnmatch.fnmatchcase(names[0], patterns[0])
-    return head and _matches(names[1:], patterns[1:])
+    if not names or (names[0][0] in HIDDEN and patterns[0][0] not in HIDDEN):
+        return False
+    return fnmatch.fnmatchcase(names[0], patterns[0]) and _matches(names[1:], patterns[1:])

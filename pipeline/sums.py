@@ -11,6 +11,7 @@ import os
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
+from functools import cache
 from typing import Any
 
 import apache_beam as beam
@@ -28,6 +29,13 @@ def default_threads() -> int:
 ONLY = 0
 
 
+@cache
+def _pool(threads: int) -> ThreadPoolExecutor:
+    """The process's pool: threads outlive the bundles, which are short."""
+    configure(threads)
+    return ThreadPoolExecutor(threads)
+
+
 class SumBlocks(beam.DoFn):
     """Adds up `tasks` over a bundle's blocks and emits (ONLY, sum), if there were any tasks.
 
@@ -41,13 +49,6 @@ class SumBlocks(beam.DoFn):
     def tasks(self, block: Any, *side_inputs: Any) -> Iterable[Callable[[], Any]]:
         raise NotImplementedError
 
-    def setup(self) -> None:
-        configure(self.threads)
-        self._pool = ThreadPoolExecutor(self.threads)
-
-    def teardown(self) -> None:
-        self._pool.shutdown()
-
     def start_bundle(self) -> None:
         self._running: deque[Future] = deque()
         self.total: Any = None
@@ -56,7 +57,7 @@ class SumBlocks(beam.DoFn):
         for task in self.tasks(block, *side_inputs):
             while len(self._running) >= 2 * self.threads:
                 self._add(self._running.popleft())
-            self._running.append(self._pool.submit(task))
+            self._running.append(_pool(self.threads).submit(task))
 
     def finish_bundle(self) -> Iterator[WindowedValue]:
         while self._running:

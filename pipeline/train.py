@@ -5,13 +5,15 @@ round while the state is not done. Every iteration writes its state down: that f
 checkpoint that a killed job resumes from, and what the progress line reads on every runner.
 """
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import partial
 
 import apache_beam as beam
 import numpy as np
+from apache_beam import typehints
 
+from kmeans_tf.metrics import METRICS
 from kmeans_tf.state import TrainingOptions, TrainingState
 from kmeans_tf.stats import IterationStats
 from kmeans_tf.step import step
@@ -19,6 +21,7 @@ from kmeans_tf.update import update
 from pipeline.blocks import BlockRef
 from pipeline.checkpoint import WorkFolder, load_summary, save_state
 from pipeline.chunks import Chunk, Loader, cached_chunks
+from pipeline.errors import UsageError
 from pipeline.store import Store
 from pipeline.sums import Sum, SumBlocks
 
@@ -48,8 +51,9 @@ class TrainingJob:
 class Train(beam.PTransform):
     """(blocks, state) -> the state after a round of `iterations`.
 
-    A state that is done passes through the rest of the round untouched. Iterations are not
-    transforms of their own: building a composite costs Beam more than running it.
+    A state that is done makes the rest of the round free: its stats are empty, and it passes
+    through untouched. Iterations are not transforms of their own, because building a composite
+    costs Beam more than running it.
     """
 
     job: TrainingJob
@@ -58,25 +62,22 @@ class Train(beam.PTransform):
     def expand(self, inputs):
         blocks, state = inputs
         for i in range(self.iterations):
-            stats = (
+            known = beam.pvalue.AsSingleton(state)
+            state = (
                 blocks
-                | f"BlockStats{i}" >> _block_stats(self.job, state)
-                | f"Sum{i}" >> beam.CombinePerKey(Sum()).with_output_types(_KeyedStats)
+                | f"BlockStats{i}" >> _typed(beam.ParDo(BlockStats(self.job), known), _KEYED_STATS)
+                | f"Sum{i}" >> _typed(beam.CombinePerKey(Sum()), _KEYED_STATS)
+                | f"Update{i}" >> _typed(beam.ParDo(Update(self.job), known), TrainingState)
             )
-            state = state | f"Update{i}" >> _update(self.job, stats)
         return state
 
 
-_KeyedStats = tuple[int, IterationStats]
+_KEYED_STATS = typehints.Tuple[int, IterationStats]
 
 
-def _block_stats(job: TrainingJob, state: beam.PCollection) -> beam.ParDo:
-    side_input = beam.pvalue.AsSingleton(state)
-    return beam.ParDo(BlockStats(job), side_input).with_output_types(_KeyedStats)
-
-
-def _update(job: TrainingJob, stats: beam.PCollection) -> beam.ParDo:
-    return beam.ParDo(Update(job), beam.pvalue.AsIter(stats)).with_output_types(TrainingState)
+def _typed(transform: beam.PTransform, hint: object) -> beam.PTransform:
+    """Says what comes out, which Beam would otherwise work out anew for every iteration."""
+    return transform.with_output_types(hint)
 
 
 class BlockStats(SumBlocks):
@@ -86,8 +87,9 @@ class BlockStats(SumBlocks):
         super().__init__(job.threads)
         self.job = job
 
-    def tasks(self, block: BlockRef, state: TrainingState) -> Iterator[partial]:
+    def tasks(self, block: BlockRef, state: TrainingState) -> Iterator[Callable]:
         if state.done:
+            yield IterationStats.zero
             return
         job = self.job
         for chunk in cached_chunks(job.loader, block, job.configuration, job.cache_bytes):
@@ -95,18 +97,17 @@ class BlockStats(SumBlocks):
 
 
 class Update(beam.DoFn):
-    """The state, with the iteration's stats as a side input -> the next state, written down."""
+    """The iteration's stats, with the state as a side input -> the next state, written down."""
 
     def __init__(self, job: TrainingJob):
         self.job = job
 
     def process(
-        self, state: TrainingState, stats: Iterable[tuple[int, IterationStats]]
+        self, summed: tuple[int, IterationStats], state: TrainingState
     ) -> Iterator[TrainingState]:
         if not state.done:
-            job = self.job
-            total = sum((summed for _, summed in stats), IterationStats.zero())
-            state = update(job.loader.frame, job.options, state, total, self._sample_points)
+            job, (_, stats) = self.job, summed
+            state = update(job.loader.frame, job.options, state, stats, self._sample_points)
             save_state(Store(), job.work, state)
         yield state
 
@@ -116,4 +117,10 @@ class Update(beam.DoFn):
 
 
 def _step(job: TrainingJob, state: TrainingState, chunk: Chunk) -> IterationStats:
-    return step(job.loader.frame, job.options.metric, state, chunk.points())
+    points = chunk.points()
+    try:
+        return step(job.loader.frame, job.options.metric, state, points)
+    except ValueError as error:
+        if job.options.metric in METRICS:
+            raise
+        raise UsageError(f"--metric: {error}") from error

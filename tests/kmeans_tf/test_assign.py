@@ -78,6 +78,12 @@ def of_all_sizes(rng, k, d):
     return points, rng.standard_normal((k, d)) * 10.0 ** rng.integers(-30, 10, (k, 1))
 
 
+def at_the_floor(rng, k, d):
+    """Points that are prototypes, of such a size that rounding makes their scores nearly zero."""
+    prototypes = (rng.uniform(2.0**-32, 2.0**-28, (k, d)) / np.sqrt(d)).astype(np.float32)
+    return prototypes[rng.integers(0, k, N)], prototypes
+
+
 def constant(rng, k, d):
     """All rows are one; prototypes around it at nearly one distance."""
     prototypes = rng.standard_normal((k, d))
@@ -101,7 +107,7 @@ def runaway_prototype(rng, k, d):
 
 ADVERSARIES = [
     lattice, halves, duplicated, coinciding, close_together, off_centre, tiny, subnormal, huge,
-    of_all_sizes, constant, far_prototype, runaway_prototype,
+    of_all_sizes, at_the_floor, constant, far_prototype, runaway_prototype,
 ]  # fmt: skip
 
 

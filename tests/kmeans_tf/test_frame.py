@@ -185,9 +185,7 @@ def test_a_power_of_two_changes_no_bit(power):
     rows, scale = blob_rows(), 2.0**power
     options = TrainingOptions(tolerance=0)
     model, state = kmeans_tf.fit(rows, 5, options=options, init=rows[:5])
-    other, scaled_state = kmeans_tf.fit(
-        rows * scale, 5, options=options, init=rows[:5] * scale
-    )
+    other, scaled_state = kmeans_tf.fit(rows * scale, 5, options=options, init=rows[:5] * scale)
     assert np.array_equal(other.prototype_rows, model.prototype_rows * scale)
     costs = np.array(state.trials[0].costs) * scale * scale
     assert scaled_state.trials[0].costs == tuple(costs)

@@ -82,7 +82,7 @@ def distinct_start(rows, k, seed):
     return distinct[np.random.default_rng(seed).choice(len(distinct), k, replace=False)]
 
 
-# On the way from other starts a row of whole numbers may tie; there scikit-learn's rounding decides.
+# From some starts a row of whole numbers ties on the way, and scikit-learn's rounding decides.
 @pytest.mark.parametrize("seed", [0, 1, 3])
 @pytest.mark.parametrize("name", [*REAL, "blobs at 1e4"])
 def test_it_ends_where_scikit_learn_does(name, seed):
@@ -125,7 +125,9 @@ def test_where_rows_tie_it_ends_where_the_reference_does(seed):
 def test_the_best_of_a_few_plain_calls_is_as_good_as_scikit_learns(name):
     rows, k = table(name)
     options = TrainingOptions(tolerance=0)
-    ends = [kmeans_tf.fit(rows, k, seed=s, options=options)[1].trials[0].costs[-1] for s in range(5)]
+    ends = [
+        kmeans_tf.fit(rows, k, seed=s, options=options)[1].trials[0].costs[-1] for s in range(5)
+    ]
     theirs = KMeans(k, n_init=5, random_state=0, tol=0).fit(rows)
     assert min(ends) == pytest.approx(theirs.inertia_, rel=0.001)
 
@@ -133,7 +135,7 @@ def test_the_best_of_a_few_plain_calls_is_as_good_as_scikit_learns(name):
 @pytest.mark.parametrize("seed", range(3))
 def test_one_heavy_point_does_not_spoil_the_start(seed):
     rows = blobs(5000, 2, 8, seed)[0].astype(np.float64)
-    rows[: 4500] = rows[0]
+    rows[:4500] = rows[0]
     rows = np.random.default_rng(seed).permutation(rows)
     _, state = kmeans_tf.fit(rows, 8, seed=seed, options=TrainingOptions(tolerance=0))
     theirs = KMeans(8, n_init=1, random_state=seed, tol=0).fit(rows)

@@ -42,9 +42,9 @@ LITERAL = {
 ORACLE = {HUBER: numpy_huber}
 
 
-def rows_and_prototypes(name):
+def rows_and_prototypes():
     """400 float32 rows, off the origin, and 5 prototypes that are none of them."""
-    rows = blobs(400, 3, 5, 1)[0].astype(np.float64) + [3.0, -2.0, 0.5]
+    rows = blobs(400, 3, 5, 1)[0].astype(np.float64) + np.array([3.0, -2.0, 0.5])
     rng = np.random.default_rng(2)
     return rows, rows[:5] + rng.standard_normal((5, 3)) * 0.3
 
@@ -65,7 +65,7 @@ def product_gradient(name, rows, prototypes, weights=None):
 
 @names
 def test_the_products_gradient_is_autodiffs_of_the_literal_expression(name):
-    rows, prototypes = rows_and_prototypes(name)
+    rows, prototypes = rows_and_prototypes()
     expected = autodiff(LITERAL[name], rows, prototypes)
     found = product_gradient(name, rows, prototypes)
     np.testing.assert_allclose(found, expected, rtol=1e-6, atol=1e-6 * np.abs(expected).max())
@@ -74,7 +74,7 @@ def test_the_products_gradient_is_autodiffs_of_the_literal_expression(name):
 @weighted
 @names
 def test_the_products_gradient_is_the_references(name, weighted):
-    rows, prototypes = rows_and_prototypes(name)
+    rows, prototypes = rows_and_prototypes()
     weights = np.random.default_rng(3).random(400) * 4 if weighted else None
     found = product_gradient(name, rows, prototypes, weights)
     step = reference.numerical_gradient(rows, prototypes, weights, ORACLE.get(name, name))
@@ -87,7 +87,7 @@ def test_the_products_gradient_is_the_references(name, weighted):
 @pytest.mark.parametrize("graph", [False, True], ids=["eager", "graph"])
 @names
 def test_min_distance_cost_and_its_gradient_are_the_literal_expressions(name, graph):
-    rows, prototypes = rows_and_prototypes(name)
+    rows, prototypes = rows_and_prototypes()
     metric = name if name in METRICS else get_metric(name)
 
     def cost(x, w):
@@ -103,7 +103,7 @@ def test_min_distance_cost_and_its_gradient_are_the_literal_expressions(name, gr
 
 
 def test_min_distance_cost_takes_float32():
-    rows, prototypes = (a.astype(np.float32) for a in rows_and_prototypes("sqeuclidean"))
+    rows, prototypes = (a.astype(np.float32) for a in rows_and_prototypes())
     w = tf.Variable(prototypes)
     with tf.GradientTape() as tape:
         cost = min_distance_cost(tf.constant(rows), w)
@@ -114,7 +114,7 @@ def test_min_distance_cost_takes_float32():
 
 
 def test_a_prototype_without_rows_has_no_gradient():
-    rows, prototypes = rows_and_prototypes("sqeuclidean")
+    rows, prototypes = rows_and_prototypes()
     prototypes[2] = 1e4
     for name in ("sqeuclidean", "l1", HUBER):
         assert not product_gradient(name, rows, prototypes)[2].any()
@@ -122,7 +122,7 @@ def test_a_prototype_without_rows_has_no_gradient():
 
 @names
 def test_pairwise_costs_are_the_references(name):
-    rows, prototypes = rows_and_prototypes(name)
+    rows, prototypes = rows_and_prototypes()
     found = pairwise_costs(get_metric(name), rows, prototypes)
     expected = reference.distances(rows, prototypes, ORACLE.get(name, name))
     np.testing.assert_allclose(found, expected, rtol=1e-12, atol=1e-14)
@@ -130,7 +130,7 @@ def test_pairwise_costs_are_the_references(name):
 
 @pytest.mark.parametrize("name", ["sqeuclidean", "cosine"])
 def test_the_linear_form_is_the_cost(name):
-    rows, prototypes = rows_and_prototypes(name)
+    rows, prototypes = rows_and_prototypes()
     metric = get_metric(name)
     points = rows / np.linalg.norm(rows, axis=1, keepdims=True) if metric.normalize else rows
     squares = ((points[:, None] - metric.project(prototypes)[None]) ** 2).sum(2)
@@ -140,7 +140,7 @@ def test_the_linear_form_is_the_cost(name):
 
 @pytest.mark.parametrize("name", ["sqeuclidean", "cosine"])
 def test_the_minimizer_has_no_gradient(name):
-    rows, _ = rows_and_prototypes(name)
+    rows, _ = rows_and_prototypes()
     metric = get_metric(name)
     points = rows / np.linalg.norm(rows, axis=1, keepdims=True) if metric.normalize else rows
     weight, sums = np.array([400]), points.sum(0, keepdims=True)
@@ -149,7 +149,7 @@ def test_the_minimizer_has_no_gradient(name):
 
 
 def test_a_users_metric_trains():
-    rows, start = rows_and_prototypes(HUBER)
+    rows, start = rows_and_prototypes()
     options = TrainingOptions(HUBER, "adam", learning_rate=0.1, tolerance=0, max_iterations=20)
     frame = frame_of(rows, metric=HUBER)
     state = train(frame, options, [frame.encode_prototypes(start)], chunks_of(frame, rows))

@@ -43,6 +43,10 @@ def nothing_named(folder):
     return ["--input= , "]
 
 
+def no_such_store(folder):
+    return ["--input=floppy://a/b.parquet"]
+
+
 def empty_folder(folder):
     (folder / "in").mkdir()
 
@@ -303,13 +307,13 @@ def metric_without_a_module(folder):
 def metric_that_is_no_function(folder):
     good(folder)
     options = ["--optimizer=adam", "--learning_rate=1"]
-    return ["--metric=tests.pipeline.user_metric:NOT_A_FUNCTION", *options]
+    return ["--metric=tests.user_metrics:not_a_function", *options]
 
 
 def metric_that_is_not_finite(folder):
     good(folder)
     options = ["--k=2", "--optimizer=adam", "--learning_rate=1"]
-    return ["--metric=tests.pipeline.user_metric:not_finite", *options]
+    return ["--metric=tests.user_metrics:undefined", *options]
 
 
 def rate_too_large(folder):
@@ -332,6 +336,7 @@ CASES = [
     (no_such_glob, DATA, ["--input", "*.csv", "no file matches"]),
     (one_of_several_is_not_there, DATA, ["nowhere", "no file matches"]),
     (nothing_named, USAGE, ["--input"]),
+    (no_such_store, USAGE, ["floppy://a", "no such store"]),
     (empty_folder, DATA, ["--input", "/in", "no *.parquet file"]),
     (folder_of_hidden_names, DATA, ["/in", "no *.parquet file"]),
     (not_parquet, DATA, ["b.parquet", "not a complete Parquet file"]),
@@ -382,8 +387,8 @@ CASES = [
     (start_with_a_label_twice, USAGE, ["--init", "s.parquet", "same label"]),
     (unknown_metric, USAGE, ["--metric", "'euclid'", "sqeuclidean", "module:function"]),
     (metric_without_a_module, USAGE, ["--metric", "no.such:thing", "cannot be imported"]),
-    (metric_that_is_no_function, USAGE, ["--metric", "NOT_A_FUNCTION", "not a function"]),
-    (metric_that_is_not_finite, USAGE, ["--metric", "not_finite", "not finite"]),
+    (metric_that_is_no_function, USAGE, ["--metric", "not_a_function", "not a function"]),
+    (metric_that_is_not_finite, USAGE, ["--metric", "tests.user_metrics:undefined", "not finite"]),
     (rate_too_large, USAGE, ["--learning_rate 1e+200", "smaller"]),
     (unknown_runner, USAGE, ["--runner NoSuchRunner", "FlinkRunner"]),
     (nothing_to_resume, USAGE, ["--resume require", "no checkpoint"]),

@@ -54,7 +54,9 @@ def counted(folder):
 
 def test_fail_names_files_columns_and_reasons(run, spoiled):
     folder, _, _ = spoiled
-    ran = run("fit", f"--input={folder / 'in'}", f"--output={folder / 'out'}", *args(folder, "fail"))
+    ran = run(
+        "fit", f"--input={folder / 'in'}", f"--output={folder / 'out'}", *args(folder, "fail")
+    )
     assert ran.code == 3
     assert "5 of 300 rows are bad" in ran.stderr
     assert f"{folder / 'in' / '0.parquet'}: column 'x': 1 NaN" in ran.stderr

@@ -32,6 +32,8 @@ FIT_OPTIONS = {
     "--seed",
     "--restarts",
     "--runner",
+    "--check",
+    "--threads",
     "--cache_mb",
     "--overwrite",
     "--resume",
@@ -48,6 +50,8 @@ LABEL_OPTIONS = {
     "--overwrite",
     "--resume",
     "--runner",
+    "--check",
+    "--threads",
 }
 
 

@@ -70,7 +70,7 @@ def pseudo_huber(points, prototypes):
         ("cosine", "sgd", 0.02),
         ("l1", "adam", 0.2),
         ("l1", "sgd", 0.001),
-        ("tests.pipeline.user_metric:pseudo_huber", "adam", 0.2),
+        ("tests.user_metrics:pseudo_huber", "adam", 0.2),
     ],
 )
 def test_every_metric(fit, tmp_path, metric, optimizer, rate):
@@ -100,7 +100,7 @@ def test_every_metric(fit, tmp_path, metric, optimizer, rate):
 def test_the_answer_keeps_to_the_metric_when_it_labels_again(fit, run, tmp_path):
     points, _ = blobs(300, 3, 3, seed=5, offset=8.0)
     write_shards(tmp_path / "in", points)
-    args = ("--metric=tests.pipeline.user_metric:pseudo_huber", "--optimizer=adam")
+    args = ("--metric=tests.user_metrics:pseudo_huber", "--optimizer=adam")
     args += ("--learning_rate=0.2", "--k=3", "--max_iterations=1")
     answer = fit(tmp_path / "in", tmp_path / "out", *args)
     again = fit(tmp_path / "in", tmp_path / "again", f"--model={answer.folder}", command="label")

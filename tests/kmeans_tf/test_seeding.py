@@ -1,0 +1,165 @@
+import numpy as np
+import pytest
+from sklearn.cluster import kmeans_plusplus
+
+from kmeans_tf import get_metric
+from kmeans_tf.seeding import (
+    farthest_points,
+    initial_prototypes,
+    k_means_plus_plus,
+    point_costs,
+    random_points,
+)
+from tests import reference
+from tests.tables import blobs
+
+SQEUCLIDEAN = get_metric("sqeuclidean")
+METRICS = ["sqeuclidean", "cosine", "l1", "tests.user_metrics:pseudo_huber"]
+
+
+def overlapping(n=2000, d=4, k=10, seed=1):
+    rng = np.random.default_rng(seed)
+    return rng.standard_normal((k, d))[rng.integers(0, k, n)] * 2 + rng.standard_normal((n, d))
+
+
+def start(points, weights, k, seed, metric="sqeuclidean", given=None, init="k-means++"):
+    return initial_prototypes(init, get_metric(metric), points, weights, k, seed, given)
+
+
+@pytest.mark.parametrize("weighted", [False, True], ids=["plain", "weighted"])
+@pytest.mark.parametrize("k", [3, 10, 40])
+def test_it_is_as_good_as_scikit_learns(k, weighted):
+    points = overlapping()
+    weights = np.random.default_rng(0).exponential(1.0, 2000) if weighted else np.ones(2000)
+    ours, theirs = [], []
+    for seed in range(31):
+        ours.append(reference.cost(points, start(points, weights, k, seed), weights))
+        chosen = kmeans_plusplus(points, k, sample_weight=weights, random_state=seed)[0]
+        theirs.append(reference.cost(points, chosen, weights))
+    assert np.median(ours) == pytest.approx(np.median(theirs), rel=0.1)
+
+
+def test_it_is_far_better_than_random():
+    points, _ = blobs(2000, 3, 20, 0)
+    points, weights = points.astype(np.float64), np.ones(2000)
+    costs = {
+        init: np.median(
+            [reference.cost(points, start(points, weights, 20, s, init=init)) for s in range(11)]
+        )
+        for init in ("k-means++", "random")
+    }
+    assert costs["k-means++"] < 0.2 * costs["random"]
+
+
+@pytest.mark.parametrize("init", ["k-means++", "random"])
+@pytest.mark.parametrize("metric", METRICS)
+def test_starts_are_distinct_points_and_repeat(metric, init):
+    points, weights = overlapping(300), np.ones(300)
+    if metric == "cosine":
+        points /= np.linalg.norm(points, axis=1, keepdims=True)
+    found = start(points, weights, 12, 5, metric, init=init)
+    assert len(np.unique(found, axis=0)) == 12
+    assert (found[:, None] == points[None]).all(2).any(1).all()
+    assert np.array_equal(found, start(points, weights, 12, 5, metric, init=init))
+    assert not np.array_equal(found, start(points, weights, 12, 6, metric, init=init))
+
+
+def test_any_integer_is_a_seed():
+    points, weights = overlapping(50), np.ones(50)
+    for seed in (-1, 2**32, 2**70):
+        assert start(points, weights, 3, seed).shape == (3, 4)
+
+
+def test_given_prototypes_come_first():
+    points, weights = overlapping(), np.ones(2000)
+    given = points[:3] + 0.25
+    found = start(points, weights, 8, 0, given=given)
+    assert np.array_equal(found[:3], given)
+    assert (found[3:, None] == points[None]).all(2).any(1).all()
+    assert np.array_equal(start(points, weights, 3, 0, given=given), given)
+    # What is filled up knows of what was given: nothing is chosen where a prototype is.
+    apart = np.array([[0.0], [0.0], [10.0]])
+    filled = start(apart, np.ones(3), 2, 0, given=np.array([[10.0]]))
+    assert filled.tolist() == [[10.0], [0.0]]
+
+
+@pytest.mark.parametrize("k", [3, 4])
+def test_every_distinct_point_can_be_chosen_but_no_more(k):
+    points = np.array([[0.0, 1.0], [2.0, 1.0], [0.0, 1.0], [5.0, 5.0], [2.0, 1.0]])
+    if k == 3:
+        found = start(points, np.ones(5), 3, 0)
+        assert np.array_equal(np.unique(found, axis=0), np.unique(points, axis=0))
+    else:
+        with pytest.raises(ValueError, match="k = 4, but there are only 3 distinct points"):
+            start(points, np.ones(5), 4, 0)
+
+
+def test_more_given_than_wanted_is_an_error():
+    with pytest.raises(ValueError, match="3 prototypes are given, more than k = 2"):
+        start(overlapping(50), np.ones(50), 2, 0, given=np.zeros((3, 4)))
+
+
+def test_fewer_points_than_wanted_is_an_error():
+    with pytest.raises(ValueError, match="k = 5, but there are only 4 distinct points"):
+        start(np.arange(4.0)[:, None], np.ones(4), 5, 0, init="random")
+
+
+def test_weights_are_chances():
+    points = np.arange(4.0)[:, None] * 100
+    weights = np.array([1.0, 2.0, 3.0, 4.0])
+    for draw in (
+        lambda random: k_means_plus_plus(SQEUCLIDEAN, points, weights, 1, random),
+        lambda random: random_points(points, weights, 1, random),
+    ):
+        random = np.random.RandomState(0)
+        chosen = [int(draw(random)[0, 0]) // 100 for _ in range(2000)]
+        shares = np.bincount(chosen, minlength=4) / 2000
+        np.testing.assert_allclose(shares, weights / 10, atol=0.04)
+
+
+def test_the_second_is_drawn_in_proportion_to_weight_times_cost():
+    """With k = 2 there are two candidates, of which the better stays."""
+    points, weights = np.array([[0.0], [1.0], [3.0]]), np.array([1e-9, 8.0, 1.0])
+    given = points[:1]
+    chances = weights * points[:, 0] ** 2
+    chances /= chances.sum()
+    costs = [reference.cost(points, np.array([[0.0], p]), weights) for p in points[1:]]
+    better = 1 + int(np.argmin(costs))
+    random = np.random.RandomState(1)
+    hits = [
+        k_means_plus_plus(SQEUCLIDEAN, points, weights, 2, random, given)[1, 0] == points[better, 0]
+        for _ in range(2000)
+    ]
+    assert np.mean(hits) == pytest.approx(1 - (1 - chances[better]) ** 2, abs=0.03)
+
+
+@pytest.mark.parametrize("metric", ["sqeuclidean", "cosine", "l1"])
+def test_point_costs_are_the_references(metric):
+    points = overlapping(200)
+    if metric == "cosine":
+        points /= np.linalg.norm(points, axis=1, keepdims=True)
+    prototypes = np.concatenate([points[:5], overlapping(5, seed=9) + 1])
+    found = point_costs(get_metric(metric), points, prototypes)
+    expected = reference.distances(points, prototypes, metric)
+    np.testing.assert_allclose(found, expected, rtol=1e-9, atol=1e-12)
+    assert (found >= 0).all()
+    assert not found[np.arange(5), np.arange(5)].any()
+
+
+@pytest.mark.parametrize("metric", ["sqeuclidean", "l1"])
+def test_farthest_points_one_after_the_other(metric):
+    points = overlapping(400)
+    prototypes = points[:2] + 0.1
+    chosen = list(prototypes)
+    for _ in range(4):
+        nearest = reference.distances(points, np.array(chosen), metric).min(1)
+        chosen.append(points[nearest.argmax()])
+    found = farthest_points(get_metric(metric), points, prototypes, 4)
+    assert np.array_equal(found, chosen[2:])
+
+
+def test_farthest_points_are_no_prototypes():
+    points = np.array([[1.0, 1.0], [1.0, 1.0], [2.0, 2.0]])
+    found = farthest_points(SQEUCLIDEAN, points, np.array([[1.0, 1.0]]), 3)
+    assert found.tolist() == [[2.0, 2.0]]
+    assert farthest_points(SQEUCLIDEAN, points, points, 1).shape == (0, 2)

@@ -1,0 +1,120 @@
+"""The same rows give the same bits, however they are cut, ordered, packed, cached or unrolled."""
+
+import numpy as np
+import pyarrow as pa
+import pytest
+
+from tests.pipeline.answer import assert_same_answer, assert_same_training
+from tests.tables import write_shards
+
+N, K = 900, 5
+TRAINING = {
+    "lloyd": (),
+    "l1 by adam": ("--metric=l1", "--optimizer=adam", "--learning_rate=0.05"),
+}
+
+
+@pytest.fixture(scope="module")
+def rows():
+    """Overlapping clusters, so that the training has something to do, with weights and keys."""
+    rng = np.random.default_rng(5)
+    points = rng.standard_normal((N, 3)) * [1.0, 10.0, 0.1] + rng.integers(0, 2, (N, 3))
+    return points, {"id": np.arange(N)}, rng.uniform(0.5, 2.0, N)
+
+
+@pytest.fixture(scope="module")
+def one_file(fit, rows, tmp_path_factory):
+    """name of a training -> its answer on one file."""
+    points, keys, weights = rows
+    folder = tmp_path_factory.mktemp("one file")
+    write_shards(folder / "in", points, keys=keys, weights=weights)
+    return {
+        name: fit(folder / "in", folder / name, *options(), *training)
+        for name, training in TRAINING.items()
+    } | {"input": folder / "in"}
+
+
+def options(features="f0,f1,f2"):
+    names = (f"--features={features}", "--keys=id", "--weight=weight", f"--k={K}")
+    return (*names, "--max_iterations=5", "--tolerance=0", "--iterations_per_job=5")
+
+
+@pytest.mark.parametrize("training", TRAINING)
+@pytest.mark.parametrize("cut", ["3 shards", "17 shards", "3 shards, shuffled"])
+def test_shards_and_order(fit, rows, one_file, tmp_path, small_blocks, training, cut):
+    points, keys, weights = rows
+    seed = 8 if "shuffled" in cut else None
+    write_shards(
+        tmp_path / "in",
+        points,
+        shards=int(cut.split()[0]),
+        keys=keys,
+        weights=weights,
+        shuffle_seed=seed,
+        row_group_size=40,
+    )
+    answer = fit(tmp_path / "in", tmp_path / "out", *options(), *TRAINING[training])
+    assert answer.run["counts"]["blocks"] > 3
+    expected = one_file[training]
+    assert_same_training(answer, expected)
+    for mine, theirs in zip(answer.by_key("id"), expected.by_key("id"), strict=True):
+        np.testing.assert_array_equal(mine, theirs)
+
+
+def test_many_tiny_files_packed_and_not(fit, rows, one_file, tmp_path, monkeypatch):
+    points, keys, weights = rows
+    write_shards(tmp_path / "in", points, shards=60, keys=keys, weights=weights)
+    packed = fit(tmp_path / "in", tmp_path / "packed", *options())
+    monkeypatch.setattr("pipeline.plan.chunk_rows", lambda features: 15)
+    apart = fit(tmp_path / "in", tmp_path / "apart", *options())
+    assert (packed.run["counts"]["blocks"], apart.run["counts"]["blocks"]) == (1, 60)
+    assert_same_answer(packed, one_file["lloyd"])
+    assert_same_answer(apart, packed)
+
+
+@pytest.mark.parametrize("layout", ["list", "fixed_size_list"])
+def test_scalar_and_list_columns(fit, rows, one_file, tmp_path, layout):
+    points, keys, weights = rows
+    write_shards(
+        tmp_path / "in", points, keys=keys, weights=weights, layout=layout, names=["v"], shards=2
+    )
+    answer = fit(tmp_path / "in", tmp_path / "out", *options("v"))
+    assert_same_answer(answer, one_file["lloyd"])
+
+
+@pytest.mark.parametrize(
+    "how", ["--iterations_per_job=1", "--iterations_per_job=7", "--cache_mb=0"]
+)
+def test_how_the_job_runs(fit, one_file, tmp_path, how):
+    answer = fit(one_file["input"], tmp_path / "out", *options(), how)
+    assert_same_answer(answer, one_file["lloyd"])
+
+
+def test_without_a_cache_every_iteration_reads_again(fit, one_file, tmp_path, monkeypatch):
+    from pipeline import chunks
+
+    loads = []
+    load = chunks.Loader.chunks
+
+    def count(loader, block):
+        loads.append(block)
+        return load(loader, block)
+
+    monkeypatch.setattr(chunks.Loader, "chunks", count)
+    fit(one_file["input"], tmp_path / "cached", *options())
+    assert len(loads) == 1
+    loads.clear()
+    fit(one_file["input"], tmp_path / "not cached", *options(), "--cache_mb=0")
+    assert len(loads) == 5
+
+
+def test_types_that_hold_the_same_numbers(fit, tmp_path):
+    points = np.random.default_rng(0).integers(0, 100, (300, 2))
+    args = ("--k=3", "--max_iterations=3")
+    answers = []
+    for kind in (pa.int16(), pa.float32(), pa.decimal128(24, 3)):
+        folder = tmp_path / str(kind.id)
+        write_shards(folder / "in", points.astype(float), dtype=kind)
+        answers.append(fit(folder / "in", folder / "out", *args))
+    for answer in answers[1:]:
+        assert_same_training(answer, answers[0])

@@ -1,0 +1,68 @@
+"""A failure on a worker is found again in what reaches the driver."""
+
+import pytest
+
+from pipeline.errors import DataError, JobError, RunError, UsageError, find_failure
+
+MESSAGE = "/data/a.parquet: row 3: weight column 'w' holds -1"
+TRACE = """Error received from SDK harness for instruction 7: Traceback (most recent call last):
+  File "/x/apache_beam/runners/worker/sdk_worker.py", line 311, in _execute
+    response = task()
+  File "/x/pipeline/rows.py", line 12, in read
+    raise {raised}
+{raised}
+"""
+
+
+@pytest.mark.parametrize("kind", [UsageError, DataError, RunError])
+@pytest.mark.parametrize("place", ["", " [while running 'Train/BlockStats0']"])
+def test_in_the_text_of_a_stack_trace(kind, place):
+    text = TRACE.format(raised=f"pipeline.errors.{kind.__name__}: {MESSAGE}{place}")
+    found = find_failure(RuntimeError(text))
+    assert type(found) is kind
+    assert str(found) == MESSAGE
+
+
+def test_as_the_error_itself_or_its_cause():
+    error = DataError(MESSAGE)
+    outer = RuntimeError("bundle failed")
+    outer.__cause__ = ValueError("between")
+    outer.__cause__.__context__ = error
+    for raised in (error, outer):
+        found = find_failure(raised)
+        assert (type(found), str(found)) == (DataError, MESSAGE)
+
+
+def test_what_beam_puts_behind_the_message_is_taken_off():
+    found = find_failure(DataError(f"{MESSAGE} [while running 'Label/ParDo(LabelBlocks)']"))
+    assert str(found) == MESSAGE
+
+
+@pytest.mark.parametrize("raised", ["OSError", "pyarrow.lib.OSError"])
+def test_a_disk_that_refuses_in_a_stack_trace(raised):
+    text = TRACE.format(raised=f"{raised}: [Errno 28] No space left on device")
+    found = find_failure(RuntimeError(text))
+    assert type(found) is RunError
+    assert "No space left on device" in str(found)
+
+
+def test_a_disk_that_refuses():
+    found = find_failure(OSError(28, "No space left on device"))
+    assert type(found) is RunError
+    assert str(found) == "reading or writing failed: [Errno 28] No space left on device"
+
+
+def test_causes_that_go_round_end():
+    one, other = ValueError("one"), ValueError("other")
+    one.__context__, other.__context__ = other, one
+    assert find_failure(one) is None
+
+
+def test_anything_else_is_no_failure_of_these():
+    assert find_failure(ZeroDivisionError("division by zero")) is None
+    assert find_failure(RuntimeError("some text about DataError: no")) is None
+
+
+def test_exit_codes():
+    codes = [kind.exit_code for kind in (JobError, UsageError, DataError, RunError)]
+    assert codes == [1, 2, 3, 5]

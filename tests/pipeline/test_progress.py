@@ -1,0 +1,88 @@
+"""Progress: plain lines where nobody watches, a live bar on a terminal."""
+
+import contextlib
+import io
+import os
+import re
+import threading
+
+import numpy as np
+import pytest
+
+from kmeans_tf import TrainingState, Trial
+from pipeline.checkpoint import WorkFolder, save_state
+from pipeline.progress import training_progress
+from pipeline.store import Store
+
+store = Store()
+
+
+@pytest.fixture
+def work(tmp_path):
+    return WorkFolder(str(tmp_path))
+
+
+def train(work, costs):
+    for i in range(len(costs) + 1):
+        trial = Trial(np.zeros((2, 2)), np.arange(2, dtype=np.int32), costs=tuple(costs[:i]))
+        save_state(store, work, TrainingState((trial,), i))
+
+
+def lines(work, costs, before=0):
+    train(work, costs[:before])
+    stderr = io.StringIO()
+    with contextlib.redirect_stderr(stderr), training_progress(store, work, 10, 1000):
+        train(work, costs)
+    return stderr.getvalue().splitlines()
+
+
+def test_a_plain_line_for_every_iteration(work):
+    found = lines(work, [200.0, 100.0, 99.0])
+    assert len(found) == 3
+    assert found[0].startswith("iteration 1/10  cost 200")
+    assert "change" not in found[0]
+    assert found[1].startswith("iteration 2/10  cost 100  change -5.00e-01")
+    assert found[2].startswith("iteration 3/10  cost 99  change -1.00e-02")
+    for line in found[1:]:
+        assert re.search(r"  [\d,]+ rows/s  at most [\d,]+ s left$", line)
+        assert "\x1b" not in line
+
+
+def test_what_was_there_before_is_not_told_again(work):
+    found = lines(work, [200.0, 100.0, 99.0], before=2)
+    assert len(found) == 1
+    assert found[0].startswith("iteration 3/10  cost 99")
+
+
+def test_a_cost_of_nothing_divides_nothing(work):
+    assert "change +0.00e+00" in lines(work, [0.0, 0.0])[1]
+
+
+def test_it_ends_where_the_training_fails(work):
+    threads = threading.active_count()
+
+    def fail():
+        with training_progress(store, work, 10, 1000):
+            raise ValueError("on the way")
+
+    with contextlib.redirect_stderr(io.StringIO()), pytest.raises(ValueError, match="on the way"):
+        fail()
+    assert threading.active_count() == threads
+
+
+def test_a_live_bar_on_a_terminal(work, monkeypatch):
+    monkeypatch.setenv("TERM", "xterm-256color")
+    monkeypatch.setenv("COLUMNS", "120")
+    driver, terminal = os.openpty()
+    with os.fdopen(terminal, "w") as stderr, contextlib.redirect_stderr(stderr):
+        with training_progress(store, work, 10, 1000):
+            train(work, [200.0, 100.0, 99.0])
+        stderr.flush()
+        os.set_blocking(driver, False)
+        shown = os.read(driver, 1 << 20).decode()
+    os.close(driver)
+    plain = re.sub(r"\x1b\[[0-9;?]*[A-Za-z]", "", shown)
+    assert plain != shown, "it moves the cursor"
+    assert "━" in plain
+    assert "3/10" in plain
+    assert "cost 99  change -1.00e-02" in plain

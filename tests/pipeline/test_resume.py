@@ -1,0 +1,264 @@
+"""What stops a job, and what the next run makes of what it left."""
+
+import os
+import resource
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from pipeline import fit as stages
+from pipeline import job
+from tests.pipeline.answer import Answer, assert_same_answer, contents
+from tests.tables import write_shards
+
+# So slow a descent that it is not over before it is killed.
+SLOW = (
+    *("--features=f0,f1", "--k=3", "--keys=id", "--optimizer=sgd", "--learning_rate=1e-5"),
+    *("--tolerance=0", "--max_iterations=40", "--iterations_per_job=3"),
+)
+
+
+def wait_for(condition, seconds=120.0):
+    """Polls until the condition holds, or the time is up."""
+    deadline = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < deadline, "timed out"
+        time.sleep(0.01)
+
+
+def work_folder(output: Path) -> Path:
+    (folder,) = (output / "_work").iterdir()
+    return folder
+
+
+def latest_iteration(output: Path) -> int:
+    return max((int(p.name) for p in output.glob("_work/*/state/0*")), default=-1)
+
+
+@pytest.mark.parametrize("stop", [signal.SIGKILL, signal.SIGINT], ids=lambda s: s.name)
+def test_a_job_that_is_stopped_resumes_to_the_same_bits(
+    run, fit, three_blobs, tmp_path, uninterrupted, stop
+):
+    output = tmp_path / "out"
+    places = (f"--input={three_blobs.folder}", f"--output={output}")
+    process = subprocess.Popen(
+        [sys.executable, "-m", "pipeline", "fit", *places, *SLOW], stderr=subprocess.PIPE, text=True
+    )
+    try:
+        wait_for(lambda: latest_iteration(output) >= 3 or process.poll() is not None)
+        process.send_signal(stop)
+        _, stderr = process.communicate(timeout=60)
+    finally:
+        process.kill()
+    if stop == signal.SIGKILL:
+        assert process.returncode == -signal.SIGKILL
+    else:
+        assert process.returncode == 130, stderr
+        assert "interrupted; run the same command again to resume" in stderr
+    reached = latest_iteration(output)
+    assert 3 <= reached < 40
+    assert not (output / "_SUCCESS").exists()
+    ran = run("fit", *places, *SLOW, "--resume=require")
+    assert ran.code == 0, ran.stderr
+    assert f"resuming after iteration {reached}\n" in ran.stderr
+    assert "scan" not in ran.stderr, "what was scanned is not scanned again"
+    answer = Answer(output)
+    assert_same_answer(answer, uninterrupted)
+    assert len(answer.history) == 40
+    same = ("labels/part-00000-of-00001.parquet", "prototypes.parquet", "history.parquet")
+    for name in same:
+        assert contents(output)[name] == contents(uninterrupted.folder)[name]
+    assert not (output / "_work").exists()
+
+
+@pytest.fixture(scope="module")
+def uninterrupted(fit, three_blobs, tmp_path_factory):
+    return fit(three_blobs.folder, tmp_path_factory.mktemp("whole") / "out", *SLOW)
+
+
+@pytest.fixture
+def stopped(run, three_blobs, tmp_path, monkeypatch):
+    """An output whose job failed after its training, and the command line that made it."""
+    args = [f"--input={three_blobs.folder}", f"--output={tmp_path / 'out'}", "--features=f0,f1"]
+    args += ["--k=3", "--max_iterations=2", "--iterations_per_job=2"]
+
+    def fail(*args):
+        raise OSError(5, "Input/output error")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(stages, "label_pass", fail)
+        ran = run("fit", *args)
+    assert ran.code == 5
+    assert ran.stderr.endswith("Input/output error; run the same command again to resume\n")
+    return tmp_path / "out", args
+
+
+def test_auto_takes_up_the_checkpoint_of_the_same_configuration(run, stopped):
+    output, args = stopped
+    ran = run("fit", *args, "--cache_mb=7", "--iterations_per_job=1")
+    assert ran.code == 0
+    assert "resuming after iteration 2" in ran.stderr
+    assert len(Answer(output).history) == 2
+
+
+def test_auto_starts_anew_where_the_configuration_is_another(run, stopped):
+    output, args = stopped
+    ran = run("fit", *args, "--seed=1")
+    assert ran.code == 0
+    assert "resuming" not in ran.stderr
+    assert not (output / "_work").exists()
+
+
+def test_never_starts_anew(run, stopped):
+    _, args = stopped
+    ran = run("fit", *args, "--resume=never")
+    assert ran.code == 0
+    assert "resuming" not in ran.stderr
+    assert "scan" in ran.stderr
+
+
+def test_require_refuses_a_checkpoint_of_another_configuration(run, stopped):
+    output, args = stopped
+    before = contents(output)
+    ran = run("fit", *args, "--resume=require", "--seed=1", "--tolerance=0.5")
+    assert ran.code == 2
+    assert "--resume require" in ran.stderr
+    assert "of another configuration: " in ran.stderr
+    assert "tolerance was 0.0001, now 0.5" in ran.stderr
+    assert "seed was 0, now 1" in ran.stderr
+    assert contents(output) == before
+
+
+def test_input_that_changed_since_is_another_configuration(run, fit, tmp_path, monkeypatch):
+    write_shards(tmp_path / "in", np.arange(40.0).reshape(20, 2))
+    args = (f"--input={tmp_path / 'in'}", f"--output={tmp_path / 'out'}", "--k=2")
+
+    def interrupt(*args):
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(stages, "label_pass", interrupt)
+        assert run("fit", *args).code == 130
+    write_shards(tmp_path / "in", np.arange(80.0).reshape(40, 2))
+    ran = run("fit", *args, "--resume=require")
+    assert ran.code == 2
+    assert "files was" in ran.stderr
+    assert run("fit", *args).code == 0
+    assert len(Answer(tmp_path / "out").table) == 40
+
+
+def test_a_model_that_changed_since_is_another_configuration(run, fit, three_blobs, tmp_path):
+    """A label run that failed before publishing does not publish labels of another model."""
+    args = ("--features=f0,f1", "--max_iterations=0")
+    model = fit(three_blobs.folder, tmp_path / "model", *args, "--k=3").folder
+    places = (f"--input={three_blobs.folder}", f"--output={tmp_path / 'out'}")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(job, "write_results", lambda *args, **named: 1 / 0)
+        assert run("label", *places, f"--model={model}").code == 1
+    fit(three_blobs.folder, model, *args, "--k=5", "--overwrite")
+    assert run("label", *places, f"--model={model}").code == 0
+    assert set(Answer(tmp_path / "out").labels) == {0, 1, 2, 3, 4}
+
+
+# Files that change under the job
+
+
+@pytest.mark.parametrize("when", ["between scan and training", "between training and labels"])
+@pytest.mark.parametrize("change", ["was rewritten", "is gone"])
+def test_a_file_that_changes_under_the_job_ends_it(run, tmp_path, monkeypatch, when, change):
+    points = np.arange(80.0).reshape(40, 2)
+    paths = write_shards(tmp_path / "in", points, shards=2)
+
+    def spoil():
+        if change == "is gone":
+            paths[1].unlink()
+        else:
+            paths[1].write_bytes(paths[1].read_bytes())
+
+    where, name = (stages.Fit, "start") if "scan" in when else (stages, "label_pass")
+    original = getattr(where, name)
+
+    def spoil_first(*args):
+        spoil()
+        return original(*args)
+
+    monkeypatch.setattr(where, name, spoil_first)
+    ran = run("fit", f"--input={tmp_path / 'in'}", f"--output={tmp_path / 'out'}", "--k=2")
+    assert ran.code == 3
+    message = ran.stderr.splitlines()[-1]
+    assert message == (
+        f"kmeans-tf: error: {paths[1]} {change} while the job ran: run the job again"
+    )
+    assert not (tmp_path / "out").exists()
+
+
+# A full disk
+
+
+@pytest.fixture
+def long_keys(tmp_path):
+    """Few rows to cluster with keys that fill a disk."""
+    rng = np.random.default_rng(0)
+    keys = pa.array([rng.bytes(1000) for _ in range(4000)])
+    table = pa.table({"key": keys, "x": np.arange(4000.0) % 50})
+    (tmp_path / "in").mkdir()
+    pq.write_table(table, tmp_path / "in" / "a.parquet", row_group_size=1000)
+    return [f"--input={tmp_path / 'in'}", "--keys=key", "--k=3", "--max_iterations=3"]
+
+
+def test_a_file_that_may_not_grow_ends_the_job_and_it_resumes(run, tmp_path, long_keys):
+    args = ("fit", f"--output={tmp_path / 'out'}", *long_keys)
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (1 << 20, hard))
+    try:
+        ran = run(*args)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+    assert_stopped_and_resumed(run, ran, args, tmp_path / "out", "File too large")
+
+
+@pytest.fixture
+def small_disk(tmp_path):
+    """A file system of 2 MB and a function that makes it larger."""
+    if os.geteuid() != 0:
+        pytest.skip("only root may mount a file system")
+    folder = tmp_path / "disk"
+    folder.mkdir()
+    mounted = mount("-t", "tmpfs", "-o", "size=2m", "tmpfs", str(folder))
+    if mounted.returncode != 0:
+        pytest.skip(f"no file system can be mounted here: {mounted.stderr.strip()}")
+    yield folder, lambda: mount("-o", "remount,size=64m", str(folder)).check_returncode()
+    subprocess.run(["umount", str(folder)], check=True)
+
+
+def mount(*args: str) -> subprocess.CompletedProcess:
+    return subprocess.run(["mount", *args], capture_output=True, text=True)
+
+
+def test_a_full_disk_ends_the_job_and_it_resumes(run, small_disk, long_keys):
+    folder, enlarge = small_disk
+    args = ("fit", f"--output={folder / 'out'}", *long_keys)
+    ran = run(*args)
+    enlarge()
+    assert_stopped_and_resumed(run, ran, args, folder / "out", "No space left on device")
+
+
+def assert_stopped_and_resumed(run, ran, args, output, reason):
+    assert ran.code == 5, ran.stderr
+    message = ran.stderr.splitlines()[-1]
+    assert message.startswith("kmeans-tf: error: reading or writing failed: ")
+    assert reason in message
+    assert message.endswith("; run the same command again to resume")
+    assert not (output / "_SUCCESS").exists()
+    assert not list((work_folder(output) / "labels").iterdir()), "half a file"
+    again = run(*args)
+    assert again.code == 0, again.stderr
+    assert "resuming after iteration" in again.stderr
+    assert len(Answer(output).table) == 4000
