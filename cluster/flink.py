@@ -98,7 +98,7 @@ def up(taskmanagers: int = TASKMANAGERS) -> None:
     install()
     configure()
     processes.require_port(JOBMANAGER, REST_PORT)
-    worker_pool.start(POOL, WORKER_PORT)
+    worker_pool.start(POOL, WORKER_PORT, SLOTS * taskmanagers)
     processes.start(JOBMANAGER, jvm("JM", JOBMANAGER_CLASS, "--executionMode", "cluster"))
     start_taskmanagers(taskmanagers)
     job_server.start(

@@ -13,6 +13,7 @@ from cluster.home import HOST
 
 MODULE = "github.com/apache/beam/sdks/v2/go/cmd/prism"
 WORKER_PORT = 50002
+WORKERS = 1  # Prism asks for one worker for each environment of a pipeline
 POOL = "prism-workers"
 
 
@@ -24,7 +25,7 @@ def program() -> Path:
 def up() -> None:
     """Builds Prism and starts the worker pool its pipelines use."""
     program()
-    worker_pool.start(POOL, WORKER_PORT)
+    worker_pool.start(POOL, WORKER_PORT, WORKERS)
 
 
 def down() -> None:

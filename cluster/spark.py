@@ -49,7 +49,7 @@ def install() -> None:
 def up(workers: int = WORKERS) -> None:
     """Brings the cluster up; does nothing where it is up already."""
     install()
-    worker_pool.start(POOL, WORKER_PORT)
+    worker_pool.start(POOL, WORKER_PORT, workers)
     start_master()
     start_workers(workers)
     job_server.start(

@@ -1,13 +1,11 @@
-"""The Python worker pool that stands beside a cluster's TaskManagers or executors.
+"""The job's warm worker pool, beside a cluster's TaskManagers or executors.
 
 A runner with `--environment_type=EXTERNAL` asks this pool for a worker instead of starting a
 container. On one machine one pool serves all; on several there is one on every host, at the
 same port, because the runner asks at the one address the job names.
 """
 
-import os
 import sys
-from pathlib import Path
 
 from cluster import processes
 from cluster.home import HOST, REPOSITORY
@@ -15,16 +13,17 @@ from cluster.home import HOST, REPOSITORY
 WORKER_POOL_COMMAND = (
     sys.executable,
     "-m",
-    "apache_beam.runners.worker.worker_pool_main",
+    "pipeline.worker_pool",
     "--service_port={port}",
+    "--slots={slots}",
 )
 START_SECONDS = 60.0
 
 
-def start(name: str, port: int) -> None:
-    """Starts a worker pool and waits until it listens."""
+def start(name: str, port: int, slots: int) -> None:
+    """Starts a worker pool of `slots` processes and waits until it listens."""
     processes.require_port(name, port)
-    command = [part.format(port=port) for part in WORKER_POOL_COMMAND]
+    command = [part.format(port=port, slots=slots) for part in WORKER_POOL_COMMAND]
     processes.start(name, command, environment())
     processes.wait_healthy(
         [name], lambda: processes.listening(port), f"{name} on port {port}", START_SECONDS
@@ -32,13 +31,8 @@ def start(name: str, port: int) -> None:
 
 
 def environment() -> dict[str, str]:
-    """Makes `python` mean this interpreter and the repository importable in every worker.
-
-    Beam's pool starts whatever `python` comes first on PATH; one without Beam leaves the job
-    waiting for ever, without an error.
-    """
-    path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ.get('PATH', '')}"
-    return {"PATH": path, "PYTHONPATH": str(REPOSITORY), "PYTHONUNBUFFERED": "1"}
+    """Makes the repository importable in every worker."""
+    return {"PYTHONPATH": str(REPOSITORY), "PYTHONUNBUFFERED": "1"}
 
 
 def options(port: int) -> dict[str, str]:

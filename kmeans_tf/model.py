@@ -1,7 +1,7 @@
 """What a training leaves: prototypes that label rows, as a value and as a SavedModel."""
 
 import json
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass
 
 import numpy as np
 import tensorflow as tf
@@ -118,14 +118,14 @@ def good_rows(metric: Metric, rows: np.ndarray) -> np.ndarray:
 
 
 def _frame_from(described: dict) -> Frame:
-    arrays = ("centre", "factor", "quantum", "means")
     limbs = described.pop("limbs")
-    frame = Frame(
+    for name in ("centre", "factor", "quantum", "means"):
+        if described[name] is not None:
+            described[name] = np.array(described[name])
+    return Frame(
         **described,
         limbs=FixedPoint(np.array(limbs["column"], np.int64), np.array(limbs["quantum"])),
     )
-    given = {name: getattr(frame, name) for name in arrays}
-    return replace(frame, **{n: None if v is None else np.array(v) for n, v in given.items()})
 
 
 def _describe(model: Model) -> str:

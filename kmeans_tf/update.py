@@ -65,7 +65,7 @@ def _advance(
     cost = _cost(metric, frame, trial.prototypes, stats, squares)
     if options.optimizer == "lloyd":
         prototypes, relocated = _lloyd(metric, frame, trial, stats, sample_points)
-        slots = ()
+        slots: tuple[np.ndarray, ...] = ()
     else:
         gradient = cost_gradient(metric, frame, trial.prototypes, stats)
         prototypes, slots = _descend(frame, options, trial, gradient)
@@ -117,7 +117,7 @@ def _descend(
     gradient = gradient / frame.unit
     if options.reduction == "mean":
         gradient = gradient / frame.total_weight
-    slots = ()
+    slots: tuple[np.ndarray, ...] = ()
     if options.optimizer == "adam":
         first, second = trial.slots or (np.zeros_like(gradient), np.zeros_like(gradient))
         first = ADAM_BETA1 * first + (1 - ADAM_BETA1) * gradient
@@ -159,7 +159,7 @@ def _cost(
 
 def _linear_terms(limbs: FixedPoint, u: np.ndarray, stats: ClusterStats) -> int:
     """sum_k (n_k |u_k|**2 - 2 u_k . s_k), exactly."""
-    terms = []
+    terms: list[np.ndarray] = []
     for part in _float_parts(stats.sums):
         terms += two_product(part * (-2 * limbs.quantum), u[:, limbs.column])
     for square in two_product(u, u):

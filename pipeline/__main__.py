@@ -7,6 +7,7 @@ import tempfile
 import traceback
 from collections.abc import Iterator, Sequence
 
+from pipeline import environment
 from pipeline.console import say
 from pipeline.errors import INTERRUPTED, JobError, RunError, find_failure
 from pipeline.options import FitOptions, LabelOptions, ReportOptions, parse
@@ -14,6 +15,7 @@ from pipeline.options import FitOptions, LabelOptions, ReportOptions, parse
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Runs a command and returns its exit code."""
+    environment.prepare()
     try:
         options = parse(sys.argv[1:] if argv is None else argv)
         _run(options)
@@ -26,10 +28,6 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _run(options: FitOptions | LabelOptions | ReportOptions) -> None:
-    # Before NumPy and TensorFlow are loaded: the step has threads of its own.
-    os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
-    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
-    os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "0")
     with native_notices_hidden():
         from pipeline import job
     from pipeline.runner import quiet_logs

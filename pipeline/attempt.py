@@ -2,8 +2,11 @@
 
 import contextlib
 import time
-from collections.abc import Iterator, Sequence
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
+
+import apache_beam as beam
 
 from pipeline.checkpoint import WorkFolder
 from pipeline.console import say
@@ -40,6 +43,7 @@ class Attempt:
         configuration: the options that the answer depends on.
         workers: the worker processes that answered before the first pass.
         clock: seconds by stage.
+        counters: what the workers counted.
     """
 
     store: Store
@@ -49,3 +53,8 @@ class Attempt:
     configuration: dict
     workers: Sequence[Worker] = ()
     clock: Clock = field(default_factory=Clock)
+    counters: Counter = field(default_factory=Counter)
+
+    def run(self, build: Callable[[beam.Pipeline], object]) -> None:
+        """Runs one pass; see `Runner.run`."""
+        self.counters += self.runner.run(build)

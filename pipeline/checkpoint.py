@@ -141,7 +141,7 @@ def save_state(store: Store, work: WorkFolder, state: TrainingState) -> None:
             for trial in state.trials
         ],
     }
-    arrays = {}
+    arrays: dict[str, np.ndarray] = {}
     for i, trial in enumerate(state.trials):
         arrays |= {f"prototypes{i}": trial.prototypes, f"labels{i}": trial.labels}
         arrays |= {f"slot{i}_{s}": slot for s, slot in enumerate(trial.slots)}
@@ -220,7 +220,7 @@ def _name(path: str) -> str:
 def _pack(header: dict, arrays: dict[str, np.ndarray]) -> bytes:
     text = np.frombuffer(json.dumps(header).encode(), np.uint8)
     stream = io.BytesIO()
-    np.savez(stream, header=text, **arrays)
+    np.savez(stream, **{"header": text} | arrays)  # type: ignore[arg-type]
     return stream.getvalue()
 
 

@@ -75,7 +75,7 @@ class Fit:
             threads=self.attempt.runner.threads,
         )
         with self.attempt.clock.stage("scan"):
-            self.attempt.runner.run(lambda p: p | Blocks(self.attempt.plan.blocks) | Scan(job))
+            self.attempt.run(lambda p: p | Blocks(self.attempt.plan.blocks) | Scan(job))
         return load_summary(self.attempt.store, self.attempt.work)
 
     def check(self, summary: Summary) -> None:
@@ -155,7 +155,7 @@ class Fit:
     def _first_trial(self, frame: Frame, summary: Summary) -> Trial:
         options, given = self.options, self.given
         points = frame.encode(summary.sample.rows).astype(np.float64)
-        encoded = given and frame.encode_prototypes(given.rows)
+        encoded = frame.encode_prototypes(given.rows) if given else None
         try:
             prototypes = initial_prototypes(
                 options.init,
@@ -202,7 +202,7 @@ class Fit:
             blocks = pipeline | Blocks(self.attempt.plan.blocks)
             _ = (blocks, start) | Train(job, iterations)
 
-        self.attempt.runner.run(build)
+        self.attempt.run(build)
         paths = checkpoints(self.attempt.store, self.attempt.work)
         times = [self.attempt.store.version(path).modified for path in paths]
         self.iteration_seconds += (np.diff(times) / 1e9).tolist()

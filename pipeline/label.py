@@ -120,8 +120,9 @@ def label_rows(job: LabelJob, rows: Rows) -> tuple[pa.Table, LabelTotals]:
         _nullable(len(rows), usable, model.distance(cost).astype(np.float32)),
     ]
     table = pa.Table.from_arrays([*_key_columns(job, rows), *found], schema=job.schema)
-    totals = _totals(model, rows.weights_or_ones[usable], index, cost)
-    return table, LabelTotals(*totals, len(rows), int(len(rows) - good.sum()), bad, {})
+    counted, weight, costs = _totals(model, rows.weights_or_ones[usable], index, cost)
+    bad_rows = int(len(rows) - good.sum())
+    return table, LabelTotals(counted, weight, costs, len(rows), bad_rows, bad, {})
 
 
 def _nullable(n: int, places: np.ndarray, values: np.ndarray) -> pa.Array:
@@ -183,7 +184,7 @@ def label_pass(attempt: Attempt, model: Model) -> LabelTotals:
         schema = label_schema(plan.columns, plan.footers[0])
         job = LabelJob(plan.columns, schema, model, len(plan.blocks), attempt.work, runner.threads)
         with attempt.clock.stage("label"):
-            runner.run(lambda p: p | Blocks(plan.blocks) | Label(job))
+            attempt.run(lambda p: p | Blocks(plan.blocks) | Label(job))
         totals = load_manifest(attempt.store, attempt.work)
     if model.on_bad_row == "fail" and totals.bad_rows:
         raise bad_rows_error(totals.bad_rows, totals.all_rows, totals.bad)

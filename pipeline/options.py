@@ -10,7 +10,7 @@ import math
 import re
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
-from typing import NoReturn
+from typing import Any, NoReturn
 
 from pipeline.errors import UsageError
 from pipeline.inputs import ColumnNames, split_list
@@ -301,7 +301,8 @@ def _check_at_least(option: str, value: int | None, least: int) -> None:
 
 
 def _option_names(parser: argparse.ArgumentParser, command: str) -> set[str]:
-    subparser = parser._subparsers._group_actions[0].choices[command]
+    commands: Any = parser._subparsers._group_actions[0].choices
+    subparser = commands[command]
     return {name for action in subparser._actions for name in action.option_strings}
 
 
@@ -309,7 +310,7 @@ def _check_beam_options(rest: Sequence[str], own: set[str]) -> None:
     """Raises a UsageError for what Beam does not know either."""
     if not rest:
         return
-    from pipeline.runner import beam_parser
+    from pipeline.beam_options import beam_parser
 
     parser = beam_parser()
     try:

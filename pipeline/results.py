@@ -158,6 +158,7 @@ def describe_run(attempt: Attempt, totals: LabelTotals, warnings: Sequence[str] 
         "versions": {"python": sys.version.split()[0]} | versions(),
         "input": {"fingerprint": plan.fingerprint(), "bytes": plan.nbytes},
         "seconds": stages | {"iterations": []},
+        "counters": dict(attempt.counters),
         "workers": [asdict(worker) for worker in attempt.workers],
         "warnings": list(warnings),
     }

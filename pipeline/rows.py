@@ -152,7 +152,7 @@ def count_bad(rows: Rows, columns: Columns, metric: Metric) -> tuple[np.ndarray,
             is_null = rows.batch.column(name).is_null().to_numpy(zero_copy_only=False)
             reasons |= _number_reasons(name, rows.values[:, j : j + 1], is_null)
     if metric.normalize:
-        reasons[", ".join(columns.features), ZERO] = ~rows.values.any(1)
+        reasons[", ".join(columns.features), ZERO] = np.logical_not(rows.values.any(1))
     counts = {
         (rows.span.file.path, column, reason): int(mask.sum())
         for (column, reason), mask in reasons.items()

@@ -1,10 +1,10 @@
 """Running Beam: options, defaults by runner, and what a failure means."""
 
-import argparse
 import json
 import logging
 import urllib.error
 import urllib.request
+from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
@@ -13,6 +13,7 @@ from apache_beam.options.pipeline_options import DirectOptions, PipelineOptions
 from apache_beam.runners import create_runner
 
 from pipeline.blocks import BlockRef
+from pipeline.counters import counted
 from pipeline.errors import JobError, RunError, UsageError, find_failure, without_place
 from pipeline.options import RunOptions
 from pipeline.sums import default_threads
@@ -54,21 +55,6 @@ _DEFAULTS = {
     "dataflowrunner": Defaults(iterations_per_job=20, threads=None),
 }
 _MASTERS = {"flinkrunner": "flink_master", "sparkrunner": "spark_master_url"}
-
-
-def beam_parser() -> argparse.ArgumentParser:
-    """A parser of every option that Beam and its runners know."""
-    parser = argparse.ArgumentParser(
-        allow_abbrev=False, add_help=False, conflict_handler="resolve", exit_on_error=False
-    )
-    for kind in _subclasses(PipelineOptions):
-        kind._add_argparse_args(parser)
-    return parser
-
-
-def _subclasses(kind: type) -> list[type]:
-    below = [kind for child in kind.__subclasses__() for kind in [child, *_subclasses(child)]]
-    return [child for child in below if "_add_argparse_args" in vars(child)]
 
 
 @dataclass(frozen=True)
@@ -126,8 +112,8 @@ class Runner:
             reason = str(error).splitlines()[0]
             raise UsageError(f"--runner {self.options.runner}: {reason}") from error
 
-    def run(self, build: Callable[[beam.Pipeline], object]) -> None:
-        """Builds a pipeline, runs it and waits.
+    def run(self, build: Callable[[beam.Pipeline], object]) -> Counter:
+        """Builds a pipeline, runs it and waits; returns what its workers counted.
 
         Raises:
             JobError: it failed, for a reason that is told in one line.
@@ -138,6 +124,7 @@ class Runner:
         try:
             result = pipeline.run()
             result.wait_until_finish()
+            return counted(result)
         except KeyboardInterrupt:
             if result is not None:
                 result.cancel()

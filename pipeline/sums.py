@@ -19,6 +19,7 @@ from apache_beam.transforms.window import GlobalWindow
 from apache_beam.utils.windowed_value import WindowedValue
 
 from kmeans_tf.runtime import configure
+from pipeline.counters import TENSORFLOW_STARTS, count
 
 
 def default_threads() -> int:
@@ -33,6 +34,7 @@ ONLY = 0
 def _pool(threads: int) -> ThreadPoolExecutor:
     """The process's pool: threads outlive the bundles, which are short."""
     configure(threads)
+    count(TENSORFLOW_STARTS)
     return ThreadPoolExecutor(threads)
 
 
@@ -64,7 +66,7 @@ class SumBlocks(beam.DoFn):
             self._add(self._running.popleft())
         if self.total is not None:
             window = GlobalWindow()
-            yield WindowedValue((ONLY, self.total), window.max_timestamp(), [window])
+            yield WindowedValue((ONLY, self.total), window.max_timestamp(), (window,))
 
     def _add(self, future: Future) -> None:
         value = future.result()

@@ -23,6 +23,7 @@ from apache_beam.runners.worker.worker_pool_main import BeamFnExternalWorkerPool
 from apache_beam.utils import thread_pool_executor
 
 from pipeline.console import say
+from pipeline.environment import ENVIRONMENT
 from pipeline.errors import RunError
 
 DEFAULT_PORT = 50000
@@ -37,7 +38,11 @@ class Slot:
     def __init__(self) -> None:
         command = [sys.executable, "-m", "pipeline.worker_pool", "--slot"]
         self.process = subprocess.Popen(
-            command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+            command,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
+            env=ENVIRONMENT | os.environ,
         )
         self.workers: set[str] = set()
         self.stub: beam_fn_api_pb2_grpc.BeamFnExternalWorkerPoolStub | None = None

@@ -1,8 +1,8 @@
 """The output folder: every file of it, the labels in order, publishing and labelling again."""
 
 import json
-import shutil
 import re
+import shutil
 import subprocess
 import sys
 

@@ -1,0 +1,23 @@
+"""The options that Beam and its runners know."""
+
+import argparse
+from typing import Any
+
+from apache_beam.options.pipeline_options import PipelineOptions
+
+
+def beam_parser() -> argparse.ArgumentParser:
+    """A parser of every option that Beam and its runners know."""
+    parser = argparse.ArgumentParser(
+        allow_abbrev=False, add_help=False, conflict_handler="resolve", exit_on_error=False
+    )
+    for kind in _subclasses(PipelineOptions):
+        kind._add_argparse_args(parser)
+    return parser
+
+
+def _subclasses(kind: Any) -> list[Any]:
+    found: list[Any] = []
+    for below in kind.__subclasses__():
+        found += [below, *_subclasses(below)]
+    return [child for child in found if "_add_argparse_args" in vars(child)]
