@@ -6,9 +6,10 @@ export TF_CPP_MIN_LOG_LEVEL ?= 3
 export TF_ENABLE_ONEDNN_OPTS ?= 0
 
 .PHONY: help setup run seed test lint type format bench wheel clean
+.PHONY: flink-up flink-down spark-up spark-down prism test-clusters
 
 help: ## List the targets
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "%-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "%-13s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 setup: .venv/installed ## Install everything into .venv
 
@@ -26,6 +27,24 @@ seed: setup ## The run that the project began from, beside its printed table
 
 test: setup ## Run all tests
 	$(BIN)/python -m pytest
+
+flink-up: setup ## Start Flink, Beam's job server and a worker pool on this machine
+	$(BIN)/python -m cluster flink-up
+
+flink-down: setup ## End them
+	$(BIN)/python -m cluster flink-down
+
+spark-up: setup ## Start Spark, Beam's job server and a worker pool on this machine
+	$(BIN)/python -m cluster spark-up
+
+spark-down: setup ## End them
+	$(BIN)/python -m cluster spark-down
+
+prism: setup ## Build Prism and print where it is
+	$(BIN)/python -m cluster prism
+
+test-clusters: setup ## Run the job on Flink, Spark and Prism, faults included
+	$(BIN)/python -m pytest tests/clusters
 
 lint: setup ## Check style and formatting
 	$(BIN)/ruff check .

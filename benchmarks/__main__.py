@@ -1,24 +1,26 @@
-"""`python -m benchmarks [iteration] [overhead] [memory]`: all of them by default."""
+"""`python -m benchmarks [NAME …]`: overhead, iteration and memory by default; also clusters."""
 
 import argparse
 
 BENCHMARKS = ("overhead", "iteration", "memory")
+ON_DEMAND = ("clusters",)  # needs Java, Maven and Go
 
 
 def main() -> None:
     """Prints the machine and a table for each benchmark asked for."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks")
-    parser.add_argument("names", nargs="*", metavar="NAME", help=", ".join(BENCHMARKS))
+    parser.add_argument("names", nargs="*", metavar="NAME", help=", ".join(BENCHMARKS + ON_DEMAND))
     names = parser.parse_args().names or BENCHMARKS
-    unknown = sorted(set(names) - set(BENCHMARKS))
+    unknown = sorted(set(names) - {*BENCHMARKS, *ON_DEMAND})
     if unknown:
-        parser.error(f"no benchmark {unknown[0]}: there are {', '.join(BENCHMARKS)}")
-    from benchmarks import iteration, memory, overhead
+        parser.error(f"no benchmark {unknown[0]}: there are {', '.join(BENCHMARKS + ON_DEMAND)}")
+    from benchmarks import clusters, iteration, memory, overhead
     from benchmarks.processes import machine
     from pipeline.runner import quiet_logs
 
     quiet_logs()
-    modules = {"iteration": iteration, "memory": memory, "overhead": overhead}
+    found = (clusters, iteration, memory, overhead)
+    modules = {module.__name__.rpartition(".")[2]: module for module in found}
     print(machine(), flush=True)
     for name in names:
         print(f"\n## {name}\n\n{modules[name].measure()}", flush=True)

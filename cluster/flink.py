@@ -116,7 +116,8 @@ def start_taskmanagers(count: int) -> None:
         processes.stop(name)
     for name in wanted:
         if not processes.running(name):
-            processes.start(name, jvm("TM", TASKMANAGER_CLASS))
+            own_name = ("-D", f"taskmanager.resource-id={name}")  # what the REST interface calls it
+            processes.start(name, jvm("TM", TASKMANAGER_CLASS, *own_name))
     processes.wait_healthy(
         [JOBMANAGER, *wanted],
         lambda: overview().get("taskmanagers", 0) >= count,
@@ -129,7 +130,7 @@ def down() -> None:
     """Ends every process of the cluster; harmless when there is none."""
     for name in [JOB_SERVER, *taskmanager_names(), JOBMANAGER, POOL]:
         processes.stop(name)
-    shutil.rmtree(folder("flink", "tmp"))
+    shutil.rmtree(folder("flink", "tmp"), ignore_errors=True)
 
 
 def taskmanager_names() -> list[str]:

@@ -91,7 +91,7 @@ def down() -> None:
     """Ends every process of the cluster; harmless when there is none."""
     for name in [JOB_SERVER, *worker_names(), MASTER, POOL]:
         processes.stop(name)
-    shutil.rmtree(folder("spark"))
+    shutil.rmtree(folder("spark"), ignore_errors=True)
 
 
 def worker_names() -> list[str]:

@@ -125,6 +125,24 @@ def get_metric(name: str) -> Metric:
     return Metric(name, cost, gradient_bound=float(bound))
 
 
+def check_metric(metric: Metric) -> None:
+    """Tries a metric on two rows.
+
+    Raises:
+        ValueError: it fails, or does not give one float64 cost for each row.
+    """
+    rows = tf.constant([[0.25, 0.5], [0.5, 1.0]], tf.float64)
+    try:
+        costs = metric.cost(rows, rows[::-1])
+    except Exception as error:
+        reason = f"{type(error).__name__}: {str(error).splitlines()[0]}"
+        raise ValueError(f"{metric.name!r} fails on two rows: {reason}") from error
+    if not tf.is_tensor(costs) or costs.dtype != tf.float64 or costs.shape != [2]:
+        raise ValueError(
+            f"{metric.name!r} gives {costs!r} for two rows: expected a float64 tensor of shape (2,)"
+        )
+
+
 def pairwise_costs(metric: Metric, points: np.ndarray, prototypes: np.ndarray) -> np.ndarray:
     """Costs (n, k) float64 of (n, d) points against (k, d) prototypes, one prototype at a time."""
     points = tf.constant(points, tf.float64)

@@ -84,6 +84,11 @@ class Model:
         """Costs in the points' frame -> distances."""
         return np.sqrt(cost) / self.frame.unit if self.metric == "sqeuclidean" else cost
 
+    def describe(self) -> str:
+        """Everything that its labels depend on, as JSON."""
+        arrays = {"prototypes": self.prototypes.tolist(), "labels": self.labels.tolist()}
+        return json.dumps(arrays) + _describe(self)
+
     def save(self, folder: str) -> None:
         """Writes a SavedModel that needs nothing of this package to be loaded and used."""
         labeller = _Labeller(self)
@@ -100,7 +105,7 @@ class Model:
             saved = tf.saved_model.load(folder)
             described = json.loads(saved.describe().numpy())
         except (OSError, AttributeError, ValueError) as error:
-            raise ValueError(f"{folder} holds no model of this job: {error}") from error
+            raise ValueError(str(error).splitlines()[0].replace(folder, "the model")) from error
         return cls(
             frame=_frame_from(described.pop("frame")),
             prototypes=saved.prototypes.numpy(),

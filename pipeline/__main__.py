@@ -2,6 +2,7 @@
 
 import contextlib
 import os
+import signal
 import sys
 import tempfile
 import traceback
@@ -69,5 +70,10 @@ def _explain(error: Exception) -> int:
     return failure.exit_code
 
 
+def _interrupt(*_: object) -> None:
+    raise KeyboardInterrupt
+
+
 if __name__ == "__main__":
+    signal.signal(signal.SIGTERM, _interrupt)  # how schedulers end a job
     sys.exit(main())

@@ -11,6 +11,7 @@ another version fails by name and not by accident.
 import io
 import json
 import posixpath
+import zipfile
 from collections import Counter
 from dataclasses import dataclass
 
@@ -19,6 +20,7 @@ import numpy as np
 from kmeans_tf.sample import Sample
 from kmeans_tf.state import TrainingState, Trial
 from kmeans_tf.summary import Moments, Summary
+from pipeline.errors import RunError
 from pipeline.store import Store
 
 
@@ -105,7 +107,7 @@ def load_summary(store: Store, work: WorkFolder) -> Summary | None:
     """What `save_summary` wrote; None if it did not."""
     if not store.version(work.file("summary")):
         return None
-    header, arrays = _unpack(store.read(work.file("summary")))
+    header, arrays = _read(store, work.file("summary"))
     moments = header["moments"]
     return Summary(
         rows=header["rows"],
@@ -150,7 +152,7 @@ def save_state(store: Store, work: WorkFolder, state: TrainingState) -> None:
 
 def load_state(store: Store, path: str) -> TrainingState:
     """The state in a checkpoint."""
-    header, arrays = _unpack(store.read(path))
+    header, arrays = _read(store, path)
     trials = tuple(
         Trial(
             arrays[f"prototypes{i}"],
@@ -182,7 +184,7 @@ def load_manifest(store: Store, work: WorkFolder) -> LabelTotals | None:
     """What `save_manifest` wrote; None if it did not."""
     if not store.version(work.file("manifest")):
         return None
-    header, arrays = _unpack(store.read(work.file("manifest")))
+    header, arrays = _read(store, work.file("manifest"))
     return LabelTotals(
         arrays["rows"],
         tuple(header["weight"]),
@@ -228,3 +230,12 @@ def _unpack(data: bytes) -> tuple[dict, dict[str, np.ndarray]]:
     with np.load(io.BytesIO(data), allow_pickle=False) as archive:
         arrays = {name: archive[name] for name in archive.files}
     return json.loads(arrays.pop("header").tobytes()), arrays
+
+
+def _read(store: Store, path: str) -> tuple[dict, dict[str, np.ndarray]]:
+    try:
+        return _unpack(store.read(path))
+    except (zipfile.BadZipFile, EOFError, KeyError, ValueError) as error:
+        raise RunError(
+            f"checkpoint {path} cannot be read ({error}): start again with --resume never"
+        ) from error

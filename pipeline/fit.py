@@ -28,6 +28,7 @@ from pipeline.scan import Scan, ScanJob
 from pipeline.train import Train, TrainingJob
 
 ESTIMATE_WARNING = 0.10
+LARGEST, SMALLEST = 1e120, 1e-120
 
 
 @dataclass
@@ -90,6 +91,7 @@ class Fit:
         distinct = len(summary.sample.hashes)
         if not summary.sample.full and distinct < options.k:
             raise DataError(f"--k {options.k}: there are only {distinct} distinct good rows")
+        self._check_range(summary)
         self._check_estimate(summary)
 
     def frame(self, summary: Summary) -> Frame:
@@ -132,6 +134,8 @@ class Fit:
             while not state.done:
                 state = self._round(job, state)
         if state.trials[0].status == DIVERGED:
+            if options.learning_rate is None:
+                raise UsageError(f"--init {options.init}: the cost is not finite: too far away")
             raise UsageError(
                 f"--learning_rate {options.learning_rate}: the cost is not finite after "
                 f"{state.iteration} iterations: choose a smaller one"
@@ -209,6 +213,17 @@ class Fit:
         for path in paths[:-1]:
             self.attempt.store.delete(path)
         return latest_state(self.attempt.store, self.attempt.work)
+
+    def _check_range(self, summary: Summary) -> None:
+        """Squares of float64 numbers beyond these overflow, or vanish."""
+        columns = self.attempt.plan.columns
+        for j, (low, high) in enumerate(zip(summary.minimum, summary.maximum, strict=True)):
+            name = columns.features[0 if columns.is_list else j]
+            if max(abs(low), abs(high)) > LARGEST or 0 < high - low < SMALLEST:
+                raise DataError(
+                    f"column {name!r} holds values from {low:g} to {high:g}, expected magnitudes "
+                    f"below {LARGEST:g} and a range above {SMALLEST:g}: rescale it"
+                )
 
     def _check_estimate(self, summary: Summary) -> None:
         total, estimate = to_float(summary.weight), summary.sample.estimated_weight()

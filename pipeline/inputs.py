@@ -13,7 +13,7 @@ import pyarrow.parquet as pq
 from pyarrow import types
 
 from pipeline.errors import DataError, UsageError
-from pipeline.store import HIDDEN, FileVersion, Store
+from pipeline.store import HIDDEN, FileVersion, Store, locate, normal
 
 LABEL_COLUMNS = ("label", "distance")
 PLACE_COLUMNS = ("file", "row")
@@ -91,8 +91,8 @@ def find_files(store: Store, spec: str) -> list[FileVersion]:
         raise UsageError(f"--input {spec!r} names no file, glob or folder")
     found: dict[str, FileVersion] = {}
     for part in parts:
-        for file in _expand(store, part):
-            found[file.path] = file
+        for file in _expand(store, normal(part)):
+            found.setdefault(locate(file.path)[1], file)
     return list(found.values())
 
 
@@ -107,7 +107,7 @@ def _expand(store: Store, part: str) -> list[FileVersion]:
     if file:
         return [file]
     if store.is_folder(part):
-        below = [f for f in store.files(part, recursive=True) if _is_table(f.path[len(part) :])]
+        below = [f for f in store.files(part, recursive=True) if _is_table(f.below)]
         if not below:
             raise DataError(f"--input {part}: no *.parquet file in or below this folder")
         return below
@@ -118,7 +118,7 @@ def _expand(store: Store, part: str) -> list[FileVersion]:
 
 
 def _is_table(name: str) -> bool:
-    parts = name.strip("/").split("/")
+    parts = name.split("/")
     return parts[-1].endswith(".parquet") and not any(p.startswith(HIDDEN) for p in parts)
 
 
@@ -153,7 +153,7 @@ def resolve_columns(store: Store, footers: Sequence[Footer], names: ColumnNames)
             type in every file.
     """
     first = footers[0]
-    partitions = _partition_types([f.file.path for f in footers])
+    partitions = _partition_types([f.file.below for f in footers])
     features = names.features or _numeric_columns(first.schema, names, partitions)
     if not features:
         raise DataError(f"{first.file.path} has no numeric column to cluster by: name --features")
@@ -267,11 +267,11 @@ def _check_schema(
 
 
 def _folder_names(footer: Footer) -> list[str]:
-    return [name for name, _ in partition_values(footer.file.path)]
+    return [name for name, _ in partition_values(footer.file.below)]
 
 
 def partition_values(path: str) -> list[tuple[str, str | None]]:
-    """The `name=value` folders of a path; None where Hive wrote a null."""
+    """The `name=value` folders of a path below the input; None where Hive wrote a null."""
     parts = [part.partition("=") for part in posixpath.dirname(path).split("/")]
     pairs = [(name, unquote(value)) for name, equals, value in parts if name and equals]
     return [(name, None if value == _HIVE_NULL else value) for name, value in pairs]

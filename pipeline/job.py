@@ -2,22 +2,25 @@
 
 import contextlib
 import hashlib
+import inspect
 import json
 import tempfile
 from collections.abc import Callable, Iterator
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
 
 from kmeans_tf import Model, get_metric
-from kmeans_tf.metrics import Metric
+from kmeans_tf.metrics import Metric, check_metric
 from kmeans_tf.seeding import INITS
 from pipeline.attempt import Attempt
 from pipeline.checkpoint import WorkFolder
 from pipeline.console import say
 from pipeline.errors import DataError, UsageError
 from pipeline.fit import Fit, resolve_k
+from pipeline.identity import Worker
+from pipeline.inputs import split_list
 from pipeline.label import label_pass
 from pipeline.options import FitOptions, LabelOptions, ReportOptions
 from pipeline.output import Output
@@ -25,7 +28,7 @@ from pipeline.plan import Plan, make_plan, read_prototypes
 from pipeline.preflight import check_endpoints, describe_workers, preflight
 from pipeline.results import Results, describe_run, draw_report, write_results
 from pipeline.runner import Runner
-from pipeline.store import Store
+from pipeline.store import Store, inside
 
 
 def fit(options: FitOptions) -> None:
@@ -38,6 +41,11 @@ def fit(options: FitOptions) -> None:
     output, runner = _checked(store, options)
     metric = _metric(options.metric)
     plan = make_plan(store, options.input, options.names)
+    output.check_input(split_list(options.input), [footer.file for footer in plan.footers])
+    request = options.configuration() | {"files": plan.fingerprint()}
+    if output.finish_pending(request):
+        say(f"done: {output.path}")
+        return
     given = None
     if options.init not in INITS:
         given = read_prototypes(store, options.init, plan.columns)
@@ -45,9 +53,10 @@ def fit(options: FitOptions) -> None:
     configuration = options.configuration() | {"files": plan.fingerprint()}
     if given:
         configuration["prototypes"] = _digest([given.rows.tolist(), given.labels.tolist()])
-    _carry_out(
-        output, runner, plan, configuration, lambda a: Fit(a, options, metric, given).files()
-    )
+    if ":" in options.metric:
+        configuration["metric_code"] = _digest(inspect.getsource(metric.cost))
+    job = _Job(output, runner, plan, request, configuration)
+    job.carry_out(lambda attempt: Fit(attempt, options, metric, given).files())
 
 
 def label(options: LabelOptions) -> None:
@@ -58,9 +67,8 @@ def label(options: LabelOptions) -> None:
     """
     store = Store()
     output, runner = _checked(store, options)
-    folder = options.output.output
-    if options.model.rstrip("/").removesuffix("/model") == folder.rstrip("/"):
-        raise UsageError(f"--output {folder} is where --model is: name another folder")
+    if inside(options.model, output.path):
+        raise UsageError(f"--output {output.path} is where --model is: name another folder")
     model = _load_model(store, options)
     features = options.names.features or model.features
     plan = make_plan(store, options.input, replace(options.names, features=features))
@@ -69,9 +77,14 @@ def label(options: LabelOptions) -> None:
             f"--model {options.model} takes {model.dimension} features, "
             f"the input has {plan.columns.dimension}"
         )
+    output.check_input(split_list(options.input), [footer.file for footer in plan.footers])
     configuration = options.configuration() | {"files": plan.fingerprint()}
-    configuration["prototypes"] = _model_digest(model)
-    _carry_out(output, runner, plan, configuration, lambda a: _label_files(a, model))
+    configuration["model_content"] = _digest(model.describe())
+    if output.finish_pending(configuration):
+        say(f"done: {output.path}")
+        return
+    job = _Job(output, runner, plan, configuration, configuration)
+    job.carry_out(lambda attempt: _label_files(attempt, model))
 
 
 def report(options: ReportOptions) -> None:
@@ -89,32 +102,36 @@ def _checked(store: Store, options: FitOptions | LabelOptions) -> tuple[Output, 
     return output, runner
 
 
-def _carry_out(
-    output: Output,
-    runner: Runner,
-    plan: Plan,
-    configuration: dict,
-    make_files: Callable[[Attempt], dict[str, str]],
-) -> None:
-    """Makes and publishes the files of an output, or what of that is still to be done."""
-    if runner.options.check:
-        _only_check(output, runner, plan)
-        return
-    work = output.claim(configuration, _digest(configuration))
-    with _abandoning(output, work):
-        if output.publishing(work):
-            output.finish_publishing(work)
-        else:
-            workers = preflight(output.store, runner, work, plan.footers[0].file)
-            attempt = Attempt(output.store, plan, work, runner, configuration, workers)
-            output.publish(work, make_files(attempt))
-    say(f"done: {output.path}")
+@dataclass
+class _Job:
+    """What is to be done, settled before a row is read."""
 
+    output: Output
+    runner: Runner
+    plan: Plan
+    request: dict
+    configuration: dict
 
-def _only_check(output: Output, runner: Runner, plan: Plan) -> None:
-    with output.scratch() as work:
-        workers = preflight(output.store, runner, work, plan.footers[0].file)
-    say(f"ready: {runner.name} with {describe_workers(workers)}")
+    def carry_out(self, make_files: Callable[[Attempt], dict[str, str]]) -> None:
+        """Makes and publishes the files of the output."""
+        if self.runner.options.check:
+            self._only_check()
+            return
+        output, configuration = self.output, self.configuration
+        work = output.claim(configuration, _digest(configuration))
+        with _abandoning(output, work):
+            workers = self._preflight(work)
+            attempt = Attempt(output.store, self.plan, work, self.runner, configuration, workers)
+            output.publish(work, self.request, make_files(attempt))
+        say(f"done: {output.path}")
+
+    def _only_check(self) -> None:
+        with self.output.scratch() as work:
+            workers = self._preflight(work)
+        say(f"ready: {self.runner.name} with {describe_workers(workers)}")
+
+    def _preflight(self, work: WorkFolder) -> list[Worker]:
+        return preflight(self.output.store, self.runner, work, self.plan.footers[0].file)
 
 
 def _label_files(attempt: Attempt, model: Model) -> dict[str, str]:
@@ -126,9 +143,11 @@ def _label_files(attempt: Attempt, model: Model) -> dict[str, str]:
 
 def _metric(name: str) -> Metric:
     try:
-        return get_metric(name)
+        metric = get_metric(name)
+        check_metric(metric)
     except ValueError as error:
         raise UsageError(f"--metric: {error}") from error
+    return metric
 
 
 def _load_model(store: Store, options: LabelOptions) -> Model:
@@ -142,7 +161,7 @@ def _load_model(store: Store, options: LabelOptions) -> Model:
             store.download(found[0], Path(copy))
             model = Model.load(copy)
     except ValueError as error:
-        raise UsageError(f"--model {error}") from error
+        raise UsageError(f"--model {folder} holds no model of this job: {error}") from error
     return _with_policy(model, options)
 
 
@@ -155,11 +174,6 @@ def _with_policy(model: Model, options: LabelOptions) -> Model:
             f"--on_bad_row impute: {options.model} was trained without it and knows no means"
         )
     return replace(model, on_bad_row=policy)
-
-
-def _model_digest(model: Model) -> str:
-    arrays = (model.frame.centre, model.frame.factor, model.prototypes, model.labels)
-    return _digest([array.tolist() for array in arrays])
 
 
 def _digest(value: object) -> str:

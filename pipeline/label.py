@@ -18,6 +18,7 @@ from kmeans_tf.model import Model
 from kmeans_tf.points import Points, chunk_rows
 from pipeline.attempt import Attempt
 from pipeline.blocks import BlockRef, Span
+from pipeline.cache import PROCESS_CACHE
 from pipeline.checkpoint import LabelTotals, WorkFolder, load_manifest, save_manifest
 from pipeline.errors import bad_rows_error
 from pipeline.inputs import PLACE_COLUMNS, Columns, Footer, partition_values
@@ -83,13 +84,15 @@ class LabelBlocks(SumBlocks):
         self.job = job
 
     def tasks(self, block: BlockRef) -> Iterator[partial]:
+        PROCESS_CACHE.use(None)  # nothing is read twice any more
         yield partial(label_block, self.job, block)
 
 
 def label_block(job: LabelJob, block: BlockRef) -> LabelTotals:
     """Labels the rows of a block into a file of its own, a row group for a row group."""
     store = Store()
-    name = f"part-{block.index:05d}-of-{job.blocks:05d}.parquet"
+    width = max(5, len(str(job.blocks)))
+    name = f"part-{block.index:0{width}d}-of-{job.blocks:0{width}d}.parquet"
     path = job.work.file(posixpath.join("labels", f"{name}.{uuid.uuid4().hex}"))
     total = LabelTotals.zero(len(job.model.prototypes), {name: path})
     rows = read_block(store, job.columns, block, chunk_rows(job.columns.dimension), keys=True)
@@ -146,7 +149,7 @@ def _totals(model: Model, weights: np.ndarray, index: np.ndarray, cost: np.ndarr
 def _key_columns(job: LabelJob, rows: Rows) -> list[pa.Array]:
     if not job.columns.keys:
         return _place(rows.span, rows.first_row, len(rows))
-    folders = _folder_values(job.columns, rows.span.file.path)
+    folders = _folder_values(job.columns, rows.span.file.below)
     return [
         pa.repeat(pa.scalar(folders[key], job.schema.field(key).type), len(rows))
         if key in folders

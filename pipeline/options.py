@@ -17,6 +17,7 @@ from pipeline.inputs import ColumnNames, split_list
 
 DEFAULT_K = 8
 DEFAULT_RUNNER = "FnApiRunner"
+METRIC_NAMES = ("sqeuclidean", "cosine", "l1")
 NOT_YET = "is not there yet"
 
 
@@ -281,6 +282,9 @@ def _check_training(given: argparse.Namespace) -> None:
     _check_at_least("--cache_mb", given.cache_mb, 0)
     if not (0 <= given.tolerance < math.inf):
         raise UsageError(f"--tolerance {given.tolerance}: expected a number from 0")
+    if ":" not in given.metric and given.metric not in METRIC_NAMES:
+        names = ", ".join(METRIC_NAMES)
+        raise UsageError(f"--metric {given.metric!r}: expected {names} or module:function")
     rate = given.learning_rate
     if given.optimizer == "lloyd":
         if given.metric not in ("sqeuclidean", "cosine"):

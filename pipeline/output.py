@@ -10,16 +10,19 @@ import contextlib
 import json
 import posixpath
 import uuid
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
 
 from pipeline.checkpoint import WorkFolder
 from pipeline.errors import RunError, UsageError
 from pipeline.options import OutputOptions
-from pipeline.store import Store
+from pipeline.store import FileVersion, Store, inside, normal
 
 SUCCESS = "_SUCCESS"
+RUN = "run.json"
 _WORK = "_work"
+_RECORD = "publish"
+_FILES = ("prototypes.parquet", "history.parquet", RUN, "report.html")
 _FOLDERS = ("labels", "model")
 
 
@@ -29,10 +32,11 @@ class Output:
 
     store: Store
     options: OutputOptions
+    _created: list[str] = field(default_factory=list)
 
     @property
     def path(self) -> str:
-        return self.options.output
+        return normal(self.options.output)
 
     def file(self, name: str) -> str:
         return posixpath.join(self.path, name)
@@ -51,9 +55,20 @@ class Output:
                 "name a new or an empty folder"
             )
 
+    def check_input(self, parts: Sequence[str], files: Sequence[FileVersion]) -> None:
+        """Raises a UsageError if the job would read what it writes, or write over what it reads."""
+        for path in [file.path for file in files if inside(file.path, self.path)]:
+            raise UsageError(f"--input {path} lies in --output {self.path}: name another folder")
+        for part in parts:
+            if self.store.is_folder(part) and inside(self.path, part):
+                raise UsageError(
+                    f"--output {self.path} lies in --input {part}: name another folder"
+                )
+
     @property
     def finished(self) -> bool:
-        return self.store.version(self.file(SUCCESS)) is not None
+        """Whether a finished output of this job is here; other tools write `_SUCCESS` too."""
+        return all(self.store.version(self.file(name)) for name in (SUCCESS, RUN))
 
     def claim(self, configuration: dict, fingerprint: str) -> WorkFolder:
         """The work folder of this configuration, with what an earlier attempt left if wanted.
@@ -68,6 +83,7 @@ class Output:
             raise UsageError(self._nothing_to_resume(configuration, left))
         if self.options.resume == "never":
             self.store.delete(work.path)
+        self._remember_missing_folders()
         try:
             text = json.dumps(configuration, indent=1)
             self.store.write(work.file("configuration"), text.encode())
@@ -89,19 +105,38 @@ class Output:
         self.store.delete(work.path)
         self.store.delete_empty(self.file(_WORK))
         self.store.delete_empty(self.path)
+        for folder in self._created:
+            self.store.delete_empty(folder)
 
-    def publish(self, work: WorkFolder, files: dict[str, str]) -> None:
-        """Makes `files`, paths by name, the finished output; `_SUCCESS` comes last."""
-        self.store.write(work.file("publish"), json.dumps(files).encode())
-        self.finish_publishing(work)
+    def publish(self, work: WorkFolder, request: dict, files: dict[str, str]) -> None:
+        """Makes `files`, paths by name, the finished output; `_SUCCESS` comes last.
 
-    def publishing(self, work: WorkFolder) -> bool:
-        """Whether an attempt was killed while it published."""
-        return self.store.version(work.file("publish")) is not None
+        Args:
+            request: what the user asked for, by which the next run knows an unfinished publishing.
 
-    def finish_publishing(self, work: WorkFolder) -> None:
+        Raises:
+            UsageError: another job has finished here meanwhile.
+        """
+        self.check()
+        record = {"request": request, "files": files}
+        self.store.write(work.file(_RECORD), json.dumps(record).encode())
+        self._finish_publishing(files)
+
+    def finish_pending(self, request: dict) -> bool:
+        """Finishes what a run of the same request was killed while publishing, if there is any."""
+        if self.options.resume == "never":
+            return False
+        for name in self._work_folders():
+            work = WorkFolder(self.file(posixpath.join(_WORK, name)))
+            if self.store.version(work.file(_RECORD)):
+                record = json.loads(self.store.read(work.file(_RECORD)))
+                if record["request"] == json.loads(json.dumps(request)):
+                    self._finish_publishing(record["files"])
+                    return True
+        return False
+
+    def _finish_publishing(self, files: dict[str, str]) -> None:
         """Does whatever of the moves is not done yet."""
-        files = json.loads(self.store.read(work.file("publish")))
         self.store.delete(self.file(SUCCESS))
         for name, source in files.items():
             if self.store.version(source):
@@ -116,10 +151,18 @@ class Output:
         self.store.delete(self.file(_WORK))
 
     def _published(self) -> set[str]:
-        found = self.store.files(self.path)
+        """The names that this job gives and that are here; a stranger's file is none of them."""
+        found = {name for name in _FILES if self.store.version(self.file(name))}
         for folder in _FOLDERS:
-            found += self.store.files(self.file(folder), recursive=True)
-        return {file.path[len(self.path) :].lstrip("/") for file in found}
+            files = self.store.files(self.file(folder), recursive=True)
+            found |= {posixpath.join(folder, file.below) for file in files}
+        return found
+
+    def _remember_missing_folders(self) -> None:
+        folder = posixpath.dirname(self.path)
+        while folder and not self.store.is_folder(folder):
+            self._created.append(folder)
+            folder = posixpath.dirname(folder)
 
     def _work_folders(self) -> list[str]:
         return self.store.folders(self.file(_WORK))

@@ -2,7 +2,6 @@
 
 import json
 import posixpath
-import shlex
 import sys
 import tempfile
 import uuid
@@ -134,7 +133,7 @@ def describe_run(attempt: Attempt, totals: LabelTotals, warnings: Sequence[str] 
     now = datetime.now(timezone.utc)
     return {
         "run_id": f"{now:%Y%m%dT%H%M%SZ}-{uuid.uuid4().hex[:8]}",
-        "command": [shlex.quote(word) for word in ["kmeans-tf", *sys.argv[1:]]],
+        "command": ["kmeans-tf", *sys.argv[1:]],
         "configuration": attempt.configuration | attempt.runner.used,
         "schema": {
             "features": list(columns.features),

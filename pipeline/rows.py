@@ -63,7 +63,12 @@ def read_block(
     wanted = list(dict.fromkeys([*columns.trained, *(columns.stored_keys if keys else [])]))
     for file, spans in groupby(block.spans, lambda span: span.file):
         with store.open(file) as source:
-            parquet = pq.ParquetFile(source, pre_buffer=False, buffer_size=_BUFFER_BYTES)
+            parquet = pq.ParquetFile(
+                source,
+                pre_buffer=False,
+                buffer_size=_BUFFER_BYTES,
+                page_checksum_verification=True,
+            )
             for span in spans:
                 yield from _read_span(parquet, columns, span, wanted, batch_rows)
 

@@ -187,6 +187,6 @@ def Blocks(pipeline: beam.Pipeline, blocks: Sequence[BlockRef]) -> beam.PCollect
 
 def quiet_logs() -> None:
     """Leaves to the job's own one-line messages what libraries would log, stack traces and all."""
-    logging.getLogger().setLevel(logging.ERROR)
-    for name in ("apache_beam", "tensorflow", "absl"):
+    logging.getLogger().setLevel(logging.CRITICAL)  # where job servers' messages go
+    for name in ("apache_beam", "tensorflow", "absl", "PrismRunner"):
         logging.getLogger(name).setLevel(logging.CRITICAL)

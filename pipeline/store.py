@@ -10,7 +10,7 @@ import fnmatch
 import posixpath
 import uuid
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from functools import cache
 from pathlib import Path
 
@@ -31,11 +31,13 @@ class FileVersion:
         path: what names it.
         size: in bytes.
         modified: nanoseconds since 1970, 0 where the store does not tell.
+        below: its path below the folder or wildcard that found it; no part of its identity.
     """
 
     path: str
     size: int
     modified: int
+    below: str = field(default="", compare=False)
 
 
 class Store:
@@ -46,10 +48,6 @@ class Store:
         info = self._info(path)
         return _version(path, info) if info.type == fs.FileType.File else None
 
-    def exists(self, path: str) -> bool:
-        """Whether there is a file or folder at `path`."""
-        return self._info(path).type != fs.FileType.NotFound
-
     def is_folder(self, path: str) -> bool:
         return self._info(path).type == fs.FileType.Directory
 
@@ -58,8 +56,9 @@ class Store:
         system, base = locate(folder)
         selector = fs.FileSelector(base, allow_not_found=True, recursive=recursive)
         found = [i for i in system.get_file_info(selector) if i.type == fs.FileType.File]
-        paths = ((posixpath.join(folder, i.path[len(base) :].lstrip("/")), i) for i in found)
-        return sorted((_version(path, info) for path, info in paths), key=lambda f: f.path)
+        names = ((i.path[len(base) :].lstrip("/"), i) for i in found)
+        files = (_version(posixpath.join(folder, name), i, name) for name, i in names)
+        return sorted(files, key=lambda file: file.path)
 
     def folders(self, folder: str) -> list[str]:
         """The names of the folders in a folder, sorted."""
@@ -77,11 +76,11 @@ class Store:
         folder = "/".join(parts[:fixed]) or ("/" if pattern.startswith("/") else ".")
         deep = "**" in parts or len(parts) > fixed + 1
         start = 0 if folder == "." else len(folder.rstrip("/")) + 1
-        return [
-            file
+        found = [
+            replace(file, below=file.path[start:].removeprefix("./"))
             for file in self.files(folder, recursive=deep)
-            if _matches(file.path[start:].removeprefix("./").split("/"), parts[fixed:])
         ]
+        return [file for file in found if _matches(file.below.split("/"), parts[fixed:])]
 
     def open(self, file: FileVersion) -> pa.NativeFile:
         """Opens a file for reading, if it is still the one that the job first saw.
@@ -161,6 +160,17 @@ class Store:
         return system.get_file_info(base)
 
 
+def normal(path: str) -> str:
+    """One spelling of a path: no `.` and no doubled or trailing slash; a URI stays a URI."""
+    return path.rstrip("/") if "://" in path else posixpath.normpath(path)
+
+
+def inside(path: str, folder: str) -> bool:
+    """Whether a path is a folder or lies somewhere below it."""
+    place, base = locate(normal(path))[1], locate(normal(folder))[1]
+    return place == base or place.startswith(base.rstrip("/") + "/")
+
+
 def locate(path: str) -> tuple[fs.FileSystem, str]:
     """The file system of a path or URI, and the path in it.
 
@@ -190,8 +200,8 @@ def _remote(root: str) -> tuple[fs.FileSystem, str]:
         raise UsageError(f"{root}: no such store: {str(error).splitlines()[0]}") from error
 
 
-def _version(path: str, info: fs.FileInfo) -> FileVersion:
-    return FileVersion(path, info.size, info.mtime_ns or 0)
+def _version(path: str, info: fs.FileInfo, below: str = "") -> FileVersion:
+    return FileVersion(path, info.size, info.mtime_ns or 0, below)
 
 
 def _matches(names: list[str], patterns: list[str]) -> bool:

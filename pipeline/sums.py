@@ -57,7 +57,7 @@ class SumBlocks(beam.DoFn):
 
     def process(self, block: Any, *side_inputs: Any) -> None:
         for task in self.tasks(block, *side_inputs):
-            while len(self._running) >= 2 * self.threads:
+            while len(self._running) > self.threads:  # one ahead: memory is bounded by chunks
                 self._add(self._running.popleft())
             self._running.append(_pool(self.threads).submit(task))
 

@@ -9,6 +9,7 @@ blocks outlive a job. A process that dies is replaced.
 """
 
 import argparse
+import contextlib
 import json
 import os
 import subprocess
@@ -28,8 +29,14 @@ from pipeline.errors import RunError
 
 DEFAULT_PORT = 50000
 _CALL_SECONDS = 30
+_END_SECONDS = 2
+_TRIES = 3
 _READY = "ready"
-_OPTIONS = [("grpc.http2.max_pings_without_data", 0), ("grpc.http2.max_ping_strikes", 0)]
+_OPTIONS = [
+    ("grpc.http2.max_pings_without_data", 0),
+    ("grpc.http2.max_ping_strikes", 0),
+    ("grpc.so_reuseport", 0),  # two pools at one port would share its workers out at random
+]
 
 
 class Slot:
@@ -44,7 +51,7 @@ class Slot:
             text=True,
             env=ENVIRONMENT | os.environ,
         )
-        self.workers: set[str] = set()
+        self.workers: dict[str, beam_fn_api_pb2.StartWorkerRequest] = {}
         self.stub: beam_fn_api_pb2_grpc.BeamFnExternalWorkerPoolStub | None = None
 
     def wait_until_ready(self) -> None:
@@ -64,12 +71,21 @@ class Slot:
     def alive(self) -> bool:
         return self.process.poll() is None
 
+    def ended_by_now(self) -> bool:
+        """Whether the process is gone, or about to be."""
+        try:
+            self.process.wait(_END_SECONDS)
+        except subprocess.TimeoutExpired:
+            return False
+        return True
+
 
 class WorkerPool(beam_fn_api_pb2_grpc.BeamFnExternalWorkerPoolServicer):
     """Beam's worker pool service over warm processes."""
 
     def __init__(self, slots: int):
         self._lock = threading.Lock()
+        self._closing = False
         self.slots = [Slot() for _ in range(slots)]
         for slot in self.slots:
             slot.wait_until_ready()
@@ -78,31 +94,66 @@ class WorkerPool(beam_fn_api_pb2_grpc.BeamFnExternalWorkerPoolServicer):
     def StartWorker(self, request, context):  # noqa: N802
         """Starts a worker in the process that has the fewest."""
         with self._lock:
-            slot = min((s for s in self.slots if s.alive), key=lambda s: len(s.workers))
-            slot.workers.add(request.worker_id)
-        return slot.stub.StartWorker(request, timeout=_CALL_SECONDS)
+            slot = min(self.slots, key=lambda s: (not s.alive, len(s.workers)))
+            slot.workers[request.worker_id] = request
+        try:
+            return slot.stub.StartWorker(request, timeout=_CALL_SECONDS)
+        except grpc.RpcError:
+            if not slot.ended_by_now():
+                raise
+            return beam_fn_api_pb2.StartWorkerResponse()  # the process's successor starts it
 
     def StopWorker(self, request, context):  # noqa: N802
         """Stops a worker; its process stays."""
         with self._lock:
-            owners = [s for s in self.slots if request.worker_id in s.workers and s.alive]
-            for slot in owners:
-                slot.workers.discard(request.worker_id)
+            owners = [s for s in self.slots if s.workers.pop(request.worker_id, None)]
         for slot in owners:
-            slot.stub.StopWorker(request, timeout=_CALL_SECONDS)
+            with contextlib.suppress(grpc.RpcError):  # its process died, and the worker with it
+                slot.stub.StopWorker(request, timeout=_CALL_SECONDS)
         return beam_fn_api_pb2.StopWorkerResponse()
+
+    def close(self) -> None:
+        """Ends the processes."""
+        self._closing = True
+        for slot in self.slots:
+            slot.process.stdin.close()
+            slot.process.wait()
 
     def _replace_when_dead(self, slot: Slot) -> None:
         threading.Thread(target=self._watch, args=(slot,), daemon=True).start()
 
     def _watch(self, slot: Slot) -> None:
         slot.process.wait()
+        if self._closing:
+            return
         say(f"worker process {slot.process.pid} ended: starting another")
-        successor = Slot()
-        successor.wait_until_ready()
+        successor = _successor()
         with self._lock:
             self.slots[self.slots.index(slot)] = successor
+            successor.workers = dict(slot.workers)
+            orphans = list(slot.workers.values())
         self._replace_when_dead(successor)
+        # A runner waits for ever for a worker that it was promised. One that it has given up
+        # finds nobody to connect to, which takes it a minute: each has a thread of its own.
+        for request in orphans:
+            threading.Thread(target=_start_again, args=(successor, request), daemon=True).start()
+
+
+def _start_again(slot: Slot, request: beam_fn_api_pb2.StartWorkerRequest) -> None:
+    with contextlib.suppress(grpc.RpcError):
+        slot.stub.StartWorker(request, timeout=_CALL_SECONDS)
+
+
+def _successor() -> Slot:
+    """A slot for one that died; ends the pool, loudly, where none can be started any more."""
+    for _ in range(_TRIES):
+        slot = Slot()
+        try:
+            slot.wait_until_ready()
+            return slot
+        except RunError as error:
+            say(f"worker pool: {error}")
+    os._exit(RunError.exit_code)
 
 
 def serve(port: int, slots: int) -> None:

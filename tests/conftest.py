@@ -3,6 +3,9 @@
 import os
 
 import hypothesis
+import pytest
+
+pytest.register_assert_rewrite("tests.runner_cases", "tests.pipeline.answer")
 
 os.environ["OPENBLAS_NUM_THREADS"] = "1"
 os.environ["TF_CPP_MIN_LOG_LEVEL"] = "3"

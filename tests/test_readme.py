@@ -12,6 +12,7 @@ import pytest
 
 from pipeline import errors
 from pipeline.__main__ import main
+from pipeline.beam_options import beam_parser
 from pipeline.options import build_parser
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -146,3 +147,24 @@ def test_links_lead_somewhere():
     }
     for target in re.findall(r"\]\(([^)]+)\)", README):
         assert target[1:] in headings if target[0] == "#" else (ROOT / target).exists(), target
+
+
+@pytest.mark.parametrize("page", sorted((ROOT / "docs").glob("*.md")), ids=lambda page: page.stem)
+def test_the_pages_links_lead_somewhere(page):
+    for target in re.findall(r"\]\(([^)]+)\)", page.read_text()):
+        name, _, place = target.partition("#")
+        found = page.parent / name if name else page
+        assert found.exists(), target
+        headings = re.findall(r"^#+ (.+)$", found.read_text(), re.M)
+        assert not place or place in {h.lower().replace(" ", "-") for h in headings}, target
+
+
+def test_the_pages_options_are_known():
+    beams = beam_parser()._option_string_actions
+    ours = build_parser()._subparsers._group_actions[0].choices["fit"]._option_string_actions
+    for page in (ROOT / "docs").glob("*.md"):
+        blocks = re.findall(r"^ *```sh\n(.*?)^ *```$", page.read_text(), re.M | re.S)
+        lines = "".join(blocks).replace("\\\n", " ").splitlines()
+        for line in (line for line in lines if "--runner" in line):
+            words = {word.partition("=")[0] for word in line.split() if word.startswith("--")}
+            assert words - {"--rm"} <= {*beams, *ours}, f"{page.name}: {line}"

@@ -11,7 +11,10 @@ import pytest
 
 from pipeline.__main__ import main
 from tests.pipeline.answer import Answer
+from tests.runner_cases import embedded, fitted, many_blocks
 from tests.tables import blobs, write_shards
+
+__all__ = ["embedded", "fitted", "many_blocks"]
 
 # A cluster's runner is another parameter here: its options, and its name as the id.
 RUNNERS = [
@@ -68,7 +71,7 @@ def fit() -> Callable[..., Answer]:
     return _fit
 
 
-@pytest.fixture(params=RUNNERS)
+@pytest.fixture(scope="session", params=RUNNERS)
 def runner(request: pytest.FixtureRequest) -> tuple[str, ...]:
     """The options that choose a runner."""
     return request.param

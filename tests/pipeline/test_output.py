@@ -270,7 +270,7 @@ def test_a_publishing_that_fails_is_finished_by_the_next_run(
     output = tmp_path / "out"
     if over == "a finished output":
         (output / "labels").mkdir(parents=True)
-        for name in ("labels/part-of-another.parquet", "prototypes.parquet", "_SUCCESS"):
+        for name in ("labels/part-of-another.parquet", "run.json", "_SUCCESS"):
             (output / name).touch()
         args.append("--overwrite")
     ran = run("fit", f"--input={three_blobs.folder}", f"--output={output}", *args)

@@ -1,18 +1,13 @@
 """The same answer on every runner."""
 
-from tests import reference
-from tests.pipeline.answer import assert_same_answer
-
-
-def test_every_runner_gives_the_same_answer(fit, three_blobs, tmp_path, small_blocks, runner):
-    init = f"--init={three_blobs.start_file}"
-    args = ("--features=f0,f1", "--keys=id", init, "--max_iterations=2", "--iterations_per_job=2")
-    answer = fit(three_blobs.folder, tmp_path / "out", *args, *runner)
-    assert answer.run["counts"]["blocks"] > 3
-    assert answer.run["configuration"]["runner"] in runner[0]
-    expected = reference.fit(three_blobs.points, three_blobs.start, max_iterations=2)
-    assert answer.labels.tolist() == expected.labels.tolist()
-    assert_same_answer(answer, fit(three_blobs.folder, tmp_path / "default", *args))
+from tests.runner_cases import (  # noqa: F401  collected here, with this folder's `runner`
+    test_a_data_error_in_a_worker_reaches_the_user,
+    test_a_job_that_failed_resumes_from_its_checkpoint,
+    test_bad_rows_end_the_job,
+    test_check_says_who_answers,
+    test_fit_gives_the_embedded_runners_answer,
+    test_label_gives_the_embedded_runners_answer,
+)
 
 
 def test_a_runner_by_its_own_path_and_an_option_of_beams(fit, three_blobs, tmp_path):
@@ -49,6 +44,7 @@ def test_a_runner_that_fails_says_how_to_resume(run, three_blobs, tmp_path, monk
     ran = run("fit", f"--input={three_blobs.folder}", f"--output={tmp_path / 'out'}")
     assert ran == (
         5,
-        "kmeans-tf: error: the runner failed: the cluster is gone; "
+        "kmeans-tf: error: no worker answered on FnApiRunner: the runner failed: "
+        "the cluster is gone; "
         "run the same command again to resume\n",
     )

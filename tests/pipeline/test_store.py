@@ -59,8 +59,6 @@ def test_version_exists_and_is_folder(tree):
     assert file == FileVersion(str(tree / "a.txt"), 5, (tree / "a.txt").stat().st_mtime_ns)
     assert store.version(str(tree / "x")) is None
     assert store.version(str(tree / "nothing")) is None
-    assert store.exists(str(tree / "x"))
-    assert not store.exists(str(tree / "nothing"))
     assert store.is_folder(str(tree / "x"))
     assert not store.is_folder(str(tree / "a.txt"))
 

@@ -1,0 +1,44 @@
+"""Clusters of this machine, brought up once for all tests that run on them and then down."""
+
+import os
+import shutil
+from collections.abc import Iterator
+from types import ModuleType
+
+import pytest
+
+from cluster import flink, prism, spark
+from cluster.__main__ import flags
+from tests.pipeline.conftest import fit, run, three_blobs
+from tests.runner_cases import embedded, fitted, many_blocks
+
+__all__ = ["embedded", "fit", "fitted", "many_blocks", "run", "three_blobs"]
+
+CLUSTERS = {"FlinkRunner": "flink", "SparkRunner": "spark", "PrismRunner": "prism"}
+NEEDS = {"flink": ("java", "mvn"), "spark": ("java", "mvn"), "prism": ("go",)}
+MODULES: dict[str, ModuleType] = {"flink": flink, "spark": spark, "prism": prism}
+
+
+def require(name: str) -> None:
+    """Skips where a cluster cannot be built; fails where that must not be."""
+    missing = [program for program in NEEDS[name] if not shutil.which(program)]
+    if missing:
+        text = f"{name} needs {' and '.join(missing)} on the PATH"
+        if os.environ.get("CI") == "true":
+            pytest.fail(text)
+        pytest.skip(text)
+
+
+@pytest.fixture(scope="session", params=CLUSTERS.values(), ids=CLUSTERS.keys())
+def cluster(request: pytest.FixtureRequest) -> Iterator[str]:
+    """The name of a cluster that is up."""
+    require(request.param)
+    MODULES[request.param].up()
+    yield request.param
+    MODULES[request.param].down()
+
+
+@pytest.fixture(scope="session")
+def runner(cluster: str) -> tuple[str, ...]:
+    """The options of a job on the cluster; the first names the runner."""
+    return tuple(flags(cluster))

@@ -1,0 +1,34 @@
+"""The job on Flink, Spark and Prism, as separate processes of this machine."""
+
+import os
+import socket
+
+from tests.runner_cases import (  # noqa: F401  collected here, with this folder's `runner`
+    ARGS,
+    test_a_data_error_in_a_worker_reaches_the_user,
+    test_a_job_that_failed_resumes_from_its_checkpoint,
+    test_bad_rows_end_the_job,
+    test_check_says_who_answers,
+    test_fit_gives_the_embedded_runners_answer,
+    test_label_gives_the_embedded_runners_answer,
+)
+
+# Prism asks for one worker for each environment of a pipeline.
+LEAST_WORKERS = {"flink": 2, "spark": 2, "prism": 1}
+
+
+def test_the_workers_are_processes_of_their_own(fitted, cluster):
+    workers = {(worker["host"], worker["pid"]) for worker in fitted.run["workers"]}
+    assert len(workers) >= LEAST_WORKERS[cluster]
+    assert (socket.gethostname(), os.getpid()) not in workers
+
+
+def test_a_second_job_finds_warm_workers_and_cached_blocks(
+    fit, fitted, three_blobs, many_blocks, runner, tmp_path
+):
+    again = fit(three_blobs.folder, tmp_path / "out", *ARGS, *runner)
+    counters, blocks = again.run["counters"], again.run["counts"]["blocks"]
+    assert counters.get("tensorflow_starts", 0) == 0
+    # The first iteration reads what the last job's cache cannot have.
+    later_loads = blocks * (len(again.history) - 1)
+    assert counters["blocks_cached"] >= 0.9 * later_loads
