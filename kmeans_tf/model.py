@@ -105,7 +105,7 @@ class Model:
             saved = tf.saved_model.load(folder)
             described = json.loads(saved.describe().numpy())
         except (OSError, AttributeError, ValueError) as error:
-            raise ValueError(str(error).splitlines()[0].replace(folder, "the model")) from error
+            raise ValueError(f"{folder} holds no model of this job: {error}") from error
         return cls(
             frame=_frame_from(described.pop("frame")),
             prototypes=saved.prototypes.numpy(),

@@ -156,12 +156,13 @@ def _load_model(store: Store, options: LabelOptions) -> Model:
     found = [path for path in candidates if store.version(f"{path}/saved_model.pb")]
     if not found:
         raise UsageError(f"--model {folder}: no saved_model.pb there or in its model folder")
-    try:
-        with tempfile.TemporaryDirectory() as copy:
-            store.download(found[0], Path(copy))
+    with tempfile.TemporaryDirectory() as copy:
+        store.download(found[0], Path(copy))
+        try:
             model = Model.load(copy)
-    except ValueError as error:
-        raise UsageError(f"--model {folder} holds no model of this job: {error}") from error
+        except ValueError as error:
+            reason = str(error).splitlines()[0].replace(copy, found[0])
+            raise UsageError(f"--model {reason}") from error
     return _with_policy(model, options)
 
 

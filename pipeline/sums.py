@@ -15,6 +15,7 @@ from functools import cache
 from typing import Any
 
 import apache_beam as beam
+import pyarrow as pa
 from apache_beam.transforms.window import GlobalWindow
 from apache_beam.utils.windowed_value import WindowedValue
 
@@ -34,6 +35,7 @@ ONLY = 0
 def _pool(threads: int) -> ThreadPoolExecutor:
     """The process's pool: threads outlive the bundles, which are short."""
     configure(threads)
+    pa.set_memory_pool(pa.system_memory_pool())  # Arrow's own keeps what it has freed
     count(TENSORFLOW_STARTS)
     return ThreadPoolExecutor(threads)
 
