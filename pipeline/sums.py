@@ -15,7 +15,6 @@ from functools import cache
 from typing import Any
 
 import apache_beam as beam
-import pyarrow as pa
 from apache_beam.transforms.window import GlobalWindow
 from apache_beam.utils.windowed_value import WindowedValue
 
@@ -35,7 +34,6 @@ ONLY = 0
 def _pool(threads: int) -> ThreadPoolExecutor:
     """The process's pool: threads outlive the bundles, which are short."""
     configure(threads)
-    pa.set_memory_pool(pa.system_memory_pool())  # Arrow's own keeps what it has freed
     count(TENSORFLOW_STARTS)
     return ThreadPoolExecutor(threads)
 
@@ -59,7 +57,7 @@ class SumBlocks(beam.DoFn):
 
     def process(self, block: Any, *side_inputs: Any) -> None:
         for task in self.tasks(block, *side_inputs):
-            while len(self._running) > self.threads:  # one ahead: memory is bounded by chunks
+            while len(self._running) >= self.threads:  # the next is read meanwhile
                 self._add(self._running.popleft())
             self._running.append(_pool(self.threads).submit(task))
 
