@@ -5,12 +5,12 @@ machine the clusters share its cores with their JVMs: what is measured is what a
 """
 
 import json
-import shutil
 import statistics
 from collections.abc import Sequence
 
-from benchmarks.data import OUT, Case, make
-from benchmarks.processes import run_module, table
+from benchmarks.data import OUT, Case
+from benchmarks.processes import table
+from benchmarks.run_fit import run_fit
 from cluster import flink, prism, spark
 
 CASE = Case(2_000_000, 16, 64, 4)
@@ -42,26 +42,9 @@ def measure() -> str:
 
 
 def _row(name: str, options: Sequence[str]) -> list[str]:
-    folder, output = make(CASE), OUT / "job"
+    output = OUT / "job"
     for _ in range(RUNS):
-        shutil.rmtree(output, ignore_errors=True)
-        finished = run_module(
-            "pipeline",
-            "fit",
-            "--input",
-            folder,
-            "--output",
-            output.absolute(),
-            "--k",
-            CASE.k,
-            "--init",
-            CASE.start,
-            "--tolerance",
-            0,
-            "--max_iterations",
-            ITERATIONS,
-            *options,
-        )
+        finished = run_fit(CASE, output, ITERATIONS, *options)
     run = json.loads((output / "run.json").read_text())
     seconds, counters = run["seconds"], run["counters"]
     later = run["counts"]["blocks"] * (ITERATIONS - 1)

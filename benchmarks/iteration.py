@@ -1,13 +1,13 @@
 """The whole job and one iteration of it, beside scikit-learn from the same start."""
 
 import json
-import shutil
 import statistics
 
 import pyarrow.parquet as pq
 
 from benchmarks.data import OUT, Case, make
 from benchmarks.processes import run_module, table
+from benchmarks.run_fit import run_fit
 
 CASES = (Case(2_000_000, 16, 64, 4), Case(500_000, 128, 256, 4))
 ITERATIONS = 20
@@ -37,7 +37,7 @@ def _row(case: Case) -> list[str]:
     folder = make(case)
     ours, theirs = [], []
     for _ in range(REPEATS):
-        ours.append(_ours(case, folder))
+        ours.append(_ours(case))
         theirs.append(_theirs(case, folder))
     equal = _agreement(case, ours[-1], theirs[-1])
     steady, train, whole = (_median(ours, key) for key in ("iteration", "train", "whole"))
@@ -60,25 +60,9 @@ def _median(runs: list[dict], key: str) -> float:
     return statistics.median(run[key] for run in runs)
 
 
-def _ours(case: Case, folder) -> dict:
+def _ours(case: Case) -> dict:
     output = OUT / "job"
-    shutil.rmtree(output, ignore_errors=True)
-    finished = run_module(
-        "pipeline",
-        "fit",
-        "--input",
-        folder,
-        "--output",
-        output,
-        "--k",
-        case.k,
-        "--init",
-        case.start,
-        "--tolerance",
-        0,
-        "--max_iterations",
-        ITERATIONS,
-    )
+    finished = run_fit(case, output, ITERATIONS)
     run = json.loads((output / "run.json").read_text())
     seconds = run["seconds"]
     return {

@@ -1,9 +1,8 @@
 """Peak memory of `fit` on a table much larger than its cache."""
 
-import shutil
-
-from benchmarks.data import OUT, Case, make
-from benchmarks.processes import run_module, table
+from benchmarks.data import OUT, Case
+from benchmarks.processes import table
+from benchmarks.run_fit import run_fit
 
 CASE = Case(20_000_000, 16, 16, 40)
 CACHE_MB = 256
@@ -12,26 +11,7 @@ ITERATIONS = 3
 
 def measure() -> str:
     """One run; returns its peak resident memory."""
-    folder, output = make(CASE), OUT / "job"
-    shutil.rmtree(output, ignore_errors=True)
-    finished = run_module(
-        "pipeline",
-        "fit",
-        "--input",
-        folder,
-        "--output",
-        output,
-        "--k",
-        CASE.k,
-        "--init",
-        CASE.start,
-        "--tolerance",
-        0,
-        "--max_iterations",
-        ITERATIONS,
-        "--cache_mb",
-        CACHE_MB,
-    )
+    finished = run_fit(CASE, OUT / "job", ITERATIONS, "--cache_mb", CACHE_MB)
     row = [
         CASE.name,
         CASE.files,

@@ -93,6 +93,10 @@ class Frame:
             means,
         )
 
+    def impute(self, rows: np.ndarray) -> np.ndarray:
+        """Rows (n, d) float64 with the means for what is not finite, where there are means."""
+        return rows if self.means is None else np.where(np.isfinite(rows), rows, self.means)
+
     def encode(self, rows: np.ndarray) -> np.ndarray:
         """Rows (n, d) float64 in the input's units -> points (n, d) float32."""
         points = np.empty(rows.shape, np.float32)

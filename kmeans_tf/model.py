@@ -63,8 +63,7 @@ class Model:
         rows = np.ascontiguousarray(rows, np.float64)
         labels = np.full(len(rows), BAD_LABEL, np.int32)
         distances = np.full(len(rows), np.nan)
-        if self.frame.means is not None:
-            rows = np.where(np.isfinite(rows), rows, self.frame.means)
+        rows = self.frame.impute(rows)
         good = np.flatnonzero(self.good_rows(rows))
         step = chunk_rows(self.dimension)
         for start in range(0, len(good), step):

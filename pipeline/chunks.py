@@ -46,8 +46,7 @@ class Loader:
         weights = None
         if self.columns.weight:
             weights = _joined([rows.weights for rows in group])
-        if self.frame.means is not None:
-            values = np.where(np.isfinite(values), values, self.frame.means)
+        values = self.frame.impute(values)
         if self.drop_bad:
             good = good_rows(get_metric(self.metric), values)
             values = values[good]

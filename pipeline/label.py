@@ -113,7 +113,7 @@ def label_rows(job: LabelJob, rows: Rows) -> tuple[pa.Table, LabelTotals]:
     values = rows.values
     good, bad = count_bad(rows, job.columns, get_metric(model.metric))
     if model.frame.means is not None:
-        values = np.where(np.isfinite(values), values, model.frame.means)
+        values = model.frame.impute(values)
         usable = np.flatnonzero(model.good_rows(values))
     else:
         usable = np.flatnonzero(good)

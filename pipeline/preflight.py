@@ -26,7 +26,7 @@ _FOLDER = "preflight"
 
 
 def preflight(store: Store, runner: Runner, work: WorkFolder, file: FileVersion) -> list[Worker]:
-    """Checks the runner and its workers.
+    """Checks the workers of a runner whose endpoints are there.
 
     Args:
         store: where the workers' reports are read.
@@ -41,7 +41,6 @@ def preflight(store: Store, runner: Runner, work: WorkFolder, file: FileVersion)
         UsageError: an option is missing or does not fit.
         RunError: something is not there, or not as it must be.
     """
-    check_endpoints(runner)
     job = partial(_probe, work, file)
     try:
         runner.run(
