@@ -25,7 +25,7 @@ from pipeline.label import label_pass
 from pipeline.options import FitOptions, LabelOptions, ReportOptions
 from pipeline.output import Output
 from pipeline.plan import Plan, make_plan, read_prototypes
-from pipeline.preflight import check_endpoints, describe_workers, preflight
+from pipeline.preflight import connect, describe_workers, preflight
 from pipeline.results import Results, describe_run, draw_report, write_results
 from pipeline.runner import Runner
 from pipeline.store import Store, inside
@@ -98,8 +98,7 @@ def _checked(store: Store, options: FitOptions | LabelOptions) -> tuple[Output, 
     output.check()
     runner = Runner(options.run)
     runner.check()
-    check_endpoints(runner)
-    return output, runner
+    return output, connect(runner)
 
 
 @dataclass
@@ -119,19 +118,21 @@ class _Job:
             return
         output, configuration = self.output, self.configuration
         work = output.claim(configuration, _digest(configuration))
+        runner = replace(self.runner, work=work.path)
+        runner.cancel_jobs()
         with _abandoning(output, work):
-            workers = self._preflight(work)
-            attempt = Attempt(output.store, self.plan, work, self.runner, configuration, workers)
+            workers = self._preflight(runner, work)
+            attempt = Attempt(output.store, self.plan, work, runner, configuration, workers)
             output.publish(work, self.request, make_files(attempt))
         say(f"done: {output.path}")
 
     def _only_check(self) -> None:
         with self.output.scratch() as work:
-            workers = self._preflight(work)
+            workers = self._preflight(self.runner, work)
         say(f"ready: {self.runner.name} with {describe_workers(workers)}")
 
-    def _preflight(self, work: WorkFolder) -> list[Worker]:
-        return preflight(self.output.store, self.runner, work, self.plan.footers[0].file)
+    def _preflight(self, runner: Runner, work: WorkFolder) -> list[Worker]:
+        return preflight(self.output.store, runner, work, self.plan.footers[0].file)
 
 
 def _label_files(attempt: Attempt, model: Model) -> dict[str, str]:

@@ -9,7 +9,7 @@ import posixpath
 import shutil
 import socket
 from collections.abc import Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from functools import partial
 
 import apache_beam as beam
@@ -17,7 +17,7 @@ import apache_beam as beam
 from pipeline.checkpoint import WorkFolder
 from pipeline.errors import JobError, RunError, UsageError
 from pipeline.identity import Worker, this_worker
-from pipeline.runner import Runner, get_json
+from pipeline.runner import Runner
 from pipeline.store import FileVersion, Store
 
 PROBES = 8
@@ -65,9 +65,15 @@ def describe_workers(workers: Sequence[Worker]) -> str:
     return f"{len(workers)} worker process(es): {places}"
 
 
-def check_endpoints(runner: Runner) -> None:
-    """Raises a UsageError or RunError if what the runner needs is not there."""
-    options = runner.flags
+def connect(runner: Runner) -> Runner:
+    """The runner, with the settings that its cluster asks for.
+
+    Raises:
+        UsageError: an option is missing or does not fit.
+        RunError: what the runner needs is not there.
+    """
+    flags = runner.flags
+    found = runner.flink.settings(flags) if runner.flink else {}
     checks = {
         "flinkrunner": _check_flink,
         "sparkrunner": _check_spark,
@@ -77,68 +83,54 @@ def check_endpoints(runner: Runner) -> None:
     }
     check = checks.get(runner.name.lower())
     if check:
-        check(options)
-    if options.get("environment_type") == "EXTERNAL":
-        _check_pool(options)
+        check(flags)
+    if flags.get("environment_type") == "EXTERNAL":
+        _check_pool(flags)
+    return replace(runner, found=found)
 
 
-def _check_flink(options: dict) -> None:
-    master = options.get("flink_master") or ""
-    if not master or master.startswith("["):
-        if not options.get("job_endpoint"):
-            _need_java("FlinkRunner without --flink_master starts Flink in a JVM of its own")
-        return
-    overview = get_json(f"http://{master.removeprefix('http://')}/overview", "--flink_master")
-    found = ".".join(overview.get("flink-version", "").split(".")[:2])
-    wanted = options.get("flink_version")
-    if "flink_version" in options and wanted != found and not options.get("job_endpoint"):
-        raise RunError(
-            f"--flink_version {wanted}: the cluster at {master} runs {overview['flink-version']}: "
-            f"give --flink_version={found}"
-        )
-    if not overview.get("slots-total"):
-        raise RunError(f"the Flink cluster at {master} has no task slot: start a TaskManager")
-    if options.get("job_endpoint"):
-        _connect(options["job_endpoint"], "--job_endpoint")
+def _check_flink(flags: dict) -> None:
+    if flags.get("job_endpoint"):
+        _connect(flags["job_endpoint"], "--job_endpoint")
+    elif "flink_submit_uber_jar" not in flags:
+        _need_java("Beam's Flink job server")
+
+
+def _check_spark(flags: dict) -> None:
+    if flags.get("job_endpoint"):
+        _connect(flags["job_endpoint"], "--job_endpoint")
     else:
-        _need_java("the Flink job server")
-
-
-def _check_spark(options: dict) -> None:
-    if options.get("job_endpoint"):
-        _connect(options["job_endpoint"], "--job_endpoint")
-    else:
-        _need_java("the Spark job server")
-    master = options.get("spark_master_url") or ""
+        _need_java("Beam's Spark job server")
+    master = flags.get("spark_master_url") or ""
     if master.startswith("spark://"):
         _connect(master.removeprefix("spark://"), "--spark_master_url")
 
 
-def _check_prism(options: dict) -> None:
-    location = options.get("prism_location")
+def _check_prism(flags: dict) -> None:
+    location = flags.get("prism_location")
     if location and "://" not in location and not shutil.which(location):
         raise RunError(f"--prism_location {location}: no program there")
 
 
-def _check_portable(options: dict) -> None:
-    endpoint = options.get("job_endpoint")
+def _check_portable(flags: dict) -> None:
+    endpoint = flags.get("job_endpoint")
     if not endpoint:
         raise UsageError("--runner PortableRunner needs --job_endpoint=HOST:PORT")
     if endpoint != "embed":
         _connect(endpoint, "--job_endpoint")
 
 
-def _check_dataflow(options: dict) -> None:
+def _check_dataflow(flags: dict) -> None:
     for name in ("project", "region", "temp_location"):
-        if not options.get(name):
+        if not flags.get(name):
             raise UsageError(f"--runner DataflowRunner needs --{name}")
 
 
-def _check_pool(options: dict) -> None:
-    address = options.get("environment_config") or ""
+def _check_pool(flags: dict) -> None:
+    address = flags.get("environment_config") or ""
     host = address.rpartition(":")[0]
     # Elsewhere "localhost" is the worker's host, which only the workers' own report can tell of.
-    if host in ("localhost", "127.0.0.1") and _is_local(options):
+    if host in ("localhost", "127.0.0.1") and _is_local(flags):
         _connect(
             address,
             "--environment_config",
@@ -147,8 +139,8 @@ def _check_pool(options: dict) -> None:
         )
 
 
-def _is_local(options: dict) -> bool:
-    masters = (options.get("flink_master"), options.get("spark_master_url"))
+def _is_local(flags: dict) -> bool:
+    masters = (flags.get("flink_master"), flags.get("spark_master_url"))
     return not any(m and "localhost" not in m and "127.0.0.1" not in m for m in masters)
 
 

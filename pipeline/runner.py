@@ -1,9 +1,9 @@
 """Running Beam: options, defaults by runner, and what a failure means."""
 
-import json
+import contextlib
+import hashlib
 import logging
-import urllib.error
-import urllib.request
+import re
 from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
@@ -11,16 +11,21 @@ from dataclasses import dataclass, field
 import apache_beam as beam
 from apache_beam.options.pipeline_options import DirectOptions, PipelineOptions
 from apache_beam.runners import create_runner
+from apache_beam.runners.runner import PipelineResult
 
+from pipeline import job_service
 from pipeline.blocks import BlockRef
 from pipeline.counters import counted
 from pipeline.errors import JobError, RunError, UsageError, find_failure, without_place
+from pipeline.flink import FlinkCluster
 from pipeline.options import RunOptions
+from pipeline.store import locate
 from pipeline.sums import default_threads
 
 _FN_API_RUNNER = "apache_beam.runners.portability.fn_api_runner.FnApiRunner"
-_CONNECT_SECONDS = 5
-_LOCAL = ("[", "local")  # a cluster that the runner starts in its own process
+# A master that the runner starts in its own process: none, [local], [auto], local, local[4].
+_LOCAL = re.compile(r"(\[.*|local(\[.*)?)?")
+_JOB_NAME = "kmeans-tf"
 
 # Workers of a cluster are a pool beside each of its hosts, and live through the pauses of a job.
 _POOL = {
@@ -59,9 +64,17 @@ _MASTERS = {"flinkrunner": "flink_master", "sparkrunner": "spark_master_url"}
 
 @dataclass(frozen=True)
 class Runner:
-    """Runs pipelines with the options that the user gave."""
+    """Runs pipelines with the options that the user gave.
+
+    Attributes:
+        options: how to run.
+        found: Beam's options by name, where the cluster itself says what they should be.
+        work: what the jobs work on, part of their names: one attempt can end another's jobs.
+    """
 
     options: RunOptions
+    found: dict[str, str] = field(default_factory=dict)
+    work: str = ""
 
     @property
     def name(self) -> str:
@@ -86,12 +99,16 @@ class Runner:
 
     @property
     def flags(self) -> dict[str, str]:
-        """Beam's options by name: the user's, and the defaults for what the user left open."""
-        words = [word.removeprefix("--").partition("=") for word in _joined(self.options.beam)]
-        given = {name: value or "true" for name, _, value in words}
-        master = given.get(_MASTERS.get(self.name.lower(), ""), "")
-        in_process = self.name.lower() in _MASTERS and (not master or master.startswith(_LOCAL))
-        return ({} if in_process else self._defaults.flags) | given
+        """Beam's options by name: the user's, then the cluster's, then the runner's defaults."""
+        defaults = {} if self._in_process else self._defaults.flags
+        return defaults | self.found | self._given | {"job_name": self._job_name}
+
+    @property
+    def flink(self) -> FlinkCluster | None:
+        """The Flink cluster that the jobs run on, where its address is known."""
+        if self.name.lower() == "flinkrunner" and not self._is_local(self._master):
+            return FlinkCluster(self._master)
+        return None
 
     @property
     def used(self) -> dict[str, object]:
@@ -125,12 +142,56 @@ class Runner:
             result = pipeline.run()
             result.wait_until_finish()
             return counted(result)
-        except KeyboardInterrupt:
+        except BaseException as error:
+            self._give_up(result)
+            if isinstance(error, Exception):
+                raise _explained(error) from error
+            raise
+
+    def cancel_jobs(self) -> None:
+        """Ends what an attempt whose driver or job server was killed has left on the cluster.
+
+        Raises:
+            RunError: the cluster does not answer, or a job does not end.
+        """
+        endpoint = self.flags.get("job_endpoint", "embed")
+        if endpoint != "embed":
+            job_service.cancel(endpoint, self._job_name)
+        if self.flink:
+            self.flink.cancel(self._job_name)
+
+    def _give_up(self, result: PipelineResult | None) -> None:
+        """Leaves nothing running, as far as what is left of the cluster can be asked."""
+        with contextlib.suppress(Exception):
             if result is not None:
                 result.cancel()
-            raise
-        except Exception as error:
-            raise _explained(error) from error
+        with contextlib.suppress(RunError):
+            self.cancel_jobs()
+
+    @property
+    def _given(self) -> dict[str, str]:
+        words = [word.removeprefix("--").partition("=") for word in _joined(self.options.beam)]
+        return {name: value or "true" for name, _, value in words}
+
+    @property
+    def _master(self) -> str:
+        return self._given.get(_MASTERS.get(self.name.lower(), ""), "")
+
+    @property
+    def _in_process(self) -> bool:
+        """Whether the runner starts a cluster in the driver's own process."""
+        is_cluster = self.name.lower() in _MASTERS and "job_endpoint" not in self._given
+        return is_cluster and self._is_local(self._master)
+
+    @staticmethod
+    def _is_local(master: str) -> bool:
+        return _LOCAL.fullmatch(master) is not None
+
+    @property
+    def _job_name(self) -> str:
+        prefix = self._given.get("job_name", _JOB_NAME)
+        digest = hashlib.sha256(locate(self.work)[1].encode()).hexdigest()[:16]
+        return f"{prefix}-{digest}"
 
     @property
     def _defaults(self) -> Defaults:
@@ -141,9 +202,10 @@ class Runner:
         return _FN_API_RUNNER if self.name.lower() == "fnapirunner" else self.name
 
     def _pipeline_options(self) -> PipelineOptions:
-        given = {word.removeprefix("--").partition("=")[0] for word in _joined(self.options.beam)}
-        added = [f"--{n}={value}" for n, value in self.flags.items() if n not in given]
-        return PipelineOptions([f"--runner={self._name}", *self.options.beam, *added])
+        flags = self.flags
+        own = [f"--{name}={value}" for name, value in flags.items() if name not in self._given]
+        named = f"--job_name={flags['job_name']}"  # after the user's, which it ends with
+        return PipelineOptions([f"--runner={self._name}", *self.options.beam, *own, named])
 
 
 def _joined(words: Sequence[str]) -> list[str]:
@@ -155,19 +217,6 @@ def _joined(words: Sequence[str]) -> list[str]:
         else:
             joined[-1] += f"={word}"
     return joined
-
-
-def get_json(url: str, option: str) -> dict:
-    """What a cluster's REST interface answers.
-
-    Raises:
-        RunError: it does not.
-    """
-    try:
-        with urllib.request.urlopen(url, timeout=_CONNECT_SECONDS) as answer:
-            return json.load(answer)
-    except (urllib.error.URLError, OSError, ValueError) as error:
-        raise RunError(f"{option}: {url} does not answer: {error}") from error
 
 
 def _explained(error: Exception) -> JobError:

@@ -161,8 +161,8 @@ class Store:
 
 
 def normal(path: str) -> str:
-    """One spelling of a path: no `.` and no doubled or trailing slash; a URI stays a URI."""
-    return path.rstrip("/") if "://" in path else posixpath.normpath(path)
+    """One spelling of a path: absolute, for workers are elsewhere; a URI stays a URI."""
+    return path.rstrip("/") if "://" in path else posixpath.abspath(path)
 
 
 def inside(path: str, folder: str) -> bool:

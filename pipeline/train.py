@@ -1,5 +1,8 @@
 """Training: rounds of unrolled iterations, the state going round as a side input.
 
+The state reaches the update with the stats, which carry it: as a second side input it would open
+two ways through every iteration, and Flink's optimizer walks all 2^n of a graph.
+
 Beam has no loop. A round unrolls `iterations` of them in one job, and the driver starts another
 round while the state is not done. Every iteration writes its state down: that file is the
 checkpoint that a killed job resumes from, and what the progress line reads on every runner.
@@ -65,14 +68,25 @@ class Train(beam.PTransform):
             known = beam.pvalue.AsSingleton(state)
             state = (
                 blocks
-                | f"BlockStats{i}" >> _typed(beam.ParDo(BlockStats(self.job), known), _KEYED_STATS)
-                | f"Sum{i}" >> _typed(beam.CombinePerKey(Sum()), _KEYED_STATS)
-                | f"Update{i}" >> _typed(beam.ParDo(Update(self.job), known), TrainingState)
+                | f"BlockStats{i}" >> _typed(beam.ParDo(BlockStats(self.job), known), _KEYED)
+                | f"Sum{i}" >> _typed(beam.CombinePerKey(Sum()), _KEYED)
+                | f"Update{i}" >> _typed(beam.ParDo(Update(self.job)), TrainingState)
             )
         return state
 
 
-_KEYED_STATS = typehints.Tuple[int, IterationStats]
+@dataclass(frozen=True)
+class Iteration:
+    """Stats, and the state that they were found for."""
+
+    state: TrainingState
+    stats: IterationStats
+
+    def __add__(self, other: "Iteration") -> "Iteration":
+        return Iteration(self.state, self.stats + other.stats)
+
+
+_KEYED = typehints.Tuple[int, Iteration]
 
 
 def _typed(transform: beam.PTransform, hint: object) -> beam.PTransform:
@@ -81,7 +95,7 @@ def _typed(transform: beam.PTransform, hint: object) -> beam.PTransform:
 
 
 class BlockStats(SumBlocks):
-    """Blocks, with the state as a side input -> the stats of a bundle."""
+    """Blocks, with the state as a side input -> a bundle's share of the iteration."""
 
     def __init__(self, job: TrainingJob):
         super().__init__(job.threads)
@@ -89,24 +103,23 @@ class BlockStats(SumBlocks):
 
     def tasks(self, block: BlockRef, state: TrainingState) -> Iterator[Callable]:
         if state.done:
-            yield IterationStats.zero
+            yield partial(Iteration, state, IterationStats.zero())
             return
         job = self.job
         for chunk in cached_chunks(job.loader, block, job.configuration, job.cache_bytes):
-            yield partial(_step, job, state, chunk)
+            yield partial(_iteration, job, state, chunk)
 
 
 class Update(beam.DoFn):
-    """The iteration's stats, with the state as a side input -> the next state, written down."""
+    """A whole iteration -> the next state, written down."""
 
     def __init__(self, job: TrainingJob):
         self.job = job
 
-    def process(
-        self, summed: tuple[int, IterationStats], state: TrainingState
-    ) -> Iterator[TrainingState]:
+    def process(self, summed: tuple[int, Iteration]) -> Iterator[TrainingState]:
+        job, (_, iteration) = self.job, summed
+        state, stats = iteration.state, iteration.stats
         if not state.done:
-            job, (_, stats) = self.job, summed
             state = update(job.loader.frame, job.options, state, stats, self._sample_points)
             save_state(Store(), job.work, state)
         yield state
@@ -114,6 +127,10 @@ class Update(beam.DoFn):
     def _sample_points(self) -> np.ndarray:
         rows = load_summary(Store(), self.job.work).sample.rows
         return self.job.loader.frame.encode(rows).astype(np.float64)
+
+
+def _iteration(job: TrainingJob, state: TrainingState, chunk: Chunk) -> Iteration:
+    return Iteration(state, _step(job, state, chunk))
 
 
 def _step(job: TrainingJob, state: TrainingState, chunk: Chunk) -> IterationStats:

@@ -83,14 +83,14 @@ def test_another_flink_version(refused, flink):
     master = flink(**UP)
     said = refused(5, "--runner=FlinkRunner", f"--flink_master={master}", "--flink_version=1.20")
     assert said.startswith(
-        f"--flink_version 1.20: the cluster at {master} runs 1.19.3: give --flink_version=1.19"
+        f"--flink_version 1.20: the cluster at {master} runs Flink 1.19.3: give --flink_version=1.19"
     )
 
 
 def test_flink_without_a_slot(refused, flink):
     master = flink(**UP | {"slots-total": 0})
     said = refused(5, "--runner=FlinkRunner", f"--flink_master={master}")
-    assert said.startswith(f"the Flink cluster at {master} has no task slot: start a TaskManager")
+    assert said.startswith(f"the Flink cluster at {master} has no slot: start a TaskManager")
 
 
 def test_flink_without_a_job_server(refused, flink, closed):

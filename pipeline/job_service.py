@@ -1,0 +1,49 @@
+"""Beam's job service, which stands before a cluster and outlives a job's driver."""
+
+import time
+
+import grpc
+from apache_beam.portability.api import beam_job_api_pb2 as api
+from apache_beam.portability.api import beam_job_api_pb2_grpc
+
+from pipeline.errors import RunError
+
+_CALL_SECONDS = 30
+_CANCEL_SECONDS = 60.0
+_POLL_SECONDS = 0.2
+_NAME = "beam:option:job_name:v1"
+_UNDER_WAY = {
+    api.JobState.STOPPED,
+    api.JobState.STARTING,
+    api.JobState.RUNNING,
+    api.JobState.CANCELLING,
+}
+
+
+def cancel(endpoint: str, job_name: str) -> None:
+    """Cancels every job of a name at the service `endpoint`, HOST:PORT, and waits for its end.
+
+    Raises:
+        RunError: the service does not answer, or a job does not end.
+    """
+    deadline = time.monotonic() + _CANCEL_SECONDS
+    with grpc.insecure_channel(endpoint) as channel:
+        service = beam_job_api_pb2_grpc.JobServiceStub(channel)
+        try:
+            while running := _running(service, job_name):
+                for job in running:
+                    service.Cancel(api.CancelJobRequest(job_id=job), timeout=_CALL_SECONDS)
+                if time.monotonic() > deadline:
+                    raise RunError(f"{endpoint}: jobs called {job_name} cannot be cancelled")
+                time.sleep(_POLL_SECONDS)
+        except grpc.RpcError as error:
+            raise RunError(f"--job_endpoint {endpoint}: {error.details()}") from error
+
+
+def _running(service: beam_job_api_pb2_grpc.JobServiceStub, job_name: str) -> list[str]:
+    jobs = service.GetJobs(api.GetJobsRequest(), timeout=_CALL_SECONDS).job_info
+    return [
+        job.job_id
+        for job in jobs
+        if job.state in _UNDER_WAY and job.pipeline_options.fields[_NAME].string_value == job_name
+    ]
