@@ -24,6 +24,7 @@ from cluster.home import HOME, HOST, REPOSITORY, ClusterError, folder, write
 
 MARK = "KMEANS_CLUSTER_PROCESS"
 POLL_SECONDS = 0.2
+START_SECONDS = 15.0
 STOP_SECONDS = 15.0
 LOG_TAIL_LINES = 15
 
@@ -62,6 +63,8 @@ def start(name: str, command: Sequence[str], env: Mapping[str, str] | None = Non
         )
     record = Record(process.pid, mark, list(command))
     write(record_path(name), json.dumps(asdict(record), indent=1))
+    # A process that has only just begun its program does not show its environment yet.
+    wait_until(lambda: running(name) or process.poll() is not None, name, START_SECONDS)
     return process.pid
 
 

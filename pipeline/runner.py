@@ -4,11 +4,13 @@ import contextlib
 import hashlib
 import logging
 import re
+import threading
 from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
 import apache_beam as beam
+import grpc
 from apache_beam.options.pipeline_options import DirectOptions, PipelineOptions
 from apache_beam.runners import create_runner
 from apache_beam.runners.runner import PipelineResult
@@ -26,6 +28,14 @@ _FN_API_RUNNER = "apache_beam.runners.portability.fn_api_runner.FnApiRunner"
 # A master that the runner starts in its own process: none, [local], [auto], local, local[4].
 _LOCAL = re.compile(r"(\[.*|local(\[.*)?)?")
 _JOB_NAME = "kmeans-tf"
+
+# What stands before the cause in a job server's message, and how the loss of a worker reads.
+_WRAPPERS = re.compile(r"^(Pipeline \S+ failed in state \w+: )?([\w.$]+(Exception|Throwable): )*")
+_WORKER_LOST = (
+    "StatusRuntimeException: CANCELLED",
+    "SDK harness closed connection",
+    "Unknown process bundle instruction id",
+)
 
 # Workers of a cluster are a pool beside each of its hosts, and live through the pauses of a job.
 _POOL = {
@@ -223,8 +233,13 @@ def _explained(error: Exception) -> JobError:
     found = find_failure(error)
     if found is not None:
         return found
+    if isinstance(error, grpc.RpcError):
+        return RunError(f"the job server was lost: {error.details()}")
     lines = without_place(error).strip().splitlines() or [type(error).__name__]
-    return RunError(f"the runner failed: {lines[-1]}")
+    cause = _WRAPPERS.sub("", lines[-1]).rstrip(".")
+    if any(text in lines[-1] for text in _WORKER_LOST):
+        return RunError(f"the runner lost a worker process: {cause}")
+    return RunError(f"the runner failed: {cause}")
 
 
 @beam.ptransform_fn
@@ -239,3 +254,10 @@ def quiet_logs() -> None:
     logging.getLogger().setLevel(logging.CRITICAL)  # where job servers' messages go
     for name in ("apache_beam", "tensorflow", "absl", "PrismRunner"):
         logging.getLogger(name).setLevel(logging.CRITICAL)
+    threading.excepthook = _quiet_excepthook
+
+
+def _quiet_excepthook(raised: threading.ExceptHookArgs) -> None:
+    """Beam waits for a job in two threads: what ends one reaches the driver by the other."""
+    if raised.thread is None or raised.thread.name != "wait_until_finish_read":
+        threading.__excepthook__(raised)

@@ -83,7 +83,8 @@ def test_another_flink_version(refused, flink):
     master = flink(**UP)
     said = refused(5, "--runner=FlinkRunner", f"--flink_master={master}", "--flink_version=1.20")
     assert said.startswith(
-        f"--flink_version 1.20: the cluster at {master} runs Flink 1.19.3: give --flink_version=1.19"
+        f"--flink_version 1.20: the cluster at {master} runs Flink 1.19.3: "
+        "give --flink_version=1.19"
     )
 
 
