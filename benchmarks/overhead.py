@@ -25,6 +25,7 @@ from pipeline.chunks import Loader
 from pipeline.inputs import Columns
 from pipeline.options import RunOptions
 from pipeline.runner import Blocks, Runner
+from pipeline.settings import Settings
 from pipeline.train import Train, TrainingJob
 
 BLOCKS = 100
@@ -92,7 +93,7 @@ def _round() -> None:
             start = pipeline | beam.Create([state])
             _ = (blocks, start) | Train(job, ITERATIONS)
 
-        Runner(RunOptions()).run(build)
+        Runner(Settings(RunOptions())).run(build)
 
 
 def _frame() -> Frame:

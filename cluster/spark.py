@@ -54,7 +54,7 @@ def up(workers: int = WORKERS) -> None:
     start_workers(workers)
     job_server.start(
         JOB_SERVER,
-        java(JOB_SERVER_CLASS, [job_server_jar(), *spark_jars()], driver_options()),
+        java(JOB_SERVER_CLASS, [job_server_jar(), *spark_jars()], driver_options(workers)),
         ["--spark-master-url", master_url()],
         job_server.Ports(JOB_PORT, ARTIFACT_PORT),
         environment(),
@@ -141,13 +141,16 @@ def spark_jars() -> list[Path]:
     return [HOME / "spark-dist" / "pyspark" / "jars" / "*"]
 
 
-def driver_options() -> list[str]:
+def driver_options(workers: int) -> list[str]:
     """The JVM options of the job server, which is the driver of every Spark application."""
     settings = {
         "spark.driver.host": HOST,
         "spark.driver.bindAddress": HOST,
         "spark.executor.memory": EXECUTOR_MEMORY,
         "spark.executor.extraClassPath": job_server_jar(),
+        # Waits for every executor: the first to register would otherwise get all of a short job.
+        "spark.cores.max": workers * WORKER_CORES,
+        "spark.scheduler.minRegisteredResourcesRatio": 1.0,
     }
     return ["-Xmx1g", *(f"-D{key}={value}" for key, value in settings.items())]
 

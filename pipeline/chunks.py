@@ -12,7 +12,7 @@ from kmeans_tf.model import good_rows
 from kmeans_tf.points import Points, capacity_for, chunk_rows
 from pipeline.blocks import BlockRef
 from pipeline.cache import PROCESS_CACHE
-from pipeline.counters import BLOCKS_CACHED, BLOCKS_READ, count
+from pipeline.counters import count_block
 from pipeline.inputs import Columns
 from pipeline.rows import Rows, read_block
 from pipeline.store import Store
@@ -86,7 +86,7 @@ def cached_chunks(
     """The block's chunks, from the worker's cache or into it if there is room."""
     PROCESS_CACHE.use(configuration)
     cached = PROCESS_CACHE.get(block)
-    count(BLOCKS_READ if cached is None else BLOCKS_CACHED)
+    count_block(cached is not None)
     if cached is not None:
         yield from cached
         return

@@ -73,7 +73,7 @@ class Fit:
             moments=self.options.scale == "standard" or self._impute,
             impute=self._impute,
             work=self.attempt.work,
-            threads=self.attempt.runner.threads,
+            threads=self.attempt.runner.settings.threads,
         )
         with self.attempt.clock.stage("scan"):
             self.attempt.run(lambda p: p | Blocks(self.attempt.plan.blocks) | Scan(job))
@@ -194,12 +194,12 @@ class Fit:
             work=self.attempt.work,
             configuration=self.attempt.work.path,
             cache_bytes=options.run.cache_mb << 20,
-            threads=self.attempt.runner.threads,
+            threads=self.attempt.runner.settings.threads,
         )
 
     def _round(self, job: TrainingJob, state: TrainingState) -> TrainingState:
         left = self.options.max_iterations - state.iteration
-        iterations = min(self.attempt.runner.iterations_per_job, left)
+        iterations = min(self.attempt.runner.settings.iterations_per_job, left)
 
         def build(pipeline: beam.Pipeline) -> None:
             start = pipeline | beam.Create([state])

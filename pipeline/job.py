@@ -28,6 +28,7 @@ from pipeline.plan import Plan, make_plan, read_prototypes
 from pipeline.preflight import connect, describe_workers, preflight
 from pipeline.results import Results, describe_run, draw_report, write_results
 from pipeline.runner import Runner
+from pipeline.settings import Settings
 from pipeline.store import Store, inside
 
 
@@ -38,7 +39,7 @@ def fit(options: FitOptions) -> None:
         JobError: it failed, for a reason that is told in one line.
     """
     store = Store()
-    output, runner = _checked(store, options)
+    output, settings = _checked(store, options)
     metric = _metric(options.metric)
     plan = make_plan(store, options.input, options.names)
     output.check_input(split_list(options.input), [footer.file for footer in plan.footers])
@@ -55,7 +56,7 @@ def fit(options: FitOptions) -> None:
         configuration["prototypes"] = _digest([given.rows.tolist(), given.labels.tolist()])
     if ":" in options.metric:
         configuration["metric_code"] = _digest(inspect.getsource(metric.cost))
-    job = _Job(output, runner, plan, request, configuration)
+    job = _Job(output, settings, plan, request, configuration)
     job.carry_out(lambda attempt: Fit(attempt, options, metric, given).files())
 
 
@@ -66,7 +67,7 @@ def label(options: LabelOptions) -> None:
         JobError: it failed, for a reason that is told in one line.
     """
     store = Store()
-    output, runner = _checked(store, options)
+    output, settings = _checked(store, options)
     if inside(options.model, output.path):
         raise UsageError(f"--output {output.path} is where --model is: name another folder")
     model = _load_model(store, options)
@@ -83,7 +84,7 @@ def label(options: LabelOptions) -> None:
     if output.finish_pending(configuration):
         say(f"done: {output.path}")
         return
-    job = _Job(output, runner, plan, configuration, configuration)
+    job = _Job(output, settings, plan, configuration, configuration)
     job.carry_out(lambda attempt: _label_files(attempt, model))
 
 
@@ -92,13 +93,13 @@ def report(options: ReportOptions) -> None:
     draw_report(Store(), options.folder)
 
 
-def _checked(store: Store, options: FitOptions | LabelOptions) -> tuple[Output, Runner]:
-    """The output and the runner, checked as far as they can be before the input is known."""
+def _checked(store: Store, options: FitOptions | LabelOptions) -> tuple[Output, Settings]:
+    """The output and how to run, checked as far as they can be before the input is known."""
     output = Output(store, options.output)
     output.check()
-    runner = Runner(options.run)
-    runner.check()
-    return output, connect(runner)
+    settings = Settings(options.run)
+    settings.check()
+    return output, connect(settings)
 
 
 @dataclass
@@ -106,20 +107,21 @@ class _Job:
     """What is to be done, settled before a row is read."""
 
     output: Output
-    runner: Runner
+    settings: Settings
     plan: Plan
     request: dict
     configuration: dict
 
     def carry_out(self, make_files: Callable[[Attempt], dict[str, str]]) -> None:
         """Makes and publishes the files of the output."""
-        if self.runner.options.check:
+        if self.settings.options.check:
             self._only_check()
             return
         output, configuration = self.output, self.configuration
-        work = output.claim(configuration, _digest(configuration))
-        runner = replace(self.runner, work=work.path)
+        fingerprint = _digest(configuration)
+        runner = Runner(self.settings, output.work_folder(fingerprint).path)
         runner.cancel_jobs()
+        work = output.claim(configuration, fingerprint)
         with _abandoning(output, work):
             workers = self._preflight(runner, work)
             attempt = Attempt(output.store, self.plan, work, runner, configuration, workers)
@@ -128,8 +130,8 @@ class _Job:
 
     def _only_check(self) -> None:
         with self.output.scratch() as work:
-            workers = self._preflight(self.runner, work)
-        say(f"ready: {self.runner.name} with {describe_workers(workers)}")
+            workers = self._preflight(Runner(self.settings, work.path), work)
+        say(f"ready: {self.settings.runner} with {describe_workers(workers)}")
 
     def _preflight(self, runner: Runner, work: WorkFolder) -> list[Worker]:
         return preflight(self.output.store, runner, work, self.plan.footers[0].file)

@@ -185,7 +185,9 @@ def label_pass(attempt: Attempt, model: Model) -> LabelTotals:
     if totals is None:
         plan, runner = attempt.plan, attempt.runner
         schema = label_schema(plan.columns, plan.footers[0])
-        job = LabelJob(plan.columns, schema, model, len(plan.blocks), attempt.work, runner.threads)
+        job = LabelJob(
+            plan.columns, schema, model, len(plan.blocks), attempt.work, runner.settings.threads
+        )
         with attempt.clock.stage("label"):
             attempt.run(lambda p: p | Blocks(plan.blocks) | Label(job))
         totals = load_manifest(attempt.store, attempt.work)

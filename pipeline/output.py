@@ -70,6 +70,10 @@ class Output:
         """Whether a finished output of this job is here; other tools write `_SUCCESS` too."""
         return all(self.store.version(self.file(name)) for name in (SUCCESS, RUN))
 
+    def work_folder(self, name: str) -> WorkFolder:
+        """Where a configuration's attempts work, by its fingerprint."""
+        return WorkFolder(self.file(posixpath.join(_WORK, name)))
+
     def claim(self, configuration: dict, fingerprint: str) -> WorkFolder:
         """The work folder of this configuration, with what an earlier attempt left if wanted.
 
@@ -77,7 +81,7 @@ class Output:
             UsageError: --resume require, and there is nothing of this configuration to resume;
                 or the folder cannot be written.
         """
-        work = WorkFolder(self.file(posixpath.join(_WORK, fingerprint)))
+        work = self.work_folder(fingerprint)
         left = self._work_folders()
         if self.options.resume == "require" and fingerprint not in left:
             raise UsageError(self._nothing_to_resume(configuration, left))
@@ -94,7 +98,7 @@ class Output:
     @contextlib.contextmanager
     def scratch(self) -> Iterator[WorkFolder]:
         """A work folder of nobody's configuration, of which nothing is left."""
-        work = WorkFolder(self.file(posixpath.join(_WORK, f"check-{uuid.uuid4().hex}")))
+        work = self.work_folder(f"check-{uuid.uuid4().hex}")
         try:
             yield work
         finally:
@@ -127,7 +131,7 @@ class Output:
         if self.options.resume == "never":
             return False
         for name in self._work_folders():
-            work = WorkFolder(self.file(posixpath.join(_WORK, name)))
+            work = self.work_folder(name)
             if self.store.version(work.file(_RECORD)):
                 record = json.loads(self.store.read(work.file(_RECORD)))
                 if record["request"] == json.loads(json.dumps(request)):

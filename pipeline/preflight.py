@@ -18,6 +18,7 @@ from pipeline.checkpoint import WorkFolder
 from pipeline.errors import JobError, RunError, UsageError
 from pipeline.identity import Worker, this_worker
 from pipeline.runner import Runner
+from pipeline.settings import Settings
 from pipeline.store import FileVersion, Store
 
 PROBES = 8
@@ -52,7 +53,7 @@ def preflight(store: Store, runner: Runner, work: WorkFolder, file: FileVersion)
             )
         )
     except JobError as error:
-        raise RunError(f"no worker answered on {runner.name}: {error}") from error
+        raise RunError(f"no worker answered on {runner.settings.runner}: {error}") from error
     workers = _reports(store, work)
     store.delete(work.file(_FOLDER))
     _check_versions(workers)
@@ -65,15 +66,15 @@ def describe_workers(workers: Sequence[Worker]) -> str:
     return f"{len(workers)} worker process(es): {places}"
 
 
-def connect(runner: Runner) -> Runner:
-    """The runner, with the settings that its cluster asks for.
+def connect(settings: Settings) -> Settings:
+    """The settings, completed by what the cluster says of itself.
 
     Raises:
         UsageError: an option is missing or does not fit.
         RunError: what the runner needs is not there.
     """
-    flags = runner.flags
-    found = runner.flink.settings(flags) if runner.flink else {}
+    flags = settings.flags
+    found = settings.flink.settings(flags) if settings.flink else {}
     checks = {
         "flinkrunner": _check_flink,
         "sparkrunner": _check_spark,
@@ -81,12 +82,12 @@ def connect(runner: Runner) -> Runner:
         "portablerunner": _check_portable,
         "dataflowrunner": _check_dataflow,
     }
-    check = checks.get(runner.name.lower())
+    check = checks.get(settings.runner.lower())
     if check:
         check(flags)
     if flags.get("environment_type") == "EXTERNAL":
         _check_pool(flags)
-    return replace(runner, found=found)
+    return replace(settings, found=found)
 
 
 def _check_flink(flags: dict) -> None:

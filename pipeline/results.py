@@ -20,6 +20,7 @@ from kmeans_tf.model import Model
 from kmeans_tf.state import Trial
 from pipeline.attempt import Attempt
 from pipeline.checkpoint import LabelTotals, WorkFolder
+from pipeline.counters import by_name
 from pipeline.errors import UsageError
 from pipeline.inputs import Columns
 from pipeline.label import label_schema
@@ -134,7 +135,7 @@ def describe_run(attempt: Attempt, totals: LabelTotals, warnings: Sequence[str] 
     return {
         "run_id": f"{now:%Y%m%dT%H%M%SZ}-{uuid.uuid4().hex[:8]}",
         "command": ["kmeans-tf", *sys.argv[1:]],
-        "configuration": attempt.configuration | attempt.runner.used,
+        "configuration": attempt.configuration | attempt.runner.settings.used,
         "schema": {
             "features": list(columns.features),
             "layout": "list" if columns.is_list else "scalars",
@@ -157,7 +158,7 @@ def describe_run(attempt: Attempt, totals: LabelTotals, warnings: Sequence[str] 
         "versions": {"python": sys.version.split()[0]} | versions(),
         "input": {"fingerprint": plan.fingerprint(), "bytes": plan.nbytes},
         "seconds": stages | {"iterations": []},
-        "counters": dict(attempt.counters),
+        "counters": by_name(attempt.counters),
         "workers": [asdict(worker) for worker in attempt.workers],
         "warnings": list(warnings),
     }

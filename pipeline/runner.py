@@ -1,4 +1,4 @@
-"""Running Beam: options, defaults by runner, and what a failure means."""
+"""Running Beam, and what a failure means."""
 
 import contextlib
 import hashlib
@@ -7,26 +7,18 @@ import re
 import threading
 from collections import Counter
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 import apache_beam as beam
 import grpc
-from apache_beam.options.pipeline_options import DirectOptions, PipelineOptions
-from apache_beam.runners import create_runner
 from apache_beam.runners.runner import PipelineResult
 
 from pipeline import job_service
 from pipeline.blocks import BlockRef
 from pipeline.counters import counted
-from pipeline.errors import JobError, RunError, UsageError, find_failure, without_place
-from pipeline.flink import FlinkCluster
-from pipeline.options import RunOptions
-from pipeline.store import locate
-from pipeline.sums import default_threads
+from pipeline.errors import JobError, RunError, find_failure, without_place
+from pipeline.settings import Settings
 
-_FN_API_RUNNER = "apache_beam.runners.portability.fn_api_runner.FnApiRunner"
-# A master that the runner starts in its own process: none, [local], [auto], local, local[4].
-_LOCAL = re.compile(r"(\[.*|local(\[.*)?)?")
 _JOB_NAME = "kmeans-tf"
 
 # What stands before the cause in a job server's message, and how the loss of a worker reads.
@@ -37,107 +29,18 @@ _WORKER_LOST = (
     "Unknown process bundle instruction id",
 )
 
-# Workers of a cluster are a pool beside each of its hosts, and live through the pauses of a job.
-_POOL = {
-    "environment_type": "EXTERNAL",
-    "environment_config": "localhost:50000",
-    "environment_cache_millis": "60000",
-}
-
-
-@dataclass(frozen=True)
-class Defaults:
-    """What a runner gets where the user says nothing.
-
-    Attributes:
-        iterations_per_job: more where a job is dear to start, fewer where a large graph is dear.
-        flags: Beam's options by name.
-        threads: chunks at once in a worker process; None: the cores, shared by the processes.
-    """
-
-    iterations_per_job: int = 10
-    flags: dict[str, str] = field(default_factory=dict)
-    threads: int | None = 1  # a cluster's slot is a core
-
-
-_DEFAULTS = {
-    "fnapirunner": Defaults(threads=None),
-    "directrunner": Defaults(threads=None),
-    "prismrunner": Defaults(flags={"environment_type": "LOOPBACK"}, threads=None),
-    "flinkrunner": Defaults(flags=_POOL),
-    "sparkrunner": Defaults(iterations_per_job=20, flags=_POOL),
-    "portablerunner": Defaults(),
-    "dataflowrunner": Defaults(iterations_per_job=20, threads=None),
-}
-_MASTERS = {"flinkrunner": "flink_master", "sparkrunner": "spark_master_url"}
-
 
 @dataclass(frozen=True)
 class Runner:
-    """Runs pipelines with the options that the user gave.
+    """Runs pipelines.
 
     Attributes:
-        options: how to run.
-        found: Beam's options by name, where the cluster itself says what they should be.
-        work: what the jobs work on, part of their names: one attempt can end another's jobs.
+        settings: how.
+        work: what they work on, part of their names: one attempt can end another's jobs.
     """
 
-    options: RunOptions
-    found: dict[str, str] = field(default_factory=dict)
+    settings: Settings
     work: str = ""
-
-    @property
-    def name(self) -> str:
-        """The runner's name as the user gave it."""
-        return self.options.runner
-
-    @property
-    def iterations_per_job(self) -> int:
-        return self.options.iterations_per_job or self._defaults.iterations_per_job
-
-    @property
-    def threads(self) -> int:
-        """Chunks at once in a worker process."""
-        wanted = self.options.threads or self._defaults.threads
-        if wanted:
-            return wanted
-        direct = self._pipeline_options().view_as(DirectOptions)
-        processes = 1
-        if direct.direct_running_mode == "multi_processing":
-            processes = direct.direct_num_workers or default_threads()
-        return max(1, default_threads() // processes)
-
-    @property
-    def flags(self) -> dict[str, str]:
-        """Beam's options by name: the user's, then the cluster's, then the runner's defaults."""
-        defaults = {} if self._in_process else self._defaults.flags
-        return defaults | self.found | self._given | {"job_name": self._job_name}
-
-    @property
-    def flink(self) -> FlinkCluster | None:
-        """The Flink cluster that the jobs run on, where its address is known."""
-        if self.name.lower() == "flinkrunner" and not self._is_local(self._master):
-            return FlinkCluster(self._master)
-        return None
-
-    @property
-    def used(self) -> dict[str, object]:
-        """What the run report says of how the job ran."""
-        return {
-            "runner": self.name,
-            "iterations_per_job": self.iterations_per_job,
-            "threads": self.threads,
-            "cache_mb": self.options.cache_mb,
-            "beam": [f"--{name}={value}" for name, value in self.flags.items()],
-        }
-
-    def check(self) -> None:
-        """Raises a UsageError if there is no such runner."""
-        try:
-            create_runner(self._name)
-        except (ValueError, TypeError, ImportError, AttributeError) as error:
-            reason = str(error).splitlines()[0]
-            raise UsageError(f"--runner {self.options.runner}: {reason}") from error
 
     def run(self, build: Callable[[beam.Pipeline], object]) -> Counter:
         """Builds a pipeline, runs it and waits; returns what its workers counted.
@@ -145,7 +48,7 @@ class Runner:
         Raises:
             JobError: it failed, for a reason that is told in one line.
         """
-        pipeline = beam.Pipeline(options=self._pipeline_options())
+        pipeline = beam.Pipeline(options=self.settings.beam(f"--job_name={self._job_name}"))
         build(pipeline)
         result = None
         try:
@@ -164,11 +67,10 @@ class Runner:
         Raises:
             RunError: the cluster does not answer, or a job does not end.
         """
-        endpoint = self.flags.get("job_endpoint", "embed")
-        if endpoint != "embed":
-            job_service.cancel(endpoint, self._job_name)
-        if self.flink:
-            self.flink.cancel(self._job_name)
+        if self.settings.job_endpoint:
+            job_service.cancel(self.settings.job_endpoint, self._job_name)
+        if self.settings.flink:
+            self.settings.flink.cancel(self._job_name)
 
     def _give_up(self, result: PipelineResult | None) -> None:
         """Leaves nothing running, as far as what is left of the cluster can be asked."""
@@ -179,54 +81,9 @@ class Runner:
             self.cancel_jobs()
 
     @property
-    def _given(self) -> dict[str, str]:
-        words = [word.removeprefix("--").partition("=") for word in _joined(self.options.beam)]
-        return {name: value or "true" for name, _, value in words}
-
-    @property
-    def _master(self) -> str:
-        return self._given.get(_MASTERS.get(self.name.lower(), ""), "")
-
-    @property
-    def _in_process(self) -> bool:
-        """Whether the runner starts a cluster in the driver's own process."""
-        is_cluster = self.name.lower() in _MASTERS and "job_endpoint" not in self._given
-        return is_cluster and self._is_local(self._master)
-
-    @staticmethod
-    def _is_local(master: str) -> bool:
-        return _LOCAL.fullmatch(master) is not None
-
-    @property
     def _job_name(self) -> str:
-        prefix = self._given.get("job_name", _JOB_NAME)
-        digest = hashlib.sha256(locate(self.work)[1].encode()).hexdigest()[:16]
-        return f"{prefix}-{digest}"
-
-    @property
-    def _defaults(self) -> Defaults:
-        return _DEFAULTS.get(self.name.lower(), Defaults())
-
-    @property
-    def _name(self) -> str:
-        return _FN_API_RUNNER if self.name.lower() == "fnapirunner" else self.name
-
-    def _pipeline_options(self) -> PipelineOptions:
-        flags = self.flags
-        own = [f"--{name}={value}" for name, value in flags.items() if name not in self._given]
-        named = f"--job_name={flags['job_name']}"  # after the user's, which it ends with
-        return PipelineOptions([f"--runner={self._name}", *self.options.beam, *own, named])
-
-
-def _joined(words: Sequence[str]) -> list[str]:
-    """`--name value` as `--name=value`."""
-    joined: list[str] = []
-    for word in words:
-        if word.startswith("--") or not joined:
-            joined.append(word)
-        else:
-            joined[-1] += f"={word}"
-    return joined
+        prefix = self.settings.flags.get("job_name", _JOB_NAME)
+        return f"{prefix}-{hashlib.sha256(self.work.encode()).hexdigest()[:16]}"
 
 
 def _explained(error: Exception) -> JobError:

@@ -3,6 +3,7 @@
 import os
 import socket
 
+from cluster.__main__ import LEAST_WORKERS
 from tests.runner_cases import (  # noqa: F401  collected here, with this folder's `runner`
     ARGS,
     test_a_data_error_in_a_worker_reaches_the_user,
@@ -13,14 +14,13 @@ from tests.runner_cases import (  # noqa: F401  collected here, with this folder
     test_label_gives_the_embedded_runners_answer,
 )
 
-# Prism asks for one worker for each environment of a pipeline.
-LEAST_WORKERS = {"flink": 2, "spark": 2, "prism": 1}
 
-
-def test_the_workers_are_processes_of_their_own(fitted, cluster):
-    workers = {(worker["host"], worker["pid"]) for worker in fitted.run["workers"]}
+def test_worker_processes_did_the_work_and_the_driver_none(fitted, cluster):
+    counters, blocks = fitted.run["counters"], fitted.run["counts"]["blocks"]
+    workers = counters["blocks_by_worker"]
+    assert sum(workers.values()) == blocks * len(fitted.history)
     assert len(workers) >= LEAST_WORKERS[cluster]
-    assert (socket.gethostname(), os.getpid()) not in workers
+    assert f"{socket.gethostname()}:{os.getpid()}" not in workers
 
 
 def test_a_second_job_finds_warm_workers_and_cached_blocks(

@@ -1,4 +1,4 @@
-"""What a job on Flink makes of a killed worker, TaskManager, job server or whole cluster."""
+"""What a job on Flink makes of a process killed under it, and what it leaves when interrupted."""
 
 import os
 import signal
@@ -27,7 +27,7 @@ SLOW = (
 )
 
 
-def kill_worker() -> None:
+def kill_worker(_: subprocess.Popen) -> None:
     """Kills the process of the pool that has worked most: one that the job runs in."""
     pool = processes.read_record(flink.POOL).pid
     slots = [pid for pid in processes.pids(flink.POOL) if pid != pool]
@@ -39,27 +39,32 @@ def ticks(pid: int) -> int:
     return int(Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[11])
 
 
-def kill_taskmanager() -> None:
+def kill_taskmanager(_: subprocess.Popen) -> None:
     """Kills one that the job runs on."""
     found = processes.ask(f"http://{flink.HOST}:{flink.REST_PORT}/taskmanagers")["taskmanagers"]
     assert len(found) == TASKMANAGERS
     kill(next(manager["id"] for manager in found if not manager["freeSlots"]))
 
 
-def kill_job_server() -> None:
+def kill_job_server(_: subprocess.Popen) -> None:
     kill(flink.JOB_SERVER)
 
 
-def restart_cluster() -> None:
+def restart_cluster(_: subprocess.Popen) -> None:
     flink.down()
     flink.up(TASKMANAGERS)
+
+
+def kill_driver(driver: subprocess.Popen) -> None:
+    """The cluster's job goes on: the next attempt finds it there."""
+    driver.kill()
 
 
 def kill(name: str) -> None:
     os.kill(processes.read_record(name).pid, signal.SIGKILL)
 
 
-FAULTS = [kill_worker, kill_taskmanager, kill_job_server, restart_cluster]
+FAULTS = [kill_worker, kill_taskmanager, kill_job_server, restart_cluster, kill_driver]
 
 
 @pytest.fixture(scope="module")
@@ -92,18 +97,19 @@ def cluster(whole_cluster) -> None:
 @pytest.mark.parametrize("fault", FAULTS, ids=lambda fault: fault.__name__)
 def test_a_fault_costs_no_more_than_another_start(cluster, undisturbed, rows, tmp_path, fault):
     output = tmp_path / "out"
-    command = [sys.executable, "-m", "pipeline", "fit", f"--input={rows}", f"--output={output}"]
-    command += [*SLOW, *flags("flink")]
+    command = fit_command(rows, output)
     code, stderr = run_with_fault(command, output, fault)
     if code != 0:
-        assert code == 5, stderr
-        last = stderr.splitlines()[-1]
-        assert last.startswith("kmeans-tf: error: "), stderr
-        assert last.endswith("; run the same command again to resume"), stderr
+        if code != -signal.SIGKILL:
+            assert code == 5, stderr
+            last = stderr.splitlines()[-1]
+            assert last.startswith("kmeans-tf: error: "), stderr
+            assert last.endswith("; run the same command again to resume"), stderr
         flink.up(TASKMANAGERS)
         ended = subprocess.run(command, capture_output=True, text=True, timeout=JOB_SECONDS)
         assert ended.returncode == 0, ended.stderr
         assert "resuming after iteration" in ended.stderr
+    assert not jobs_under_way()
     answer = Answer(output)
     assert len(answer.history) == ITERATIONS
     assert_same_answer(answer, undisturbed)
@@ -111,11 +117,36 @@ def test_a_fault_costs_no_more_than_another_start(cluster, undisturbed, rows, tm
         assert contents(output)[name] == contents(undisturbed.folder)[name]
 
 
+def test_an_interrupted_job_ends_on_the_cluster_too(cluster, rows, tmp_path):
+    def interrupt(driver: subprocess.Popen) -> None:
+        assert jobs_under_way()
+        driver.send_signal(signal.SIGINT)
+
+    output = tmp_path / "out"
+    code, stderr = run_with_fault(fit_command(rows, output), output, interrupt)
+    assert code == 130
+    assert stderr.endswith("kmeans-tf: interrupted; run the same command again to resume\n")
+    assert not jobs_under_way()
+
+
+def fit_command(rows: Path, output: Path) -> list[str]:
+    places = (f"--input={rows}", f"--output={output}")
+    return [sys.executable, "-m", "pipeline", "fit", *places, *SLOW, *flags("flink")]
+
+
+def jobs_under_way() -> list[str]:
+    """Names of the jobs that have not ended, as Flink itself tells."""
+    found = processes.ask(f"http://{flink.HOST}:{flink.REST_PORT}/jobs/overview")["jobs"]
+    return [job["name"] for job in found if job["end-time"] == -1]
+
+
 def answer_parts(folder: Path) -> list[str]:
     return [name for name in contents(folder) if name.startswith("labels/part-")]
 
 
-def run_with_fault(command: list[str], output: Path, fault: Callable[[], None]) -> tuple[int, str]:
+def run_with_fault(
+    command: list[str], output: Path, fault: Callable[[subprocess.Popen], None]
+) -> tuple[int, str]:
     """Strikes in the middle of the training; returns the exit code and the messages."""
     log = output.with_name("stderr")
     with log.open("w") as stderr:
@@ -124,7 +155,7 @@ def run_with_fault(command: list[str], output: Path, fault: Callable[[], None]) 
         wait_for(lambda: latest_iteration(output) >= FAULT_AT or process.poll() is not None)
         assert process.poll() is None, log.read_text()
         assert latest_iteration(output) < ITERATIONS, "the fault came too late"
-        fault()
+        fault(process)
         process.wait(JOB_SECONDS)
     finally:
         process.kill()
