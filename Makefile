@@ -26,7 +26,7 @@ seed: setup ## The run that the project began from, beside its printed table
 	$(BIN)/python -m examples.seed
 
 test: setup ## Run all tests
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest --numprocesses auto --maxprocesses 4
 
 flink-up: setup ## Start Flink, Beam's job server and a worker pool on this machine
 	$(BIN)/python -m cluster flink-up

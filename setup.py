@@ -8,7 +8,7 @@ from setuptools import setup
 HERE = Path(__file__).parent
 VERSION = re.search(r'__version__ = "(.+)"', (HERE / "kmeans_tf/__init__.py").read_text())[1]
 
-TEST = ["pytest==9.*", "hypothesis==6.*", "scikit-learn==1.9.*"]
+TEST = ["pytest==9.*", "pytest-xdist==3.*", "hypothesis==6.*", "scikit-learn==1.9.*"]
 EXAMPLES = ["scikit-learn==1.9.*", "pillow"]
 
 setup(

@@ -12,6 +12,7 @@ from benchmarks.data import OUT, Case
 from benchmarks.processes import table
 from benchmarks.run_fit import run_fit
 from cluster import flink, prism, spark
+from cluster.__main__ import flags
 
 CASE = Case(2_000_000, 16, 64, 4)
 ITERATIONS = 20
@@ -25,7 +26,7 @@ def measure() -> str:
     for name, cluster in CLUSTERS.items():
         cluster.up()
         try:
-            rows.append(_row(name, [f"--{key}={v}" for key, v in cluster.options().items()]))
+            rows.append(_row(name, flags(cluster.options())))
         finally:
             cluster.down()
     header = (

@@ -2,7 +2,7 @@
 
 import argparse
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from types import ModuleType
 
 from cluster import flink, prism, processes, spark
@@ -50,9 +50,9 @@ def parser() -> argparse.ArgumentParser:
 
 def add_job_commands(commands: argparse._SubParsersAction) -> None:
     """The commands about a pipeline on a cluster that is up."""
-    command = commands.add_parser("options", help="print the Beam options of a pipeline")
+    command = commands.add_parser("options", help="print the options of a job")
     command.add_argument("cluster", choices=CLUSTERS)
-    command.set_defaults(command=lambda a: print("\n".join(flags(a.cluster))))
+    command.set_defaults(command=lambda a: print("\n".join(flags(CLUSTERS[a.cluster].options()))))
     command = commands.add_parser("smoke", help="run a small checked pipeline")
     command.add_argument("cluster", choices=CLUSTERS)
     command.add_argument("--runs", type=int, default=1)
@@ -74,9 +74,9 @@ def print_status(_: argparse.Namespace) -> None:
         print(f"  {name}: {state}, pids {processes.pids(name)}, log {processes.log_path(name)}")
 
 
-def flags(cluster: str) -> list[str]:
-    """A cluster's Beam options as a command line takes them."""
-    return [f"--{key}={value}" for key, value in CLUSTERS[cluster].options().items()]
+def flags(options: Mapping[str, object]) -> list[str]:
+    """Options as a command line takes them."""
+    return [f"--{key}={value}" for key, value in options.items()]
 
 
 def run_smoke(cluster: str, runs: int) -> None:
@@ -84,7 +84,7 @@ def run_smoke(cluster: str, runs: int) -> None:
     from cluster import smoke  # Beam's import takes seconds; no other command needs it.
 
     for i in range(runs):
-        answer = smoke.check(flags(cluster), LEAST_WORKERS[cluster])
+        answer = smoke.check(flags(CLUSTERS[cluster].beam_options()), LEAST_WORKERS[cluster])
         workers = ", ".join(f"{host}:{pid}" for host, pid in sorted(answer.workers))
         print(f"{cluster} run {i + 1}: NumPy's answer, {answer.seconds:.1f} s, workers {workers}")
 

@@ -14,7 +14,6 @@ from cluster import build, job_server, processes, worker_pool
 from cluster.home import HOME, HOST, folder, write
 from cluster.java import java, java_program
 
-FLINK_VERSION = "1.19"
 FLINK_PACKAGE = "apache-flink-libraries==1.19.3"
 REST_PORT = 8081
 RPC_PORT = 6123
@@ -138,26 +137,23 @@ def taskmanager_names() -> list[str]:
     return [name for name in processes.names() if name.startswith(TASKMANAGER)]
 
 
-def options(own_job_server: bool = False) -> dict[str, str | int]:
-    """The Beam options of a pipeline that runs on this cluster.
-
-    Args:
-      own_job_server: start a job server for this one pipeline, as a user without one running
-        does; about ten seconds dearer than asking the one beside the cluster.
-    """
+def options() -> dict[str, str]:
+    """What the job is told of this cluster; the rest it knows or finds out."""
     return {
         "runner": "FlinkRunner",
         "flink_master": f"{HOST}:{REST_PORT}",
-        **(job_server_options() if own_job_server else {"job_endpoint": f"{HOST}:{JOB_PORT}"}),
+        "job_endpoint": f"{HOST}:{JOB_PORT}",
+    }
+
+
+def beam_options() -> dict[str, str | int]:
+    """The options of any Beam pipeline on this cluster."""
+    return {
+        **options(),
         **worker_pool.options(WORKER_PORT),
         "environment_cache_millis": ENVIRONMENT_CACHE_MILLIS,
         "parallelism": TASKMANAGERS * SLOTS,
     }
-
-
-def job_server_options() -> dict[str, str]:
-    """The Beam options of a pipeline that starts its own job server from the jar built here."""
-    return {"flink_version": FLINK_VERSION, "flink_job_server_jar": str(job_server_jar())}
 
 
 def status() -> str:

@@ -33,13 +33,18 @@ def down() -> None:
     processes.stop(POOL)
 
 
-def options() -> dict[str, str | int]:
-    """The Beam options of a pipeline that runs on Prism with workers from the pool."""
+def options() -> dict[str, str]:
+    """What the job is told, to run on Prism with workers from the pool."""
     return {
         "runner": "PrismRunner",
         "prism_location": str(program()),
         **worker_pool.options(WORKER_PORT),
     }
+
+
+def beam_options() -> dict[str, str]:
+    """The options of any Beam pipeline on Prism with workers from the pool."""
+    return options()
 
 
 def status() -> str:

@@ -99,16 +99,24 @@ def worker_names() -> list[str]:
     return [name for name in processes.names() if name.startswith(f"{WORKER}-")]
 
 
-def options() -> dict[str, str | int]:
-    """The Beam options of a pipeline that runs on this cluster."""
+def options() -> dict[str, str]:
+    """What the job is told of this cluster; the rest it knows or finds out."""
     return {
         "runner": "SparkRunner",
         "spark_master_url": master_url(),
         "job_endpoint": f"{HOST}:{JOB_PORT}",
-        **worker_pool.options(WORKER_PORT),
-        "environment_cache_millis": ENVIRONMENT_CACHE_MILLIS,
+        "environment_config": f"{HOST}:{WORKER_PORT}",
         # The executors have Beam and Spark already; without this each job sends them both again.
         "files_to_stage": str(build.empty_jar()),
+    }
+
+
+def beam_options() -> dict[str, str | int]:
+    """The options of any Beam pipeline on this cluster."""
+    return {
+        **options(),
+        **worker_pool.options(WORKER_PORT),
+        "environment_cache_millis": ENVIRONMENT_CACHE_MILLIS,
     }
 
 

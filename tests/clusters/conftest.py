@@ -3,20 +3,17 @@
 import os
 import shutil
 from collections.abc import Iterator
-from types import ModuleType
 
 import pytest
 
-from cluster import flink, prism, spark
-from cluster.__main__ import flags
+from cluster.__main__ import CLUSTERS, flags
 from tests.pipeline.conftest import fit, run, three_blobs
 from tests.runner_cases import embedded, fitted, many_blocks
 
 __all__ = ["embedded", "fit", "fitted", "many_blocks", "run", "three_blobs"]
 
-CLUSTERS = {"FlinkRunner": "flink", "SparkRunner": "spark", "PrismRunner": "prism"}
+RUNNERS = {"FlinkRunner": "flink", "SparkRunner": "spark", "PrismRunner": "prism"}
 NEEDS = {"flink": ("java", "mvn"), "spark": ("java", "mvn"), "prism": ("go",)}
-MODULES: dict[str, ModuleType] = {"flink": flink, "spark": spark, "prism": prism}
 
 
 def require(name: str) -> None:
@@ -29,16 +26,16 @@ def require(name: str) -> None:
         pytest.skip(text)
 
 
-@pytest.fixture(scope="session", params=CLUSTERS.values(), ids=CLUSTERS.keys())
+@pytest.fixture(scope="session", params=RUNNERS.values(), ids=RUNNERS.keys())
 def cluster(request: pytest.FixtureRequest) -> Iterator[str]:
     """The name of a cluster that is up."""
     require(request.param)
-    MODULES[request.param].up()
+    CLUSTERS[request.param].up()
     yield request.param
-    MODULES[request.param].down()
+    CLUSTERS[request.param].down()
 
 
 @pytest.fixture(scope="session")
 def runner(cluster: str) -> tuple[str, ...]:
     """The options of a job on the cluster; the first names the runner."""
-    return tuple(flags(cluster))
+    return tuple(flags(CLUSTERS[cluster].options()))

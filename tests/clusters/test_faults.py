@@ -131,7 +131,8 @@ def test_an_interrupted_job_ends_on_the_cluster_too(cluster, rows, tmp_path):
 
 def fit_command(rows: Path, output: Path) -> list[str]:
     places = (f"--input={rows}", f"--output={output}")
-    return [sys.executable, "-m", "pipeline", "fit", *places, *SLOW, *flags("flink")]
+    on_flink = (*flags(flink.options()), "--parallelism=2")  # leaves a TaskManager to spare
+    return [sys.executable, "-m", "pipeline", "fit", *places, *SLOW, *on_flink]
 
 
 def jobs_under_way() -> list[str]:
