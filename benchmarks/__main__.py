@@ -16,7 +16,7 @@ def main() -> None:
         parser.error(f"no benchmark {unknown[0]}: there are {', '.join(BENCHMARKS + ON_DEMAND)}")
     from benchmarks import clusters, iteration, memory, overhead
     from benchmarks.processes import machine
-    from pipeline.runner import quiet_logs
+    from pipeline.console import quiet_logs
 
     quiet_logs()
     found = (clusters, iteration, memory, overhead)

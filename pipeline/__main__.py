@@ -9,7 +9,7 @@ import traceback
 from collections.abc import Iterator, Sequence
 
 from pipeline import environment
-from pipeline.console import say
+from pipeline.console import quiet_logs, say
 from pipeline.errors import INTERRUPTED, JobError, RunError, find_failure
 from pipeline.options import FitOptions, LabelOptions, ReportOptions, parse
 
@@ -17,6 +17,7 @@ from pipeline.options import FitOptions, LabelOptions, ReportOptions, parse
 def main(argv: Sequence[str] | None = None) -> int:
     """Runs a command and returns its exit code."""
     environment.prepare()
+    quiet_logs()
     try:
         options = parse(sys.argv[1:] if argv is None else argv)
         _run(options)
@@ -31,9 +32,6 @@ def main(argv: Sequence[str] | None = None) -> int:
 def _run(options: FitOptions | LabelOptions | ReportOptions) -> None:
     with native_notices_hidden():
         from pipeline import job
-    from pipeline.runner import quiet_logs
-
-    quiet_logs()
     if isinstance(options, FitOptions):
         job.fit(options)
     elif isinstance(options, LabelOptions):

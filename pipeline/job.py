@@ -131,7 +131,10 @@ class _Job:
     def _only_check(self) -> None:
         with self.output.scratch() as work:
             workers = self._preflight(Runner(self.settings, work.path), work)
-        say(f"ready: {self.settings.runner} with {describe_workers(workers)}")
+        say(
+            f"ready: {self.settings.runner} (environment: {self.settings.environment}) with "
+            f"{describe_workers(workers)}"
+        )
 
     def _preflight(self, runner: Runner, work: WorkFolder) -> list[Worker]:
         return preflight(self.output.store, runner, work, self.plan.footers[0].file)

@@ -42,7 +42,7 @@ def preflight(store: Store, runner: Runner, work: WorkFolder, file: FileVersion)
         UsageError: an option is missing or does not fit.
         RunError: something is not there, or not as it must be.
     """
-    job = partial(_probe, work, file)
+    job, settings = partial(_probe, work, file), runner.settings
     try:
         runner.run(
             lambda p: (
@@ -50,10 +50,12 @@ def preflight(store: Store, runner: Runner, work: WorkFolder, file: FileVersion)
                 | beam.Create(range(PROBES)).with_output_types(int)
                 | beam.Reshuffle()
                 | beam.Map(job).with_output_types(type(None))
-            )
+            ),
+            settings.start_seconds,
         )
     except JobError as error:
-        raise RunError(f"no worker answered on {runner.settings.runner}: {error}") from error
+        place = f"{settings.runner} (environment: {settings.environment})"
+        raise RunError(f"no worker answered on {place}: {error}") from error
     workers = _reports(store, work)
     store.delete(work.file(_FOLDER))
     _check_versions(workers)

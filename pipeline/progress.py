@@ -3,7 +3,7 @@
 import contextlib
 import sys
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
@@ -39,7 +39,7 @@ class _Watcher:
     def __init__(self, store: Store, work: WorkFolder, max_iterations: int, rows: int):
         self.store, self.work = store, work
         self.max_iterations, self.rows = max_iterations, rows
-        self.seen: dict[str, int] = {}
+        self.iteration, self.modified = 0, 0
         self.report(lambda text: None)
 
     def watch(self, line, stop: threading.Event) -> None:
@@ -47,28 +47,27 @@ class _Watcher:
             self.report(line)
 
     def report(self, line) -> None:
-        """Passes a line for every checkpoint that is new."""
-        for path in checkpoints(self.store, self.work):
-            if path in self.seen:
-                continue
-            with contextlib.suppress(FileNotFoundError):  # superseded while it was looked at
-                self._report_one(path, line)
+        """Passes a line for every iteration that is new, from the newest checkpoint."""
+        with contextlib.suppress(FileNotFoundError):  # superseded while it was looked at
+            paths = checkpoints(self.store, self.work)
+            file = self.store.version(paths[-1]) if paths else None
+            if file and file.modified > self.modified:
+                self._report(load_state(self.store, file.path), file.modified, line)
 
-    def _report_one(self, path: str, line) -> None:
-        file, state = self.store.version(path), load_state(self.store, path)
-        before = max(self.seen.values(), default=0)
-        self.seen[path] = file.modified
-        if state.iteration:
-            line(self._describe(state, (file.modified - before) / 1e9 if before else 0.0))
+    def _report(self, state: TrainingState, modified: int, line) -> None:
+        new = state.iteration - self.iteration
+        seconds = (modified - self.modified) / 1e9 / new if new and self.modified else 0.0
+        for iteration in range(self.iteration + 1, state.iteration + 1):
+            line(self._describe(iteration, state.trials[0].costs[:iteration], seconds))
+        self.iteration, self.modified = state.iteration, modified
 
-    def _describe(self, state: TrainingState, seconds: float) -> str:
-        costs = state.trials[0].costs
-        parts = [f"iteration {state.iteration}/{self.max_iterations}", f"cost {costs[-1]:.8g}"]
+    def _describe(self, iteration: int, costs: Sequence[float], seconds: float) -> str:
+        parts = [f"iteration {iteration}/{self.max_iterations}", f"cost {costs[-1]:.8g}"]
         if len(costs) > 1:
             change = (costs[-1] - costs[-2]) / costs[-2] if costs[-2] else 0.0
             parts.append(f"change {change:+.2e}")
         if seconds > 0:
-            left = seconds * (self.max_iterations - state.iteration)
+            left = seconds * (self.max_iterations - iteration)
             parts += [f"{self.rows / seconds:,.0f} rows/s", f"at most {left:,.0f} s left"]
         return "  ".join(parts)
 

@@ -2,16 +2,14 @@
 
 import contextlib
 import hashlib
-import logging
 import re
-import threading
 from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import apache_beam as beam
 import grpc
-from apache_beam.runners.runner import PipelineResult
+from apache_beam.runners.runner import PipelineResult, PipelineState
 
 from pipeline import job_service
 from pipeline.blocks import BlockRef
@@ -42,8 +40,12 @@ class Runner:
     settings: Settings
     work: str = ""
 
-    def run(self, build: Callable[[beam.Pipeline], object]) -> Counter:
+    def run(self, build: Callable[[beam.Pipeline], object], seconds: int | None = None) -> Counter:
         """Builds a pipeline, runs it and waits; returns what its workers counted.
+
+        Args:
+            build: applies the transforms.
+            seconds: how long it may take; None: as long as it likes.
 
         Raises:
             JobError: it failed, for a reason that is told in one line.
@@ -53,7 +55,9 @@ class Runner:
         result = None
         try:
             result = pipeline.run()
-            result.wait_until_finish()
+            state = result.wait_until_finish(duration=seconds and seconds * 1000)
+            if seconds and not PipelineState.is_terminal(state):
+                raise RunError(f"the job was not over after {seconds} s")
             return counted(result)
         except BaseException as error:
             self._give_up(result)
@@ -104,17 +108,3 @@ def Blocks(pipeline: beam.Pipeline, blocks: Sequence[BlockRef]) -> beam.PCollect
     """The blocks as a collection, spread over the workers."""
     created = pipeline | beam.Create(blocks).with_output_types(BlockRef)
     return created | beam.Reshuffle()
-
-
-def quiet_logs() -> None:
-    """Leaves to the job's own one-line messages what libraries would log, stack traces and all."""
-    logging.getLogger().setLevel(logging.CRITICAL)  # where job servers' messages go
-    for name in ("apache_beam", "tensorflow", "absl", "PrismRunner"):
-        logging.getLogger(name).setLevel(logging.CRITICAL)
-    threading.excepthook = _quiet_excepthook
-
-
-def _quiet_excepthook(raised: threading.ExceptHookArgs) -> None:
-    """Beam waits for a job in two threads: what ends one reaches the driver by the other."""
-    if raised.thread is None or raised.thread.name != "wait_until_finish_read":
-        threading.__excepthook__(raised)

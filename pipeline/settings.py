@@ -33,11 +33,13 @@ class Defaults:
         flags: Beam's options by name.
         threads: chunks at once in a worker process; None: the driver's cores, shared by the
             processes.
+        start_seconds: how long workers may take to answer.
     """
 
     iterations_per_job: int = 10
     flags: dict[str, str] = field(default_factory=dict)
     threads: int | None = 1  # a cluster's slot is a core
+    start_seconds: int = 300
 
 
 _DEFAULTS = {
@@ -46,7 +48,7 @@ _DEFAULTS = {
     "prismrunner": Defaults(flags={"environment_type": "LOOPBACK"}, threads=None),
     "flinkrunner": Defaults(flags=_POOL),
     "sparkrunner": Defaults(iterations_per_job=20, flags=_POOL),
-    "dataflowrunner": Defaults(iterations_per_job=20),
+    "dataflowrunner": Defaults(iterations_per_job=20, start_seconds=1200),
 }
 
 
@@ -84,6 +86,11 @@ class Settings:
         return max(1, default_threads() // processes)
 
     @property
+    def start_seconds(self) -> int:
+        """How long workers may take to answer; runners wait for an absent one for ever."""
+        return self._defaults.start_seconds
+
+    @property
     def flags(self) -> dict[str, str]:
         """Beam's options by name: the user's, else the cluster's, else the runner's defaults."""
         defaults = {} if self._in_process else self._defaults.flags
@@ -111,6 +118,13 @@ class Settings:
             "cache_mb": self.options.cache_mb,
             "beam": [f"--{name}={value}" for name, value in self.flags.items()],
         }
+
+    @property
+    def environment(self) -> str:
+        """Which environment the workers have, in words."""
+        kind = self.flags.get("environment_type", "the runner's own")
+        place = self.flags.get("environment_config")
+        return f"{kind} at {place}" if place else kind
 
     def beam(self, *more: str) -> PipelineOptions:
         """The options as Beam takes them; `more` words come last, and win."""

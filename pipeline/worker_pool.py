@@ -23,7 +23,7 @@ from apache_beam.portability.api import beam_fn_api_pb2, beam_fn_api_pb2_grpc
 from apache_beam.runners.worker.worker_pool_main import BeamFnExternalWorkerPoolServicer
 from apache_beam.utils import thread_pool_executor
 
-from pipeline.console import say
+from pipeline.console import quiet_logs, say
 from pipeline.environment import ENVIRONMENT
 from pipeline.errors import RunError
 
@@ -185,7 +185,6 @@ def worker_versions() -> dict[str, str]:
 def run_slot(lifeline: IO[str]) -> None:
     """One process of a pool; it ends when its `lifeline`, the pool's end of a pipe, closes."""
     import pipeline.job  # noqa: F401  everything that a worker may need, before the first job
-    from pipeline.runner import quiet_logs
 
     quiet_logs()
     address, server = BeamFnExternalWorkerPoolServicer.start(use_process=False)

@@ -115,6 +115,6 @@ def test_check_says_who_answers(run, three_blobs, runner, tmp_path):
     ran = run("fit", *places, *runner, "--check")
     assert ran.code == 0, ran.stderr
     name = runner[0].rpartition("=")[2]
-    assert ran.stderr.startswith(f"ready: {name} with ")
+    assert ran.stderr.startswith(f"ready: {name} (environment: ")
     assert "worker process(es): " in ran.stderr
     assert not (tmp_path / "out").exists()

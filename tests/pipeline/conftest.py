@@ -2,7 +2,10 @@
 
 import contextlib
 import io
+import json
+import threading
 from collections.abc import Callable
+from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
 from typing import NamedTuple
 
@@ -92,3 +95,29 @@ def three_blobs(tmp_path_factory: pytest.TempPathFactory) -> Blobs:
 def small_blocks(monkeypatch: pytest.MonkeyPatch) -> None:
     """Blocks of at most 150 rows, so that little data makes several."""
     monkeypatch.setattr("pipeline.plan.chunk_rows", lambda features: 150)
+
+
+@pytest.fixture
+def flink():
+    """flink(overview): a server that answers as Flink's REST interface does -> its address."""
+    servers = []
+
+    def start(**overview):
+        class Handler(BaseHTTPRequestHandler):
+            def do_GET(self):
+                self.send_response(200 if self.path == "/overview" else 404)
+                self.end_headers()
+                self.wfile.write(json.dumps(overview).encode())
+
+            def log_message(self, *args):
+                pass
+
+        server = HTTPServer(("127.0.0.1", 0), Handler)
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        servers.append(server)
+        return f"127.0.0.1:{server.server_port}"
+
+    yield start
+    for server in servers:
+        server.shutdown()
+        server.server_close()

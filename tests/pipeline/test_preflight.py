@@ -1,11 +1,8 @@
 """What is missing is said before any data is read, in one message that names the option."""
 
 import contextlib
-import json
 import shutil
 import socket
-import threading
-from http.server import BaseHTTPRequestHandler, HTTPServer
 
 import pytest
 
@@ -23,32 +20,6 @@ def closed():
     with socket.socket() as held:  # bound, so that nobody else takes it, and not listening
         held.bind(("127.0.0.1", 0))
         yield f"127.0.0.1:{held.getsockname()[1]}"
-
-
-@pytest.fixture
-def flink():
-    """flink(overview): a server that answers as Flink's REST interface does -> its address."""
-    servers = []
-
-    def start(**overview):
-        class Handler(BaseHTTPRequestHandler):
-            def do_GET(self):
-                self.send_response(200 if self.path == "/overview" else 404)
-                self.end_headers()
-                self.wfile.write(json.dumps(overview).encode())
-
-            def log_message(self, *args):
-                pass
-
-        server = HTTPServer(("127.0.0.1", 0), Handler)
-        threading.Thread(target=server.serve_forever, daemon=True).start()
-        servers.append(server)
-        return f"127.0.0.1:{server.server_port}"
-
-    yield start
-    for server in servers:
-        server.shutdown()
-        server.server_close()
 
 
 @pytest.fixture

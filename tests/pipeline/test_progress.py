@@ -48,6 +48,19 @@ def test_a_plain_line_for_every_iteration(work):
         assert "\x1b" not in line
 
 
+def test_checkpoints_that_are_gone_already_are_told_from_the_newest(work):
+    stderr = io.StringIO()
+    with contextlib.redirect_stderr(stderr), training_progress(store, work, 10, 1000):
+        train(work, [200.0, 100.0, 99.0])
+        for name in ("000001", "000002"):
+            store.delete(f"{work.states}/{name}")
+    assert [line.split("  ")[1] for line in stderr.getvalue().splitlines()] == [
+        "cost 200",
+        "cost 100",
+        "cost 99",
+    ]
+
+
 def test_what_was_there_before_is_not_told_again(work):
     found = lines(work, [200.0, 100.0, 99.0], before=2)
     assert len(found) == 1

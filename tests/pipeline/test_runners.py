@@ -1,4 +1,8 @@
-"""The same answer on every runner."""
+"""The same answer on every runner, and what is said when one fails."""
+
+import grpc
+import pytest
+from apache_beam.runners.runner import PipelineState
 
 from tests.runner_cases import (  # noqa: F401  collected here, with this folder's `runner`
     test_a_data_error_in_a_worker_reaches_the_user,
@@ -45,7 +49,69 @@ def test_a_runner_that_fails_says_how_to_resume(run, three_blobs, tmp_path, monk
     ran = run("fit", f"--input={three_blobs.folder}", f"--output={tmp_path / 'out'}")
     assert ran == (
         5,
-        "kmeans-tf: error: no worker answered on FnApiRunner: the runner failed: "
-        "the cluster is gone; "
-        "run the same command again to resume\n",
+        "kmeans-tf: error: no worker answered on FnApiRunner (environment: the runner's own): "
+        "the runner failed: the cluster is gone; run the same command again to resume\n",
     )
+
+
+def test_workers_that_never_answer_are_not_waited_for(run, three_blobs, tmp_path, monkeypatch):
+    class Waiting:
+        cancelled = 0
+
+        def wait_until_finish(self, duration):
+            assert duration == 300_000, "in milliseconds"
+            return PipelineState.RUNNING
+
+        def cancel(self):
+            self.cancelled += 1
+
+    job = Waiting()
+    monkeypatch.setattr("pipeline.runner.beam.Pipeline.run", lambda pipeline: job)
+    ran = run("fit", f"--input={three_blobs.folder}", f"--output={tmp_path / 'out'}")
+    assert ran.code == 5
+    assert ran.stderr.startswith("kmeans-tf: error: no worker answered on FnApiRunner")
+    assert "the job was not over after 300 s" in ran.stderr
+    assert job.cancelled == 1
+
+
+@pytest.mark.parametrize(
+    ("raised", "told"),
+    [
+        (
+            "Pipeline kmeans-tf-1_2 failed in state FAILED: java.io.IOException: Insufficient "
+            "number of network buffers: required 512.",
+            "the runner failed: Insufficient number of network buffers: required 512",
+        ),
+        (
+            "Pipeline kmeans-tf-1_2 failed in state FAILED: org.x.grpc.StatusRuntimeException: "
+            "org.x.grpc.StatusRuntimeException: CANCELLED: call already cancelled.",
+            "the runner lost a worker process: CANCELLED: call already cancelled",
+        ),
+        ("Failed.\nCaused by: a", "the runner failed: Caused by: a"),
+    ],
+)
+def test_the_clusters_cause_without_its_wrappers(run, three_blobs, tmp_path, raised, told):
+    def fail(pipeline):
+        raise RuntimeError(raised)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("pipeline.runner.beam.Pipeline.run", fail)
+        ran = run("fit", f"--input={three_blobs.folder}", f"--output={tmp_path / 'out'}")
+    assert f"): {told}; run the same command again to resume" in ran.stderr
+
+
+def test_a_lost_job_server_is_one_line(run, three_blobs, tmp_path, monkeypatch):
+    class Lost(grpc.RpcError):
+        def details(self):
+            return "Socket closed"
+
+        def __str__(self):
+            return "<RPC that terminated with:\n\tdetails = Socket closed\n>"
+
+    def fail(pipeline):
+        raise Lost
+
+    monkeypatch.setattr("pipeline.runner.beam.Pipeline.run", fail)
+    ran = run("fit", f"--input={three_blobs.folder}", f"--output={tmp_path / 'out'}")
+    assert "): the job server was lost: Socket closed; run the same" in ran.stderr
+    assert ran.stderr.count("\n") == 1
