@@ -25,7 +25,7 @@ run: setup ## Cluster the colours of a photograph, and draw it before and after
 seed: setup ## The run that the project began from, beside its printed table
 	$(BIN)/python -m examples.seed
 
-test: setup ## Run all tests
+test: setup ## Run all tests but those on clusters
 	$(BIN)/python -m pytest --numprocesses auto --maxprocesses 4
 
 flink-up: setup ## Start Flink, Beam's job server and a worker pool on this machine

@@ -43,7 +43,7 @@ MEMORY_PREFIX = "BASH_JAVA_UTILS_EXEC_RESULT:"
 # every TaskManager keeps it for so long after the job's end (by default for an hour).
 SHIPPED_JAR_SECONDS = 60
 
-# Without a strategy one lost worker ends the job.
+# Without a strategy one lost TaskManager ends the job.
 RESTARTS = 3
 # A TaskManager counts as lost after two of these; by default only after 20 s.
 HEARTBEAT_MILLIS = 2_000

@@ -65,6 +65,7 @@ def kill(name: str) -> None:
 
 
 FAULTS = [kill_worker, kill_taskmanager, kill_job_server, restart_cluster, kill_driver]
+NO_JOB_SERVER = {kill_job_server, restart_cluster}  # what no job goes on after
 
 
 @pytest.fixture(scope="module")
@@ -99,6 +100,8 @@ def test_a_fault_costs_no_more_than_another_start(cluster, undisturbed, rows, tm
     output = tmp_path / "out"
     command = fit_command(rows, output)
     code, stderr = run_with_fault(command, output, fault)
+    if fault in NO_JOB_SERVER:
+        assert "kmeans-tf: error: the job server was lost: " in stderr
     if code != 0:
         if code != -signal.SIGKILL:
             assert code == 5, stderr
