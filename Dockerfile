@@ -2,7 +2,7 @@
 #
 # Runners that start containers themselves (Dataflow, Flink with --environment_type=DOCKER) use it
 # as it is. Beside a Flink TaskManager or a Spark executor it runs the warm pool instead:
-# docker run --entrypoint python IMAGE -m pipeline.worker_pool --service_port 50000
+# docker run --network host --entrypoint python IMAGE -m pipeline.worker_pool
 #
 # Python and Beam must be those of the driver; the job checks both before it reads any data.
 ARG PYTHON=3.11

@@ -63,5 +63,10 @@ bench: setup ## Time the job beside scikit-learn
 wheel: setup ## Build the wheel into dist/
 	$(BIN)/python -m build --wheel --outdir dist
 
-clean: ## Remove everything that is not in git
-	rm -rf .venv build dist out *.egg-info .pytest_cache .ruff_cache .mypy_cache .hypothesis
+clean: ## Bring the clusters down and remove everything that git ignores
+	-@for name in flink spark prism; do \
+		if [ -x $(BIN)/python ]; then $(BIN)/python -m cluster $$name-down; fi; \
+	done
+	rm -rf .cluster .venv build dist out *.egg-info
+	rm -rf .pytest_cache .ruff_cache .mypy_cache .hypothesis
+	find . -name __pycache__ -prune -exec rm -rf {} +

@@ -37,5 +37,5 @@ setup(
         "examples": EXAMPLES,
         "dev": [*TEST, *EXAMPLES, "ruff==0.17.*", "mypy==2.4.*", "build", "threadpoolctl"],
     },
-    entry_points={"console_scripts": ["kmeans-tf = pipeline.__main__:main"]},
+    entry_points={"console_scripts": ["kmeans-tf = pipeline.__main__:command"]},
 )

@@ -82,7 +82,6 @@ def _round() -> None:
             ),
             TrainingOptions(tolerance=0.0, max_iterations=ITERATIONS + 1),
             WorkFolder(folder),
-            "benchmark",
             0,
             2,
         )

@@ -1,6 +1,7 @@
 """The command line: `python -m cluster --help`."""
 
 import argparse
+import os
 import sys
 from collections.abc import Mapping, Sequence
 from types import ModuleType
@@ -19,9 +20,13 @@ def main(argv: Sequence[str] | None = None) -> int:
     arguments = parser().parse_args(argv)
     try:
         arguments.command(arguments)
+        sys.stdout.flush()
     except ClusterError as error:
         print(f"cluster: {error}", file=sys.stderr)
         return FAILED
+    except BrokenPipeError:  # what reads the output, like `head`, has seen enough
+        # What is still buffered is written at exit, and must not fail again.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
     return 0
 
 

@@ -42,7 +42,7 @@ def pip_package(requirement: str, target: Path) -> Path:
 
 
 def maven_jar(pom: Path) -> Path:
-    """Builds the one jar a pom describes, again only when the pom has changed.
+    """Builds the one jar a pom describes, again only when the pom differs from the jar's own.
 
     Returns:
       the jar, `.cluster/jars/<folder of the pom>-job-server.jar`.
@@ -50,14 +50,16 @@ def maven_jar(pom: Path) -> Path:
     runner = pom.parent.name
     jar = folder("jars") / f"{runner}-job-server.jar"
     work = folder("build", runner)
-    copy = work / "pom.xml"
-    if jar.exists() and copy.exists() and copy.read_text() == pom.read_text():
+    built, draft = work / "pom.xml", work / "draft.xml"
+    if jar.exists() and built.exists() and built.read_text() == pom.read_text():
         return jar
     maven = require("mvn", f"Maven builds the {runner} job server")
-    shutil.copyfile(pom, copy)
+    shutil.copyfile(pom, draft)
     local = f"-Dmaven.repo.local={HOME / 'maven'}"
-    run([maven, "-q", "-B", local, "-f", str(copy), "package"], f"building {jar.name}")
-    return (work / "target" / f"beam-{runner}-job-server.jar").replace(jar)
+    run([maven, "-q", "-B", local, "-f", str(draft), "package"], f"building {jar.name}")
+    (work / "target" / f"beam-{runner}-job-server.jar").replace(jar)
+    draft.replace(built)
+    return jar
 
 
 def go_program(module: str, name: str) -> Path:
@@ -67,8 +69,20 @@ def go_program(module: str, name: str) -> Path:
     if program.exists():
         return program
     go = require("go", f"Go builds {name}")
-    run([go, "install", module], f"building {name}", {"GOBIN": str(program.parent)})
+    run([go, "install", module], f"building {name}", go_environment(program.parent))
     return (program.parent / name).replace(program)
+
+
+def go_environment(programs: Path) -> dict[str, str]:
+    """Keeps what Go fetches and builds below `.cluster/`, and its programs in the given folder."""
+    return {
+        "GOBIN": str(programs),
+        "GOPATH": str(folder("go")),
+        "GOMODCACHE": str(folder("go", "pkg", "mod")),
+        "GOCACHE": str(folder("go", "build")),
+        # By default Go's module cache is read-only, and `rm -rf` fails on it.
+        "GOFLAGS": f"{os.environ.get('GOFLAGS', '')} -modcacherw".strip(),
+    }
 
 
 def empty_jar() -> Path:

@@ -113,13 +113,13 @@ def start_taskmanagers(count: int) -> None:
     wanted = [f"{TASKMANAGER}-{i}" for i in range(count)]
     for name in set(taskmanager_names()) - set(wanted):
         processes.stop(name)
+    command = jvm("TM", TASKMANAGER_CLASS)
     for name in wanted:
-        if not processes.running(name):
-            own_name = ("-D", f"taskmanager.resource-id={name}")  # what the REST interface calls it
-            processes.start(name, jvm("TM", TASKMANAGER_CLASS, *own_name))
+        own_name = ("-D", f"taskmanager.resource-id={name}")  # what the REST interface calls it
+        processes.start(name, [*command, *own_name])
     processes.wait_healthy(
         [JOBMANAGER, *wanted],
-        lambda: overview().get("taskmanagers", 0) >= count,
+        lambda: overview().get("taskmanagers") == count,
         f"{count} TaskManagers at {HOST}:{REST_PORT}",
         START_SECONDS,
     )

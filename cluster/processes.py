@@ -41,13 +41,16 @@ class Record:
 def start(name: str, command: Sequence[str], env: Mapping[str, str] | None = None) -> int:
     """Starts a detached process under a name, or finds it running; returns its pid.
 
+    One that runs another command is ended first: that is how a cluster changes its size. Variables
+    are not compared: a process that runs keeps those it was started with.
+
     Args:
       name: what the process is called in `status`, its log and its record.
       command: program and arguments.
       env: variables added to this process's own.
     """
     record = read_record(name)
-    if record is not None and running(name):
+    if record is not None and record.command == list(command) and running(name):
         return record.pid
     stop(name)
     mark = f"{name}-{uuid.uuid4().hex}"

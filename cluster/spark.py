@@ -47,7 +47,10 @@ def install() -> None:
 
 
 def up(workers: int = WORKERS) -> None:
-    """Brings the cluster up; does nothing where it is up already."""
+    """Brings the cluster up, or to the wanted number of workers if it is up already.
+
+    Another number starts the job server anew, and with it ends the jobs it has.
+    """
     install()
     worker_pool.start(POOL, WORKER_PORT, workers)
     start_master()
@@ -81,7 +84,7 @@ def start_workers(count: int) -> None:
         processes.start(name, worker_command(name, WORKER_UI_PORT + i), environment())
     processes.wait_healthy(
         [MASTER, *wanted],
-        lambda: overview().get("aliveworkers", 0) >= count,
+        lambda: overview().get("aliveworkers") == count,
         f"{count} Spark workers at {master_url()}",
         START_SECONDS,
     )

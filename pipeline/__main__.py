@@ -7,11 +7,21 @@ import sys
 import tempfile
 import traceback
 from collections.abc import Iterator, Sequence
+from typing import NoReturn
 
 from pipeline import environment
 from pipeline.console import quiet_logs, say
 from pipeline.errors import INTERRUPTED, JobError, RunError, find_failure
 from pipeline.options import FitOptions, LabelOptions, ReportOptions, parse
+
+
+def command() -> NoReturn:
+    """Where the process begins: runs the command that it was given, and exits with its code.
+
+    SIGTERM, with which schedulers and containers end a job, interrupts it as Ctrl-C does.
+    """
+    signal.signal(signal.SIGTERM, _interrupt)
+    sys.exit(main())
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -73,5 +83,4 @@ def _interrupt(*_: object) -> None:
 
 
 if __name__ == "__main__":
-    signal.signal(signal.SIGTERM, _interrupt)  # how schedulers end a job
-    sys.exit(main())
+    command()

@@ -81,23 +81,22 @@ class Chunk:
 
 
 def cached_chunks(
-    loader: Loader, block: BlockRef, configuration: str, cache_bytes: int
+    loader: Loader, block: BlockRef, training: str, cache_bytes: int
 ) -> Iterator[Chunk]:
     """The block's chunks, from the worker's cache or into it if there is room."""
-    PROCESS_CACHE.use(configuration)
-    cached = PROCESS_CACHE.get(block)
+    cached = PROCESS_CACHE.get(training, block)
     count_block(cached is not None)
     if cached is not None:
         yield from cached
         return
-    keep = PROCESS_CACHE.reserve(block, loader.nbytes(block), cache_bytes)
+    keep = PROCESS_CACHE.reserve(training, block, loader.nbytes(block), cache_bytes)
     kept = []
     for chunk in loader.chunks(block):
         if keep:
             kept.append(chunk)
         yield chunk
     if keep:
-        PROCESS_CACHE.put(block, kept)
+        PROCESS_CACHE.put(training, block, kept)
 
 
 def _grouped(batches: Iterable[Rows], limit: int) -> Iterator[list[Rows]]:

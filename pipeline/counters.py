@@ -4,6 +4,7 @@ import os
 import socket
 from collections import Counter
 
+import grpc
 from apache_beam.metrics import Metrics, MetricsFilter
 from apache_beam.runners.runner import PipelineResult
 
@@ -30,7 +31,7 @@ def counted(result: PipelineResult) -> Counter:
     """What the workers of a job counted; nothing where the runner does not tell."""
     try:
         found = result.metrics().query(MetricsFilter().with_namespace(_NAMESPACE))["counters"]
-    except (NotImplementedError, RuntimeError):
+    except (NotImplementedError, RuntimeError, grpc.RpcError):
         return Counter()
     total: Counter = Counter()
     for metric in found:

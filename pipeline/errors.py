@@ -7,6 +7,7 @@ of a stack trace, out of which `find_failure` takes it again.
 
 import re
 from collections import Counter
+from urllib.error import URLError
 
 
 class JobError(Exception):
@@ -40,7 +41,12 @@ _KINDS = {kind.__name__: kind for kind in (UsageError, DataError, RunError)}
 _RAISED = re.compile(
     rf"pipeline\.errors\.({'|'.join(_KINDS)}): (.+?)(?: \[while running .*)?$", re.M
 )
-_DISK = re.compile(r"^(?:\w+\.)*OSError: (.+?)(?: \[while running .*)?$", re.M)
+_DISK = re.compile(
+    r"^(?:\w+\.)*(?:OSError|(?:Permission|FileNotFound|NotADirectory|IsADirectory)Error): "
+    r"(.+?)(?: \[while running .*)?$",
+    re.M,
+)
+_NETWORK = (URLError, ConnectionError, TimeoutError)  # Python counts them among the disk's errors
 _PLACE = re.compile(r" \[while running .*", re.S)
 
 
@@ -52,7 +58,7 @@ def find_failure(error: BaseException) -> JobError | None:
         seen.add(id(cause))
         if isinstance(cause, JobError):
             return type(cause)(without_place(cause))
-        if isinstance(cause, OSError):
+        if isinstance(cause, OSError) and not isinstance(cause, _NETWORK):
             return disk_failure(cause)
         cause = cause.__cause__ or cause.__context__
     raised = _RAISED.search(str(error))

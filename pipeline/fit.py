@@ -17,7 +17,7 @@ from pipeline.attempt import Attempt
 from pipeline.checkpoint import checkpoints, latest_state, load_summary, save_state
 from pipeline.chunks import Loader
 from pipeline.console import say
-from pipeline.errors import DataError, UsageError, bad_rows_error, bad_rows_text
+from pipeline.errors import DataError, RunError, UsageError, bad_rows_error, bad_rows_text
 from pipeline.label import label_pass
 from pipeline.options import DEFAULT_K, FitOptions
 from pipeline.plan import GivenPrototypes
@@ -192,7 +192,6 @@ class Fit:
                 max_iterations=options.max_iterations,
             ),
             work=self.attempt.work,
-            configuration=self.attempt.work.path,
             cache_bytes=options.run.cache_mb << 20,
             threads=self.attempt.runner.settings.threads,
         )
@@ -207,12 +206,27 @@ class Fit:
             _ = (blocks, start) | Train(job, iterations)
 
         self.attempt.run(build)
+        reached = self._beyond(state)
+        self._drop_old_checkpoints()
+        return reached
+
+    def _beyond(self, state: TrainingState) -> TrainingState:
+        """The state that the workers reached; a round that is lost would be run for ever."""
+        reached = latest_state(self.attempt.store, self.attempt.work)
+        if reached.iteration <= state.iteration and not reached.done:
+            raise RunError(
+                f"the checkpoints of the workers did not reach {self.attempt.work.path} here: "
+                "give an --output that every worker and the driver reach"
+            )
+        return reached
+
+    def _drop_old_checkpoints(self) -> None:
+        """Keeps the newest one, and how long each iteration took."""
         paths = checkpoints(self.attempt.store, self.attempt.work)
         times = [self.attempt.store.version(path).modified for path in paths]
         self.iteration_seconds += (np.diff(times) / 1e9).tolist()
         for path in paths[:-1]:
             self.attempt.store.delete(path)
-        return latest_state(self.attempt.store, self.attempt.work)
 
     def _check_range(self, summary: Summary) -> None:
         """Squares of float64 numbers beyond these overflow, or vanish."""

@@ -1,9 +1,9 @@
 """Flink's REST interface: what a cluster offers, and the end of jobs that nobody waits for."""
 
 import contextlib
+import http.client
 import json
 import time
-import urllib.error
 import urllib.request
 from dataclasses import dataclass
 
@@ -32,30 +32,36 @@ class FlinkCluster:
         Raises:
             RunError: the cluster does not answer, has no slots, or is of another version.
         """
-        overview = self._ask("GET", "overview")
-        slots = overview.get("slots-total", 0)
-        if not slots:
-            raise RunError(f"the Flink cluster at {self.master} has no slot: start a TaskManager")
-        settings = {"parallelism": str(slots)}
+        overview = self._overview()
+        settings = {"parallelism": str(overview["slots-total"])}
         if not {"job_endpoint", "flink_job_server_jar"} & set(flags):
             settings["flink_version"] = self._version(overview["flink-version"], flags)
         return settings
 
-    def cancel(self, job_name: str) -> None:
-        """Cancels every job of a name and waits for its end.
+    def slots(self) -> int:
+        """How many slots a TaskManager has.
+
+        Raises:
+            RunError: the cluster does not answer, or has no slots.
+        """
+        overview = self._overview()
+        return -(-overview["slots-total"] // overview["taskmanagers"])
+
+    def cancel(self, name_end: str) -> None:
+        """Cancels every job whose name ends so, and waits for its end.
 
         Raises:
             RunError: the cluster does not answer, or a job does not end.
         """
         deadline = time.monotonic() + _CANCEL_SECONDS
         asked: set[str] = set()
-        while running := self._running(job_name):
+        while running := self._running(name_end):
             for job in running - asked:
                 with contextlib.suppress(RunError):  # it has just ended by itself
                     self._ask("PATCH", f"jobs/{job}?mode=cancel")
             asked |= running
             if time.monotonic() > deadline:
-                raise RunError(f"{self.master}: jobs called {job_name} cannot be cancelled")
+                raise RunError(f"{self.master}: jobs called …{name_end} cannot be cancelled")
             time.sleep(_POLL_SECONDS)
 
     def _version(self, found: str, flags: dict[str, str]) -> str:
@@ -71,17 +77,30 @@ class FlinkCluster:
             )
         return version
 
-    def _running(self, job_name: str) -> set[str]:
+    def _running(self, name_end: str) -> set[str]:
         jobs = self._ask("GET", "jobs/overview")["jobs"]
-        return {j["jid"] for j in jobs if j["name"] == job_name and j["state"] not in _ENDED}
+        named = (job for job in jobs if job["name"].endswith(name_end))
+        return {job["jid"] for job in named if job["state"] not in _ENDED}
+
+    def _overview(self) -> dict:
+        overview = self._ask("GET", "overview")
+        if not {"flink-version", "slots-total", "taskmanagers"} <= set(overview):
+            raise RunError(f"--flink_master {self.master} is not Flink's REST interface")
+        if not overview["slots-total"]:
+            raise RunError(f"the Flink cluster at {self.master} has no slot: start a TaskManager")
+        return overview
 
     def _ask(self, method: str, path: str) -> dict:
         base = self.master if "://" in self.master else f"http://{self.master}"
         request = urllib.request.Request(f"{base.rstrip('/')}/{path}", method=method)
+        direct = urllib.request.build_opener(urllib.request.ProxyHandler({}))
         try:
-            with urllib.request.urlopen(request, timeout=_CONNECT_SECONDS) as answer:
-                return json.load(answer)
-        except (urllib.error.URLError, OSError, ValueError) as error:
+            with direct.open(request, timeout=_CONNECT_SECONDS) as answer:
+                found = json.load(answer)
+        except (OSError, ValueError, http.client.HTTPException) as error:
             raise RunError(
                 f"--flink_master: {request.full_url} does not answer: {error}"
             ) from error
+        if not isinstance(found, dict):
+            raise RunError(f"--flink_master {self.master} is not Flink's REST interface")
+        return found

@@ -44,7 +44,7 @@ def fit(options: FitOptions) -> None:
     plan = make_plan(store, options.input, options.names)
     output.check_input(split_list(options.input), [footer.file for footer in plan.footers])
     request = options.configuration() | {"files": plan.fingerprint()}
-    if output.finish_pending(request):
+    if not options.run.check and output.finish_pending(request):
         say(f"done: {output.path}")
         return
     given = None
@@ -81,7 +81,7 @@ def label(options: LabelOptions) -> None:
     output.check_input(split_list(options.input), [footer.file for footer in plan.footers])
     configuration = options.configuration() | {"files": plan.fingerprint()}
     configuration["model_content"] = _digest(model.describe())
-    if output.finish_pending(configuration):
+    if not options.run.check and output.finish_pending(configuration):
         say(f"done: {output.path}")
         return
     job = _Job(output, settings, plan, configuration, configuration)

@@ -1,5 +1,6 @@
 """Beam's job service, which stands before a cluster and outlives a job's driver."""
 
+import contextlib
 import time
 
 import grpc
@@ -20,8 +21,8 @@ _UNDER_WAY = {
 }
 
 
-def cancel(endpoint: str, job_name: str) -> None:
-    """Cancels every job of a name at the service `endpoint`, HOST:PORT, and waits for its end.
+def cancel(endpoint: str, name_end: str) -> None:
+    """Cancels every job whose name ends so at the service `endpoint`, and waits for its end.
 
     Raises:
         RunError: the service does not answer, or a job does not end.
@@ -30,20 +31,22 @@ def cancel(endpoint: str, job_name: str) -> None:
     with grpc.insecure_channel(endpoint) as channel:
         service = beam_job_api_pb2_grpc.JobServiceStub(channel)
         try:
-            while running := _running(service, job_name):
+            while running := _running(service, name_end):
                 for job in running:
-                    service.Cancel(api.CancelJobRequest(job_id=job), timeout=_CALL_SECONDS)
+                    with contextlib.suppress(grpc.RpcError):  # it has just ended by itself
+                        service.Cancel(api.CancelJobRequest(job_id=job), timeout=_CALL_SECONDS)
                 if time.monotonic() > deadline:
-                    raise RunError(f"{endpoint}: jobs called {job_name} cannot be cancelled")
+                    raise RunError(f"{endpoint}: jobs called …{name_end} cannot be cancelled")
                 time.sleep(_POLL_SECONDS)
         except grpc.RpcError as error:
             raise RunError(f"--job_endpoint {endpoint}: {error.details()}") from error
 
 
-def _running(service: beam_job_api_pb2_grpc.JobServiceStub, job_name: str) -> list[str]:
+def _running(service: beam_job_api_pb2_grpc.JobServiceStub, name_end: str) -> list[str]:
     jobs = service.GetJobs(api.GetJobsRequest(), timeout=_CALL_SECONDS).job_info
     return [
         job.job_id
         for job in jobs
-        if job.state in _UNDER_WAY and job.pipeline_options.fields[_NAME].string_value == job_name
+        if job.state in _UNDER_WAY
+        and job.pipeline_options.fields[_NAME].string_value.endswith(name_end)
     ]

@@ -84,7 +84,7 @@ class LabelBlocks(SumBlocks):
         self.job = job
 
     def tasks(self, block: BlockRef) -> Iterator[partial]:
-        PROCESS_CACHE.use(None)  # nothing is read twice any more
+        PROCESS_CACHE.drop(self.job.work.path)  # nothing is read twice any more
         yield partial(label_block, self.job, block)
 
 

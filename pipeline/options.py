@@ -228,6 +228,7 @@ def _k(text: str) -> int:
 def _fit_options(given: argparse.Namespace, beam: tuple[str, ...]) -> FitOptions:
     _refuse_what_is_not_there(given)
     _check_training(given)
+    _check_threads(given)
     return FitOptions(
         input=given.input,
         names=_names(given),
@@ -250,6 +251,7 @@ def _fit_options(given: argparse.Namespace, beam: tuple[str, ...]) -> FitOptions
 
 
 def _label_options(given: argparse.Namespace, beam: tuple[str, ...]) -> LabelOptions:
+    _check_threads(given)
     return LabelOptions(
         input=given.input,
         model=given.model,
@@ -277,7 +279,6 @@ def _refuse_what_is_not_there(given: argparse.Namespace) -> None:
 def _check_training(given: argparse.Namespace) -> None:
     _check_at_least("--k", given.k, 1)
     _check_at_least("--max_iterations", given.max_iterations, 0)
-    _check_at_least("--threads", given.threads, 1)
     _check_at_least("--iterations_per_job", given.iterations_per_job, 1)
     _check_at_least("--cache_mb", given.cache_mb, 0)
     if not (0 <= given.tolerance < math.inf):
@@ -297,6 +298,10 @@ def _check_training(given: argparse.Namespace) -> None:
         raise UsageError(
             f"--optimizer {given.optimizer} needs a --learning_rate above 0, not {rate}"
         )
+
+
+def _check_threads(given: argparse.Namespace) -> None:
+    _check_at_least("--threads", given.threads, 1)
 
 
 def _check_at_least(option: str, value: int | None, least: int) -> None:

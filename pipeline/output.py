@@ -99,6 +99,7 @@ class Output:
     def scratch(self) -> Iterator[WorkFolder]:
         """A work folder of nobody's configuration, of which nothing is left."""
         work = self.work_folder(f"check-{uuid.uuid4().hex}")
+        self._remember_missing_folders()
         try:
             yield work
         finally:

@@ -1,6 +1,7 @@
 """Progress, read from the checkpoints: the same on every runner."""
 
 import contextlib
+import posixpath
 import sys
 import threading
 from collections.abc import Iterator, Sequence
@@ -11,6 +12,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
 from kmeans_tf.state import TrainingState
 from pipeline.checkpoint import WorkFolder, checkpoints, load_state
 from pipeline.console import say
+from pipeline.errors import JobError
 from pipeline.store import Store
 
 _POLL_SECONDS = 0.25
@@ -39,7 +41,7 @@ class _Watcher:
     def __init__(self, store: Store, work: WorkFolder, max_iterations: int, rows: int):
         self.store, self.work = store, work
         self.max_iterations, self.rows = max_iterations, rows
-        self.iteration, self.modified = 0, 0
+        self.iteration, self.modified = -1, 0
         self.report(lambda text: None)
 
     def watch(self, line, stop: threading.Event) -> None:
@@ -47,17 +49,23 @@ class _Watcher:
             self.report(line)
 
     def report(self, line) -> None:
-        """Passes a line for every iteration that is new, from the newest checkpoint."""
-        with contextlib.suppress(FileNotFoundError):  # superseded while it was looked at
+        """Passes a line for every iteration that is new, from the newest checkpoint.
+
+        A checkpoint that is superseded or cannot be read now may be told later; what is wrong
+        with it is for the job to say, whose own error must come through.
+        """
+        with contextlib.suppress(OSError, JobError):
             paths = checkpoints(self.store, self.work)
-            file = self.store.version(paths[-1]) if paths else None
-            if file and file.modified > self.modified:
-                self._report(load_state(self.store, file.path), file.modified, line)
+            # By its name: a store's times may be whole seconds, or not there.
+            if paths and int(posixpath.basename(paths[-1])) > self.iteration:
+                file = self.store.version(paths[-1])
+                if file:
+                    self._report(load_state(self.store, file.path), file.modified, line)
 
     def _report(self, state: TrainingState, modified: int, line) -> None:
         new = state.iteration - self.iteration
-        seconds = (modified - self.modified) / 1e9 / new if new and self.modified else 0.0
-        for iteration in range(self.iteration + 1, state.iteration + 1):
+        seconds = (modified - self.modified) / 1e9 / new if self.modified else 0.0
+        for iteration in range(max(1, self.iteration + 1), state.iteration + 1):
             line(self._describe(iteration, state.trials[0].costs[:iteration], seconds))
         self.iteration, self.modified = state.iteration, modified
 

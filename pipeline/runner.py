@@ -3,6 +3,8 @@
 import contextlib
 import hashlib
 import re
+import signal
+import threading
 from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -13,6 +15,7 @@ from apache_beam.runners.runner import PipelineResult, PipelineState
 
 from pipeline import job_service
 from pipeline.blocks import BlockRef
+from pipeline.console import say
 from pipeline.counters import counted
 from pipeline.errors import JobError, RunError, find_failure, without_place
 from pipeline.settings import Settings
@@ -50,11 +53,11 @@ class Runner:
         Raises:
             JobError: it failed, for a reason that is told in one line.
         """
-        pipeline = beam.Pipeline(options=self.settings.beam(f"--job_name={self._job_name}"))
-        build(pipeline)
         result = None
         try:
-            result = pipeline.run()
+            pipeline = beam.Pipeline(options=self.settings.beam(f"--job_name={self._job_name}"))
+            build(pipeline)
+            result = _run(pipeline)
             state = result.wait_until_finish(duration=seconds and seconds * 1000)
             if seconds and not PipelineState.is_terminal(state):
                 raise RunError(f"the job was not over after {seconds} s")
@@ -71,23 +74,48 @@ class Runner:
         Raises:
             RunError: the cluster does not answer, or a job does not end.
         """
-        if self.settings.job_endpoint:
-            job_service.cancel(self.settings.job_endpoint, self._job_name)
         if self.settings.flink:
-            self.settings.flink.cancel(self._job_name)
+            self.settings.flink.cancel(self._name_end)
+        if self.settings.job_endpoint:
+            job_service.cancel(self.settings.job_endpoint, self._name_end)
 
     def _give_up(self, result: PipelineResult | None) -> None:
         """Leaves nothing running, as far as what is left of the cluster can be asked."""
-        with contextlib.suppress(Exception):
-            if result is not None:
+        if _is_over(result):
+            return
+        if result is not None and not self.settings.job_endpoint:
+            with contextlib.suppress(Exception):  # whatever a runner's own way of ending raises
                 result.cancel()
-        with contextlib.suppress(RunError):
+        try:
             self.cancel_jobs()
+        except (RunError, KeyboardInterrupt) as error:
+            say(f"warning: {self._job_name} may still run on {self.settings.runner}: {error}")
 
     @property
     def _job_name(self) -> str:
-        prefix = self.settings.flags.get("job_name", _JOB_NAME)
-        return f"{prefix}-{hashlib.sha256(self.work.encode()).hexdigest()[:16]}"
+        return self.settings.flags.get("job_name", _JOB_NAME) + self._name_end
+
+    @property
+    def _name_end(self) -> str:
+        return f"-{hashlib.sha256(self.work.encode()).hexdigest()[:16]}"
+
+
+def _run(pipeline: beam.Pipeline) -> PipelineResult:
+    """Runs it, and lets an interrupt be one: Beam's own handler must not be interrupted again."""
+    if threading.current_thread() is not threading.main_thread():
+        return pipeline.run()
+    handler = signal.getsignal(signal.SIGINT)
+    try:
+        return pipeline.run()
+    finally:
+        signal.signal(signal.SIGINT, handler)
+
+
+def _is_over(result: PipelineResult | None) -> bool:
+    """Whether the job has ended by itself, as far as can be known."""
+    with contextlib.suppress(Exception):  # the one to ask is gone
+        return result is not None and PipelineState.is_terminal(result.state)
+    return False
 
 
 def _explained(error: Exception) -> JobError:
@@ -98,6 +126,8 @@ def _explained(error: Exception) -> JobError:
         return RunError(f"the job server was lost: {error.details()}")
     lines = without_place(error).strip().splitlines() or [type(error).__name__]
     cause = _WRAPPERS.sub("", lines[-1]).rstrip(".")
+    if "failed in state CANCELLED" in lines[-1]:
+        return RunError("the job was cancelled on the cluster")
     if any(text in lines[-1] for text in _WORKER_LOST):
         return RunError(f"the runner lost a worker process: {cause}")
     return RunError(f"the runner failed: {cause}")

@@ -14,14 +14,17 @@ from pipeline.sums import default_threads
 
 _FN_API_RUNNER = "apache_beam.runners.portability.fn_api_runner.FnApiRunner"
 _MASTERS = {"flinkrunner": "flink_master", "sparkrunner": "spark_master_url"}
-# A master that the runner starts in its own process: none, [local], [auto], local, local[4].
-_LOCAL = re.compile(r"(\[.*|local(\[.*)?)?")
+# A master that the runner starts in its own process: none, [local], local, local[4].
+_LOCAL = re.compile(r"(\[(local|auto|collection)\]|local(\[.*\])?)?")
 # Workers of a cluster are a pool beside each of its hosts, and live through the pauses of a job.
 _POOL = {
     "environment_type": "EXTERNAL",
     "environment_config": "localhost:50000",
     "environment_cache_millis": "60000",
 }
+
+
+_IN_PARTS = {"environment_option", "environment_options"}  # instead of environment_config
 
 
 @dataclass(frozen=True)
@@ -59,10 +62,13 @@ class Settings:
     Attributes:
         options: what the user gave.
         found: Beam's options by name, where the cluster itself says what they should be.
+        slots: of a worker's host, where the cluster says so. Beam asks for one worker process on
+            each, so it works on as many chunks at once.
     """
 
     options: RunOptions
     found: dict[str, str] = field(default_factory=dict)
+    slots: int | None = None
 
     @property
     def runner(self) -> str:
@@ -76,9 +82,12 @@ class Settings:
     @property
     def threads(self) -> int:
         """Chunks at once in a worker process."""
-        wanted = self.options.threads or self._defaults.threads
-        if wanted:
-            return wanted
+        if self.options.threads:
+            return self.options.threads
+        if self.slots and "sdk_worker_parallelism" not in self._given:
+            return self.slots
+        if self._defaults.threads and not self._in_process:
+            return self._defaults.threads
         direct = self.beam().view_as(DirectOptions)
         processes = 1
         if direct.direct_running_mode == "multi_processing":
@@ -93,13 +102,16 @@ class Settings:
     @property
     def flags(self) -> dict[str, str]:
         """Beam's options by name: the user's, else the cluster's, else the runner's defaults."""
+        given = self._given
         defaults = {} if self._in_process else self._defaults.flags
-        return defaults | self.found | self._given
+        if given.get("environment_type", "EXTERNAL") != "EXTERNAL" or _IN_PARTS & set(given):
+            defaults = {n: v for n, v in defaults.items() if n != "environment_config"}
+        return defaults | self.found | given
 
     @property
     def flink(self) -> FlinkCluster | None:
         """The Flink cluster that the jobs run on, where its address is known."""
-        is_flink = self.runner.lower() == "flinkrunner"
+        is_flink = self.kind == "flinkrunner"
         return None if not is_flink or self._has_no_master else FlinkCluster(self._master)
 
     @property
@@ -116,7 +128,7 @@ class Settings:
             "iterations_per_job": self.iterations_per_job,
             "threads": self.threads,
             "cache_mb": self.options.cache_mb,
-            "beam": [f"--{name}={value}" for name, value in self.flags.items()],
+            "beam": [*self.options.beam, *self._added],
         }
 
     @property
@@ -128,8 +140,7 @@ class Settings:
 
     def beam(self, *more: str) -> PipelineOptions:
         """The options as Beam takes them; `more` words come last, and win."""
-        own = [f"--{name}={v}" for name, v in self.flags.items() if name not in self._given]
-        return PipelineOptions([f"--runner={self._name}", *self.options.beam, *own, *more])
+        return PipelineOptions([f"--runner={self._name}", *self.options.beam, *self._added, *more])
 
     def check(self) -> None:
         """Raises a UsageError if there is no such runner."""
@@ -140,8 +151,19 @@ class Settings:
             raise UsageError(f"--runner {self.runner}: {reason}") from error
 
     @property
+    def kind(self) -> str:
+        """The runner's class in lower case, however it was named: Flink, FlinkRunner, its path."""
+        name = self.runner.lower().rpartition(".")[2]
+        return name if name.endswith("runner") else f"{name}runner"
+
+    @property
     def _defaults(self) -> Defaults:
-        return _DEFAULTS.get(self.runner.lower(), Defaults())
+        return _DEFAULTS.get(self.kind, Defaults())
+
+    @property
+    def _added(self) -> list[str]:
+        """What the user left open, as words of a command line."""
+        return [f"--{name}={v}" for name, v in self.flags.items() if name not in self._given]
 
     @property
     def _name(self) -> str:
@@ -150,11 +172,11 @@ class Settings:
     @property
     def _given(self) -> dict[str, str]:
         words = [word.removeprefix("--").partition("=") for word in _joined(self.options.beam)]
-        return {name: value or "true" for name, _, value in words}
+        return {name: value if assigned else "true" for name, assigned, value in words}
 
     @property
     def _master(self) -> str:
-        return self._given.get(_MASTERS.get(self.runner.lower(), ""), "")
+        return self._given.get(_MASTERS.get(self.kind, ""), "")
 
     @property
     def _has_no_master(self) -> bool:
@@ -163,7 +185,7 @@ class Settings:
     @property
     def _in_process(self) -> bool:
         """Whether the runner starts its cluster in a process of the driver's."""
-        is_cluster = self.runner.lower() in _MASTERS and not self.job_endpoint
+        is_cluster = self.kind in _MASTERS and not self.job_endpoint
         return is_cluster and self._has_no_master
 
 

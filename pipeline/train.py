@@ -36,8 +36,7 @@ class TrainingJob:
     Attributes:
         loader: how blocks become points.
         options: how to train.
-        work: where checkpoints are written.
-        configuration: names the job's blocks in a worker's cache.
+        work: where checkpoints are written; names the job's blocks in a worker's cache.
         cache_bytes: how much a worker process may cache.
         threads: chunks at once in a worker process.
     """
@@ -45,7 +44,6 @@ class TrainingJob:
     loader: Loader
     options: TrainingOptions
     work: WorkFolder
-    configuration: str
     cache_bytes: int
     threads: int
 
@@ -106,7 +104,7 @@ class BlockStats(SumBlocks):
             yield partial(Iteration, state, IterationStats.zero())
             return
         job = self.job
-        for chunk in cached_chunks(job.loader, block, job.configuration, job.cache_bytes):
+        for chunk in cached_chunks(job.loader, block, job.work.path, job.cache_bytes):
             yield partial(_iteration, job, state, chunk)
 
 

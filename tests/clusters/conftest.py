@@ -30,9 +30,11 @@ def require(name: str) -> None:
 def cluster(request: pytest.FixtureRequest) -> Iterator[str]:
     """The name of a cluster that is up."""
     require(request.param)
-    CLUSTERS[request.param].up()
-    yield request.param
-    CLUSTERS[request.param].down()
+    try:
+        CLUSTERS[request.param].up()
+        yield request.param
+    finally:
+        CLUSTERS[request.param].down()
 
 
 @pytest.fixture(scope="session")

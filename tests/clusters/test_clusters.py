@@ -3,6 +3,9 @@
 import os
 import socket
 
+import pytest
+
+from cluster import build, home, processes
 from cluster.__main__ import LEAST_WORKERS
 from tests.runner_cases import (  # noqa: F401  collected here, with this folder's `runner`
     ARGS,
@@ -32,3 +35,40 @@ def test_a_second_job_finds_warm_workers_and_cached_blocks(
     # The first iteration reads what the last job's cache cannot have.
     later_loads = blocks * (len(again.history) - 1)
     assert counters["blocks_cached"] >= 0.9 * later_loads
+
+
+def test_a_process_is_started_anew_only_for_another_command(monkeypatch, tmp_path):
+    monkeypatch.setattr(home, "HOME", tmp_path)
+    try:
+        first = processes.start("sleeper", ["sleep", "60"])
+        assert processes.start("sleeper", ["sleep", "60"], {"ANOTHER": "variable"}) == first
+        second = processes.start("sleeper", ["sleep", "61"])
+        assert second != first
+        assert processes.pids("sleeper") == [second]
+    finally:
+        processes.stop("sleeper")
+
+
+def test_a_failed_build_does_not_pass_the_old_jar_off_as_the_new(monkeypatch, tmp_path):
+    def build_runs(command, what, env=None):
+        target = home.folder("build", "engine", "target")
+        (target / "beam-engine-job-server.jar").write_text(pom.read_text())
+
+    def build_fails(command, what, env=None):
+        raise home.ClusterError(what)
+
+    monkeypatch.setattr(home, "HOME", tmp_path / "home")
+    monkeypatch.setattr(build, "require", lambda program, purpose: program)
+    pom = tmp_path / "engine" / "pom.xml"
+    pom.parent.mkdir()
+    pom.write_text("old")
+    monkeypatch.setattr(build, "run", build_runs)
+    assert build.maven_jar(pom).read_text() == "old"
+    monkeypatch.setattr(build, "run", build_fails)
+    assert build.maven_jar(pom).read_text() == "old"
+    pom.write_text("new")
+    for _ in range(2):
+        with pytest.raises(home.ClusterError):
+            build.maven_jar(pom)
+    monkeypatch.setattr(build, "run", build_runs)
+    assert build.maven_jar(pom).read_text() == "new"

@@ -92,12 +92,6 @@ def three_blobs(tmp_path_factory: pytest.TempPathFactory) -> Blobs:
 
 
 @pytest.fixture
-def small_blocks(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Blocks of at most 150 rows, so that little data makes several."""
-    monkeypatch.setattr("pipeline.plan.chunk_rows", lambda features: 150)
-
-
-@pytest.fixture
 def flink():
     """flink(overview): a server that answers as Flink's REST interface does -> its address."""
     servers = []

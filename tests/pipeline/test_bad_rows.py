@@ -151,7 +151,7 @@ def test_a_row_of_zeros_is_bad_under_cosine_and_cannot_be_imputed(fit, run, tmp_
         assert answer.labels[0] == answer.labels[3] != answer.labels[2]
 
 
-def test_a_file_of_nothing_but_bad_rows_among_good_ones(fit, tmp_path, small_blocks):
+def test_a_file_of_nothing_but_bad_rows_among_good_ones(fit, tmp_path, many_blocks):
     write(tmp_path / "in" / "a.parquet", x=np.arange(200.0))
     write(tmp_path / "in" / "b.parquet", x=np.full(200, NAN))
     write(tmp_path / "in" / "c.parquet", x=pa.nulls(200, pa.float64()))

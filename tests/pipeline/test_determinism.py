@@ -41,7 +41,7 @@ def options(features="f0,f1,f2"):
 
 @pytest.mark.parametrize("training", TRAINING)
 @pytest.mark.parametrize("cut", ["3 shards", "17 shards", "3 shards, shuffled"])
-def test_shards_and_order(fit, rows, one_file, tmp_path, small_blocks, training, cut):
+def test_shards_and_order(fit, rows, one_file, tmp_path, many_blocks, training, cut):
     points, keys, weights = rows
     seed = 8 if "shuffled" in cut else None
     write_shards(

@@ -1,5 +1,7 @@
 """A failure on a worker is found again in what reaches the driver."""
 
+from urllib.error import URLError
+
 import pytest
 
 from pipeline.errors import DataError, JobError, RunError, UsageError, find_failure
@@ -38,7 +40,7 @@ def test_what_beam_puts_behind_the_message_is_taken_off():
     assert str(found) == MESSAGE
 
 
-@pytest.mark.parametrize("raised", ["OSError", "pyarrow.lib.OSError"])
+@pytest.mark.parametrize("raised", ["OSError", "pyarrow.lib.OSError", "PermissionError"])
 def test_a_disk_that_refuses_in_a_stack_trace(raised):
     text = TRACE.format(raised=f"{raised}: [Errno 28] No space left on device")
     found = find_failure(RuntimeError(text))
@@ -50,6 +52,15 @@ def test_a_disk_that_refuses():
     found = find_failure(OSError(28, "No space left on device"))
     assert type(found) is RunError
     assert str(found) == "reading or writing failed: [Errno 28] No space left on device"
+
+
+@pytest.mark.parametrize(
+    "network", [URLError("no route"), ConnectionResetError("reset"), TimeoutError("too long")]
+)
+def test_what_could_not_be_fetched_is_not_a_disk_that_refuses(network):
+    outer = RuntimeError("the jar at URL could not be fetched: stage it at PATH")
+    outer.__context__ = network
+    assert find_failure(outer) is None
 
 
 def test_causes_that_go_round_end():

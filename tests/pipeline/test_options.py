@@ -204,6 +204,13 @@ def test_a_value_that_means_nothing_is_refused_by_name(run, capfd, given, words)
     assert capfd.readouterr() == ("", "")
 
 
+@pytest.mark.parametrize("command", [FIT, LABEL], ids=["fit", "label"])
+@pytest.mark.parametrize("threads", [0, -3])
+def test_every_command_that_has_threads_needs_one(command, threads):
+    with pytest.raises(UsageError, match=f"--threads {threads}: expected a whole number from 1"):
+        parse([*command, f"--threads={threads}"])
+
+
 @pytest.mark.parametrize(
     ("argv", "words"),
     [

@@ -180,7 +180,7 @@ def test_the_model_needs_nothing_of_ours(trained, three_blobs, tmp_path):
     np.testing.assert_array_equal(np.float32(found["distance"]), trained.distances)
 
 
-def test_label_gives_the_labels_of_fit(fit, trained, three_blobs, tmp_path, small_blocks):
+def test_label_gives_the_labels_of_fit(fit, trained, three_blobs, tmp_path, many_blocks):
     args = ("--keys=id", f"--model={trained.folder}")
     again = fit(three_blobs.folder, tmp_path / "again", *args, command="label")
     assert again.table.equals(trained.table)
@@ -264,7 +264,7 @@ def failing_moves(monkeypatch):
 
 @pytest.mark.parametrize("over", ["a new folder", "a finished output"])
 def test_a_publishing_that_fails_is_finished_by_the_next_run(
-    run, fit, three_blobs, tmp_path, small_blocks, failing_moves, over
+    run, fit, three_blobs, tmp_path, many_blocks, failing_moves, over
 ):
     args = ["--features=f0,f1", "--k=3", "--max_iterations=1"]
     output = tmp_path / "out"
@@ -288,8 +288,38 @@ def test_a_publishing_that_fails_is_finished_by_the_next_run(
     assert set(contents(output)) == set(contents(other.folder))
 
 
+@pytest.mark.parametrize("command", ["fit", "label"])
+def test_a_check_finishes_no_publishing(
+    run, trained, three_blobs, tmp_path, many_blocks, failing_moves, command
+):
+    own = {
+        "fit": ["--features=f0,f1", "--max_iterations=0"],
+        "label": [f"--model={trained.folder}"],
+    }
+    output = tmp_path / "out"
+    args = [command, f"--input={three_blobs.folder}", f"--output={output}", *own[command]]
+    assert run(*args).code == 5
+    failing_moves()
+    before = contents(output)
+    ran = run(*args, "--check")
+    assert ran.code == 0, ran.stderr
+    assert ran.stderr.startswith("ready: ")
+    assert contents(output) == before
+    assert run(*args).code == 0
+    assert (output / "_SUCCESS").exists()
+
+
+@pytest.mark.parametrize("command", ["fit", "label"])
+def test_a_check_leaves_no_folder(run, trained, three_blobs, tmp_path, command):
+    own = {"fit": "--features=f0,f1", "label": f"--model={trained.folder}"}[command]
+    output = tmp_path / "new" / "parent" / "out"
+    ran = run(command, f"--input={three_blobs.folder}", f"--output={output}", own, "--check")
+    assert ran.code == 0, ran.stderr
+    assert not list(tmp_path.iterdir())
+
+
 def test_a_publishing_whose_files_are_gone_says_so(
-    run, three_blobs, tmp_path, small_blocks, failing_moves
+    run, three_blobs, tmp_path, many_blocks, failing_moves
 ):
     args = ["--features=f0,f1", "--k=3", "--max_iterations=0"]
     places = (f"--input={three_blobs.folder}", f"--output={tmp_path / 'out'}")

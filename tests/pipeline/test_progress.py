@@ -5,12 +5,14 @@ import io
 import os
 import re
 import threading
+from dataclasses import replace
 
 import numpy as np
 import pytest
 
 from kmeans_tf import TrainingState, Trial
 from pipeline.checkpoint import WorkFolder, save_state
+from pipeline.errors import RunError
 from pipeline.progress import training_progress
 from pipeline.store import Store
 
@@ -28,7 +30,7 @@ def train(work, costs):
         save_state(store, work, TrainingState((trial,), i))
 
 
-def lines(work, costs, before=0):
+def lines(work, costs, before=0, store=store):
     train(work, costs[:before])
     stderr = io.StringIO()
     with contextlib.redirect_stderr(stderr), training_progress(store, work, 10, 1000):
@@ -67,6 +69,21 @@ def test_what_was_there_before_is_not_told_again(work):
     assert found[0].startswith("iteration 3/10  cost 99")
 
 
+class CoarseStore(Store):
+    """All happens in one second, and its times are whole ones."""
+
+    def version(self, path):
+        file = super().version(path)
+        return file and replace(file, modified=10**18)
+
+
+def test_checkpoints_of_the_same_second_are_told_without_a_rate(work):
+    assert lines(work, [200.0, 100.0, 99.0], before=1, store=CoarseStore()) == [
+        "iteration 2/10  cost 100  change -5.00e-01",
+        "iteration 3/10  cost 99  change -1.00e-02",
+    ]
+
+
 def test_a_cost_of_nothing_divides_nothing(work):
     assert "change +0.00e+00" in lines(work, [0.0, 0.0])[1]
 
@@ -81,6 +98,55 @@ def test_it_ends_where_the_training_fails(work):
     with contextlib.redirect_stderr(io.StringIO()), pytest.raises(ValueError, match="on the way"):
         fail()
     assert threading.active_count() == threads
+
+
+FAULTS = [OSError(5, "Input/output error"), RunError("checkpoint cannot be read")]
+
+
+@pytest.mark.parametrize("fault", FAULTS, ids=lambda fault: type(fault).__name__)
+def test_a_store_that_fails_does_not_hide_why_the_training_failed(work, monkeypatch, fault):
+    def fail(*args):
+        raise fault
+
+    def train_and_fail():
+        with training_progress(store, work, 10, 1000):
+            train(work, [200.0])
+            monkeypatch.setattr(Store, "read", fail)
+            raise ValueError("on the way")
+
+    with contextlib.redirect_stderr(io.StringIO()), pytest.raises(ValueError, match="on the way"):
+        train_and_fail()
+
+
+class Stderr(io.StringIO):
+    """Tells that something was written."""
+
+    def __init__(self):
+        super().__init__()
+        self.written = threading.Event()
+
+    def write(self, text):
+        self.written.set()
+        return super().write(text)
+
+
+@pytest.mark.parametrize("fault", FAULTS, ids=lambda fault: type(fault).__name__)
+def test_a_checkpoint_that_cannot_be_read_is_looked_at_again(work, monkeypatch, fault):
+    faults = [fault]
+
+    class FailingOnce(Store):
+        def read(self, path):
+            if faults:
+                raise faults.pop()
+            return super().read(path)
+
+    monkeypatch.setattr("pipeline.progress._POLL_SECONDS", 0.01)
+    stderr = Stderr()
+    with contextlib.redirect_stderr(stderr), training_progress(FailingOnce(), work, 10, 1000):
+        train(work, [200.0])
+        assert stderr.written.wait(20), "while the training runs"
+    assert not faults
+    assert stderr.getvalue() == "iteration 1/10  cost 200\n"
 
 
 def test_a_live_bar_on_a_terminal(work, monkeypatch):

@@ -266,7 +266,7 @@ def keys_of_any_type(n: int) -> dict[str, pa.Array]:
     }
 
 
-def test_keys_of_any_type_come_through_untouched(fit, three_blobs, tmp_path, small_blocks):
+def test_keys_of_any_type_come_through_untouched(fit, three_blobs, tmp_path, many_blocks):
     keys = keys_of_any_type(600)
     write_shards(tmp_path / "in", three_blobs.points, shards=3, keys=keys, row_group_size=70)
     files = sorted((tmp_path / "in").iterdir())

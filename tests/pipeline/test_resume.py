@@ -15,6 +15,7 @@ import pytest
 
 from pipeline import fit as stages
 from pipeline import job
+from pipeline.checkpoint import WorkFolder, save_state
 from tests.pipeline.answer import Answer, assert_same_answer, contents
 from tests.tables import write_shards
 
@@ -42,15 +43,21 @@ def latest_iteration(output: Path) -> int:
     return max((int(p.name) for p in output.glob("_work/*/state/0*")), default=-1)
 
 
-@pytest.mark.parametrize("stop", [signal.SIGKILL, signal.SIGINT], ids=lambda s: s.name)
+MODULE = (sys.executable, "-m", "pipeline")
+SCRIPT = (str(Path(sys.executable).parent / "kmeans-tf"),)  # what schedulers start, and end
+
+
+@pytest.mark.parametrize(
+    ("command", "stop"),
+    [(MODULE, signal.SIGKILL), (MODULE, signal.SIGINT), (SCRIPT, signal.SIGTERM)],
+    ids=["SIGKILL", "SIGINT", "SIGTERM"],
+)
 def test_a_job_that_is_stopped_resumes_to_the_same_bits(
-    run, fit, three_blobs, tmp_path, uninterrupted, stop
+    run, fit, three_blobs, tmp_path, uninterrupted, command, stop
 ):
     output = tmp_path / "out"
     places = (f"--input={three_blobs.folder}", f"--output={output}")
-    process = subprocess.Popen(
-        [sys.executable, "-m", "pipeline", "fit", *places, *SLOW], stderr=subprocess.PIPE, text=True
-    )
+    process = subprocess.Popen([*command, "fit", *places, *SLOW], stderr=subprocess.PIPE, text=True)
     try:
         wait_for(lambda: latest_iteration(output) >= 3 or process.poll() is not None)
         process.send_signal(stop)
@@ -165,6 +172,33 @@ def test_a_model_that_changed_since_is_another_configuration(run, fit, three_blo
     fit(three_blobs.folder, model, *args, "--k=5", "--overwrite")
     assert run("label", *places, f"--model={model}").code == 0
     assert set(Answer(tmp_path / "out").labels) == {0, 1, 2, 3, 4}
+
+
+# Workers that write elsewhere
+
+
+def test_checkpoints_that_do_not_reach_the_driver_end_the_job(
+    run, three_blobs, tmp_path, monkeypatch
+):
+    """As on a cluster whose workers have a folder of the same name, each on a disk of its own."""
+    rounds = []
+
+    def save_elsewhere(store, work, state):
+        rounds.append(state.iteration)
+        assert len(rounds) < 3, "the same round again"
+        save_state(store, WorkFolder(str(tmp_path / "elsewhere")), state)
+
+    monkeypatch.setattr("pipeline.train.save_state", save_elsewhere)
+    output = tmp_path / "out"
+    options = ("--features=f0,f1", "--k=3", "--iterations_per_job=1")
+    ran = run("fit", f"--input={three_blobs.folder}", f"--output={output}", *options)
+    assert ran.code == 5, ran.stderr
+    assert rounds == [1]
+    assert ran.stderr.splitlines()[-1] == (
+        "kmeans-tf: error: the checkpoints of the workers did not reach "
+        f"{work_folder(output)} here: give an --output that every worker and the driver reach; "
+        "run the same command again to resume"
+    )
 
 
 # Files that change under the job

@@ -87,6 +87,10 @@ def test_workers_that_never_answer_are_not_waited_for(run, three_blobs, tmp_path
             "org.x.grpc.StatusRuntimeException: CANCELLED: call already cancelled.",
             "the runner lost a worker process: CANCELLED: call already cancelled",
         ),
+        (
+            "Pipeline kmeans-tf-1_2 failed in state CANCELLED: unknown error",
+            "the job was cancelled on the cluster",
+        ),
         ("Failed.\nCaused by: a", "the runner failed: Caused by: a"),
     ],
 )

@@ -1,6 +1,9 @@
 """What a runner gets where the user says nothing, and what the user says instead."""
 
+from dataclasses import replace
+
 import pytest
+from apache_beam import Pipeline
 from apache_beam.options.pipeline_options import FlinkRunnerOptions, PortableOptions
 
 from pipeline.errors import RunError
@@ -8,6 +11,7 @@ from pipeline.options import RunOptions
 from pipeline.preflight import connect
 from pipeline.settings import Settings
 
+FIVE_SLOTS = {"slots-total": 5, "taskmanagers": 2}
 POOL = {
     "environment_type": "EXTERNAL",
     "environment_config": "localhost:50000",
@@ -25,7 +29,13 @@ def settings(runner, *beam, **options):
         ("FlinkRunner", ["--flink_master=localhost:8081"]),
         ("flinkrunner", ["--flink_master", "http://node:8081"]),
         ("FlinkRunner", ["--job_endpoint=localhost:8099"]),
+        ("FlinkRunner", ["--flink_master=[::1]:8081"]),
         ("SparkRunner", ["--spark_master_url=spark://localhost:7077"]),
+        ("Flink", ["--flink_master=localhost:8081"]),
+        (
+            "apache_beam.runners.portability.flink_runner.FlinkRunner",
+            ["--flink_master=localhost:8081"],
+        ),
     ],
 )
 def test_a_cluster_by_its_address_alone_has_a_pool(runner, beam):
@@ -47,6 +57,38 @@ def test_a_cluster_in_the_drivers_process_has_none(runner, beam):
     assert settings(runner, *beam).flink is None
 
 
+@pytest.mark.parametrize(
+    ("beam", "place"),
+    [
+        (["--environment_type=LOOPBACK"], None),
+        (["--environment_type=DOCKER"], None),
+        (["--environment_type=DOCKER", "--environment_config=image:latest"], "image:latest"),
+        (["--environment_type=PROCESS", "--environment_options=process_command=boot"], None),
+        (["--environment_type=EXTERNAL"], "localhost:50000"),
+        (["--environment_options=external_service_address=pool:7"], None),
+    ],
+)
+def test_another_environment_than_the_pool(beam, place):
+    options = settings("FlinkRunner", "--flink_master=f:1", *beam).beam()
+    assert options.view_as(PortableOptions).environment_config == place
+    Pipeline(options=options)  # Beam refuses options that contradict each other
+
+
+def test_as_many_threads_as_a_host_has_slots():
+    flink = replace(settings("FlinkRunner", "--flink_master=f:1"), slots=8)
+    assert flink.threads == 8
+    assert replace(flink, options=replace(flink.options, threads=3)).threads == 3
+    several = settings("FlinkRunner", "--flink_master=f:1", "--sdk_worker_parallelism=8")
+    assert replace(several, slots=8).threads == 1
+
+
+def test_the_report_has_the_users_words_and_then_the_defaults():
+    beam = ["--flink_master=f:1", "--experiments=a", "--experiments=b", "--environment_config="]
+    used = settings("FlinkRunner", *beam).used["beam"]
+    assert used[: len(beam)] == beam
+    assert "--environment_type=EXTERNAL" in used[len(beam) :]
+
+
 def test_what_the_user_gives_wins():
     given = settings(
         "FlinkRunner", "--flink_master=f:1", "--environment_config", "pool:7", iterations_per_job=3
@@ -60,7 +102,7 @@ def test_what_the_user_gives_wins():
 @pytest.fixture
 def of_version(flink):
     """of_version(version): a Flink cluster of five slots -> the option that names it."""
-    return lambda version: f"--flink_master={flink(**{'slots-total': 5, 'flink-version': version})}"
+    return lambda version: f"--flink_master={flink(**{**FIVE_SLOTS, 'flink-version': version})}"
 
 
 @pytest.fixture
@@ -77,6 +119,7 @@ def test_flink_says_how_many_slots_it_has_and_of_which_version_it_is(of_version,
     options = found.beam().view_as(FlinkRunnerOptions)
     assert (options.parallelism, options.flink_version) == (5, "1.20")
     assert "--parallelism=5" in found.used["beam"]
+    assert found.threads == 3, "two TaskManagers share five slots"
 
 
 def test_parallelism_as_the_user_wants_it(of_version, java):
@@ -84,11 +127,13 @@ def test_parallelism_as_the_user_wants_it(of_version, java):
     assert connect(settings("FlinkRunner", *beam)).flags["parallelism"] == "2"
 
 
-def test_a_jar_of_the_users_own_has_its_own_version(of_version, java):
+def test_a_jar_of_the_users_own_has_its_own_version(of_version, java, tmp_path):
+    jar = tmp_path / "a.jar"
+    jar.touch()
     beam = (
         of_version("1.17.2"),
         LOOPBACK,
-        "--flink_job_server_jar=a.jar",
+        f"--flink_job_server_jar={jar}",
     )
     assert "flink_version" not in connect(settings("FlinkRunner", *beam)).flags
 

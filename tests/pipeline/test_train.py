@@ -27,7 +27,7 @@ store = Store()
 
 
 @pytest.fixture
-def plan(three_blobs, small_blocks):
+def plan(three_blobs, many_blocks):
     return make_plan(store, str(three_blobs.folder), ColumnNames(("f0", "f1"), ("id",)))
 
 
@@ -60,7 +60,6 @@ def job(plan, work, summary):
         loader=Loader(plan.columns, frame, "sqeuclidean", drop_bad=False),
         options=TrainingOptions(tolerance=0.0, max_iterations=20),
         work=work,
-        configuration=work.path,
         cache_bytes=1 << 20,
         threads=2,
     )

@@ -1,10 +1,12 @@
 """The warm worker pool, asked as a runner asks it."""
 
 import os
+import re
 import signal
 import socket
 import subprocess
 import sys
+import threading
 import time
 from concurrent import futures
 
@@ -14,6 +16,7 @@ from apache_beam.portability.api import beam_fn_api_pb2 as api
 from apache_beam.portability.api import beam_fn_api_pb2_grpc
 
 from pipeline import worker_pool
+from pipeline.errors import RunError
 
 
 def wait_for(condition, seconds=60.0):
@@ -37,14 +40,22 @@ def start(pool):
     runner = grpc.server(futures.ThreadPoolExecutor(4))
     port = runner.add_insecure_port("localhost:0")
     runner.start()
-
-    def ask(worker_id):
-        request = api.StartWorkerRequest(worker_id=worker_id)
-        request.control_endpoint.url = f"localhost:{port}"
-        return pool.StartWorker(request, None)
-
-    yield ask
+    yield lambda worker_id: pool.StartWorker(asked(worker_id, f"localhost:{port}"), None)
     runner.stop(None)
+
+
+def asked(worker_id, url):
+    request = api.StartWorkerRequest(worker_id=worker_id)
+    request.control_endpoint.url = url
+    return request
+
+
+def stop_request(worker_id):
+    return api.StopWorkerRequest(worker_id=worker_id)
+
+
+def ids(slot):
+    return [request.worker_id for request in slot.workers.values()]
 
 
 def loads(pool):
@@ -58,17 +69,32 @@ def test_slots_are_processes_of_their_own(pool):
     assert all(slot.alive for slot in pool.slots)
 
 
-def test_a_worker_goes_where_the_fewest_are(pool, start):
+def test_the_processes_listen_on_localhost_alone(pool):
+    for slot in pool.slots:
+        assert listens("127.0.0.1", slot.port)
+        assert not listens("127.0.0.2", slot.port)
+
+
+def listens(host, port):
+    """Whether something does; all of 127.0.0.0/8 is this machine, and a server binds but one."""
+    try:
+        socket.create_connection((host, port), 5).close()
+    except ConnectionRefusedError:
+        return False
+    return True
+
+
+def test_the_processes_take_turns(pool, start):
     for i, expected in enumerate([[0, 1], [1, 1], [1, 2], [2, 2]]):
         assert not start(f"worker-{i}").error
         assert loads(pool) == expected
-    (busy,) = [slot for slot in pool.slots if "worker-0" in slot.workers]
-    pool.StopWorker(api.StopWorkerRequest(worker_id="worker-0"), None)
+    (busy,) = [slot for slot in pool.slots if "worker-0" in ids(slot)]
+    pool.StopWorker(stop_request("worker-0"), None)
     assert len(busy.workers) == 1
     start("worker-4")
-    assert "worker-4" in busy.workers
+    assert "worker-4" in ids(busy)
     for i in range(5):
-        pool.StopWorker(api.StopWorkerRequest(worker_id=f"worker-{i}"), None)
+        pool.StopWorker(stop_request(f"worker-{i}"), None)
     assert loads(pool) == [0, 0]
 
 
@@ -81,14 +107,234 @@ def test_a_killed_process_is_replaced_and_its_workers_with_it(pool, start):
     (successor,) = [s for s in pool.slots if s is not other]
     assert successor.alive
     assert successor.process.pid != slot.process.pid
-    assert set(successor.workers) == {"promised"}
-    pool.StopWorker(api.StopWorkerRequest(worker_id="promised"), None)
+    assert ids(successor) == ["promised"]
+    pool.StopWorker(stop_request("promised"), None)
     assert loads(pool) == [0, 0]
 
 
-def pool_command(port, **env):
-    command = [sys.executable, "-m", "pipeline.worker_pool", f"--service_port={port}"]
-    return subprocess.Popen(command, stderr=subprocess.PIPE, text=True, env=os.environ | env)
+class FakeSlot:
+    """A slot without a process, that writes down what it is asked."""
+
+    def __init__(self):
+        self.asked = []
+        self.alive = True
+        self.workers = {}
+        self.turn = 0
+        self.stub = self
+        self.process = self
+        self.ended = threading.Event()
+
+    keep = worker_pool.Slot.keep
+
+    def wait_until_ready(self):
+        pass
+
+    def wait(self):
+        self.ended.wait()
+
+    def kill(self):
+        self.ended.set()
+
+    def StartWorker(self, request, timeout):  # noqa: N802
+        self.asked.append(("start", request.worker_id, request.control_endpoint.url))
+        return api.StartWorkerResponse()
+
+    def StopWorker(self, request, timeout):  # noqa: N802
+        self.asked.append(("stop", request.worker_id))
+        return api.StopWorkerResponse()
+
+
+@pytest.fixture
+def faked(monkeypatch):
+    """A pool of two slots without processes."""
+    monkeypatch.setattr(worker_pool, "Slot", FakeSlot)
+    made = worker_pool.WorkerPool(2)
+    yield made
+    made.close()
+
+
+def test_one_id_from_two_control_endpoints_is_two_workers(faked):
+    for url in ("a:1", "b:1"):
+        faked.StartWorker(asked("1-1", url), None)
+    first, second = faked.slots
+    assert first.asked == [("start", "1-1", "a:1")]
+    assert second.asked == [("start", "1-1", "b:1")]
+    assert loads(faked) == [1, 1]
+
+
+def test_a_worker_that_is_asked_for_again_is_kept_once(faked):
+    for _ in range(3):
+        faked.StartWorker(asked("1-1", "a:1"), None)
+    assert loads(faked) == [0, 1]
+
+
+def test_an_ambiguous_stop_touches_nobody(faked):
+    for url in ("a:1", "b:1"):
+        faked.StartWorker(asked("4-1", url), None)
+    faked.StopWorker(stop_request("4-1"), None)
+    assert loads(faked) == [1, 1]
+    assert not [entry for slot in faked.slots for entry in slot.asked if entry[0] == "stop"]
+
+
+def test_an_unambiguous_stop_reaches_that_worker_alone(faked):
+    for worker_id, url in (("4-1", "a:1"), ("4-2", "a:1"), ("4-1", "b:1"), ("5-1", "b:1")):
+        faked.StartWorker(asked(worker_id, url), None)
+    faked.StopWorker(stop_request("5-1"), None)
+    first, second = faked.slots
+    assert [entry for entry in first.asked if entry[0] == "stop"] == []
+    assert [entry for entry in second.asked if entry[0] == "stop"] == [("stop", "5-1 at b:1")]
+    assert (ids(first), ids(second)) == (["4-1", "4-1"], ["4-2"])
+
+
+def test_workers_that_were_never_stopped_do_not_count(faked):
+    """Each job has executors of its own, which end without a word; both number from "1-1"."""
+    for job in range(4):
+        for executor in range(2):
+            faked.StartWorker(asked("1-1", f"host:{job}{executor}"), None)
+    assert [len(slot.asked) for slot in faked.slots] == [4, 4]
+    one = faked.slots[0]
+    one.workers.clear()
+    for url in ("a:1", "b:1"):
+        faked.StartWorker(asked("1-1", url), None)
+    assert [len(slot.asked) for slot in faked.slots] == [5, 5]
+
+
+def test_a_dead_process_has_no_turn(faked):
+    faked.slots[0].alive = False
+    for url in ("a:1", "b:1"):
+        faked.StartWorker(asked("1-1", url), None)
+    assert [len(slot.asked) for slot in faked.slots] == [0, 2]
+
+
+def test_the_latest_workers_are_kept_and_no_more(faked):
+    kept = worker_pool.KEPT_WORKERS
+    for i in range(2 * kept + 20):
+        faked.StartWorker(asked(f"{i}", "a:1"), None)
+    for parity, slot in enumerate(faked.slots):
+        assert ids(slot) == [str(i) for i in range(20 + parity, 2 * kept + 20, 2)]
+
+
+class Runner(beam_fn_api_pb2_grpc.BeamFnControlServicer):
+    """A runner that has no work; it notes when a worker closes its half of the stream."""
+
+    def __init__(self):
+        self.came, self.gone, self.over = (threading.Event() for _ in range(3))
+        self._server = grpc.server(futures.ThreadPoolExecutor(4))
+        beam_fn_api_pb2_grpc.add_BeamFnControlServicer_to_server(self, self._server)
+        self.url = f"localhost:{self._server.add_insecure_port('localhost:0')}"
+        self._server.start()
+
+    def Control(self, answers, context):  # noqa: N802
+        self.came.set()
+        for _ in answers:
+            pass
+        self.gone.set()
+        self.over.wait()
+        yield from ()
+
+    def end(self):
+        self.over.set()
+        self._server.stop(None)
+
+
+def test_two_workers_of_one_id_in_one_process():
+    workers = worker_pool.SlotWorkers()
+    runners = [Runner(), Runner()]
+    try:
+        names = [f"1-1 at {runner.url}" for runner in runners]
+        for runner in runners:
+            assert not workers.StartWorker(asked("1-1", runner.url), None).error
+            assert runner.came.wait(30)
+        assert set(workers.harnesses) == set(names)
+        workers.StopWorker(stop_request(names[0]), None)
+        assert runners[0].gone.wait(30)
+        assert not runners[1].gone.is_set()
+        assert set(workers.harnesses) == {names[1]}
+    finally:
+        for runner in runners:
+            runner.end()
+    wait_for(lambda: not workers.harnesses)  # a worker whose runner is gone is forgotten
+
+
+def test_a_process_that_prints(tmp_path, monkeypatch, capfd):
+    """More than a pipe holds, before the process is ready."""
+    (tmp_path / "sitecustomize.py").write_text("print('stray\\n' * 20_000, flush=True)")
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path))
+    slot = worker_pool.Slot()
+    late = threading.Timer(60, slot.process.kill)
+    late.start()
+    try:
+        slot.wait_until_ready()
+        assert slot.alive
+        said = slot.stub.StopWorker(stop_request("nobody"), timeout=10)
+        assert said == api.StopWorkerResponse()
+    finally:
+        late.cancel()
+        slot.kill()
+    out, err = capfd.readouterr()
+    assert "stray" not in out
+    assert err.count("stray") == 20_000
+
+
+def test_a_process_that_reports_nonsense_is_killed(tmp_path, monkeypatch):
+    program = tmp_path / "python"
+    code = "import os, signal, sys\nos.write(int(sys.argv[-1]), b'what?\\n')\nsignal.pause()\n"
+    program.write_text(f"#!{sys.executable}\n{code}")
+    program.chmod(0o755)
+    monkeypatch.setattr(worker_pool.sys, "executable", str(program))
+    monkeypatch.setattr(worker_pool, "_END_SECONDS", 0)
+    slot = worker_pool.Slot()
+    try:
+        with pytest.raises(RunError, match="ended with code -9 before it was ready"):
+            slot.wait_until_ready()
+        assert not slot.alive
+    finally:
+        slot.kill()
+
+
+def pool_command(port, *options, **env):
+    command = [sys.executable, "-m", "pipeline.worker_pool", f"--service_port={port}", *options]
+    return subprocess.Popen(
+        command,
+        stderr=subprocess.PIPE,
+        text=True,
+        env=os.environ | env,
+        start_new_session=True,  # a process group of its own, as a terminal's foreground job has
+    )
+
+
+@pytest.mark.parametrize("slots", ["0", "-1"])
+def test_a_pool_of_no_processes(monkeypatch, capsys, slots):
+    monkeypatch.setattr(worker_pool, "serve", lambda *_: pytest.fail("a pool was started"))
+    monkeypatch.setattr(signal, "signal", lambda *_: None)
+    with pytest.raises(SystemExit) as ended:
+        worker_pool.main([f"--slots={slots}"])
+    assert ended.value.code == 2
+    last = capsys.readouterr().err.splitlines()[-1]
+    assert last.endswith(f"error: argument --slots: {slots} given, at least 1 expected")
+
+
+@pytest.mark.parametrize(
+    ("options", "everywhere", "number", "code"),
+    [([], False, signal.SIGINT, 130), (["--host=0.0.0.0"], True, signal.SIGTERM, 0)],
+)
+def test_where_a_pool_listens_and_that_it_ends_quietly(options, everywhere, number, code):
+    port = free_port()
+    process = pool_command(port, "--slots=2", *options)
+    try:
+        said = process.stderr.readline()
+        while not said.startswith("worker pool on port"):
+            assert process.poll() is None, said
+            said = process.stderr.readline()
+        assert listens("127.0.0.1", port)
+        assert listens("127.0.0.2", port) == everywhere
+        os.killpg(process.pid, number)  # as a terminal does: to the pool and all in its group
+        _, rest = process.communicate(timeout=30)
+    finally:
+        process.kill()
+    assert (process.returncode, rest) == (code, "")
+    for pid in re.search(r"processes (\d+), (\d+)$", said).groups():
+        wait_for(lambda pid=int(pid): not alive(pid), 30)
 
 
 def free_port():
@@ -126,7 +372,7 @@ def test_a_second_pool_at_one_port_and_the_end_of_the_first():
         channel = grpc.insecure_channel(f"localhost:{port}")
         grpc.channel_ready_future(channel).result(timeout=60)
         stub = beam_fn_api_pb2_grpc.BeamFnExternalWorkerPoolStub(channel)
-        stub.StopWorker(api.StopWorkerRequest(worker_id="nobody"), timeout=10)
+        stub.StopWorker(stop_request("nobody"), timeout=10)
         second = pool_command(port)
         _, stderr = second.communicate(timeout=60)
         assert second.returncode == 5, stderr
