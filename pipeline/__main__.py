@@ -1,5 +1,6 @@
 """The command line: `python -m pipeline COMMAND …`, also installed as `kmeans-tf`."""
 
+import atexit
 import contextlib
 import os
 import signal
@@ -11,7 +12,7 @@ from typing import NoReturn
 
 from pipeline import environment
 from pipeline.console import quiet_logs, say
-from pipeline.errors import INTERRUPTED, JobError, RunError, find_failure
+from pipeline.errors import INTERRUPTED, JobError, RunError, find_failure, is_interrupt
 from pipeline.options import FitOptions, LabelOptions, ReportOptions, parse
 
 
@@ -21,7 +22,10 @@ def command() -> NoReturn:
     SIGTERM, with which schedulers and containers end a job, interrupts it as Ctrl-C does.
     """
     signal.signal(signal.SIGTERM, _interrupt)
-    sys.exit(main())
+    code = main()
+    if code == INTERRUPTED:
+        _leave(code)
+    sys.exit(code)
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -31,10 +35,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     try:
         options = parse(sys.argv[1:] if argv is None else argv)
         _run(options)
-    except KeyboardInterrupt:
-        say("kmeans-tf: interrupted; run the same command again to resume")
-        return INTERRUPTED
-    except Exception as error:
+    except (Exception, KeyboardInterrupt) as error:
         return _explain(error)
     return 0
 
@@ -67,7 +68,10 @@ def native_notices_hidden() -> Iterator[None]:
             os.close(terminal)
 
 
-def _explain(error: Exception) -> int:
+def _explain(error: BaseException) -> int:
+    if is_interrupt(error):
+        say("kmeans-tf: interrupted; run the same command again to resume")
+        return INTERRUPTED
     failure = error if isinstance(error, JobError) else find_failure(error)
     if failure is None:
         traceback.print_exception(error)
@@ -76,6 +80,14 @@ def _explain(error: Exception) -> int:
     hint = "; run the same command again to resume" if isinstance(failure, RunError) else ""
     say(f"kmeans-tf: error: {failure}{hint}")
     return failure.exit_code
+
+
+def _leave(code: int) -> NoReturn:
+    """Exits without waiting for Beam's threads, which an interrupt can leave with no end."""
+    atexit._run_exitfuncs()
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(code)
 
 
 def _interrupt(*_: object) -> None:

@@ -7,6 +7,7 @@ of a stack trace, out of which `find_failure` takes it again.
 
 import re
 from collections import Counter
+from collections.abc import Iterator
 from urllib.error import URLError
 
 
@@ -52,20 +53,21 @@ _PLACE = re.compile(r" \[while running .*", re.S)
 
 def find_failure(error: BaseException) -> JobError | None:
     """The failure that an exception is or carries in its text; None if it is neither."""
-    seen = set()
-    cause: BaseException | None = error
-    while cause is not None and id(cause) not in seen:
-        seen.add(id(cause))
+    for cause in _causes(error):
         if isinstance(cause, JobError):
             return type(cause)(without_place(cause))
         if isinstance(cause, OSError) and not isinstance(cause, _NETWORK):
             return disk_failure(cause)
-        cause = cause.__cause__ or cause.__context__
     raised = _RAISED.search(str(error))
     if raised:
         return _KINDS[raised[1]](raised[2])
     disk = _DISK.search(str(error))
     return disk_failure(disk[1]) if disk else None
+
+
+def is_interrupt(error: BaseException) -> bool:
+    """Whether it is an interrupt or came of one, as what Beam raises in the place of one does."""
+    return any(isinstance(cause, KeyboardInterrupt) for cause in _causes(error))
 
 
 def without_place(error: object) -> str:
@@ -93,3 +95,12 @@ def bad_rows_text(bad: Counter) -> str:
     parts = [f"{file}: column {column!r}: {n} {reason}" for (file, column, reason), n in shown]
     more = len(bad) - len(shown)
     return "; ".join(parts) + (f"; and {more} more files or columns" if more else "")
+
+
+def _causes(error: BaseException) -> Iterator[BaseException]:
+    seen = set()
+    cause: BaseException | None = error
+    while cause is not None and id(cause) not in seen:
+        seen.add(id(cause))
+        yield cause
+        cause = cause.__cause__ or cause.__context__

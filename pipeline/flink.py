@@ -3,17 +3,15 @@
 import contextlib
 import http.client
 import json
-import time
 import urllib.request
 from dataclasses import dataclass
 
 from apache_beam.options.pipeline_options import FlinkRunnerOptions
 
+from pipeline.cancel import cancel_all
 from pipeline.errors import RunError
 
 _CONNECT_SECONDS = 5
-_CANCEL_SECONDS = 60.0
-_POLL_SECONDS = 0.2
 _ENDED = {"FINISHED", "CANCELED", "FAILED", "SUSPENDED"}
 
 
@@ -23,11 +21,14 @@ class FlinkCluster:
 
     master: str
 
-    def settings(self, flags: dict[str, str]) -> dict[str, str]:
-        """Beam's options that follow from what the cluster is.
+    def settings(self, flags: dict[str, str]) -> tuple[dict[str, str], int]:
+        """What follows from what the cluster is.
 
         Args:
             flags: what else the job is started with.
+
+        Returns:
+            Beam's options by name, and how many slots a TaskManager has.
 
         Raises:
             RunError: the cluster does not answer, has no slots, or is of another version.
@@ -36,16 +37,7 @@ class FlinkCluster:
         settings = {"parallelism": str(overview["slots-total"])}
         if not {"job_endpoint", "flink_job_server_jar"} & set(flags):
             settings["flink_version"] = self._version(overview["flink-version"], flags)
-        return settings
-
-    def slots(self) -> int:
-        """How many slots a TaskManager has.
-
-        Raises:
-            RunError: the cluster does not answer, or has no slots.
-        """
-        overview = self._overview()
-        return -(-overview["slots-total"] // overview["taskmanagers"])
+        return settings, -(-overview["slots-total"] // overview["taskmanagers"])
 
     def cancel(self, name_end: str) -> None:
         """Cancels every job whose name ends so, and waits for its end.
@@ -53,16 +45,8 @@ class FlinkCluster:
         Raises:
             RunError: the cluster does not answer, or a job does not end.
         """
-        deadline = time.monotonic() + _CANCEL_SECONDS
-        asked: set[str] = set()
-        while running := self._running(name_end):
-            for job in running - asked:
-                with contextlib.suppress(RunError):  # it has just ended by itself
-                    self._ask("PATCH", f"jobs/{job}?mode=cancel")
-            asked |= running
-            if time.monotonic() > deadline:
-                raise RunError(f"{self.master}: jobs called …{name_end} cannot be cancelled")
-            time.sleep(_POLL_SECONDS)
+        jobs = f"{self.master}: jobs called …{name_end}"
+        cancel_all(lambda: self._running(name_end), self._cancel, jobs)
 
     def _version(self, found: str, flags: dict[str, str]) -> str:
         """The cluster's version as Beam names it, for the job server that Beam brings."""
@@ -76,6 +60,10 @@ class FlinkCluster:
                 f"--flink_version {flags['flink_version']}: {runs}: give --flink_version={version}"
             )
         return version
+
+    def _cancel(self, job: str) -> None:
+        with contextlib.suppress(RunError):  # it has just ended by itself
+            self._ask("PATCH", f"jobs/{job}?mode=cancel")
 
     def _running(self, name_end: str) -> set[str]:
         jobs = self._ask("GET", "jobs/overview")["jobs"]

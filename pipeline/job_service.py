@@ -1,17 +1,15 @@
 """Beam's job service, which stands before a cluster and outlives a job's driver."""
 
 import contextlib
-import time
 
 import grpc
 from apache_beam.portability.api import beam_job_api_pb2 as api
 from apache_beam.portability.api import beam_job_api_pb2_grpc
 
+from pipeline.cancel import cancel_all
 from pipeline.errors import RunError
 
 _CALL_SECONDS = 30
-_CANCEL_SECONDS = 60.0
-_POLL_SECONDS = 0.2
 _NAME = "beam:option:job_name:v1"
 _UNDER_WAY = {
     api.JobState.STOPPED,
@@ -27,17 +25,16 @@ def cancel(endpoint: str, name_end: str) -> None:
     Raises:
         RunError: the service does not answer, or a job does not end.
     """
-    deadline = time.monotonic() + _CANCEL_SECONDS
     with grpc.insecure_channel(endpoint) as channel:
         service = beam_job_api_pb2_grpc.JobServiceStub(channel)
+
+        def cancel_one(job: str) -> None:
+            with contextlib.suppress(grpc.RpcError):  # it has just ended by itself
+                service.Cancel(api.CancelJobRequest(job_id=job), timeout=_CALL_SECONDS)
+
+        jobs = f"{endpoint}: jobs called …{name_end}"
         try:
-            while running := _running(service, name_end):
-                for job in running:
-                    with contextlib.suppress(grpc.RpcError):  # it has just ended by itself
-                        service.Cancel(api.CancelJobRequest(job_id=job), timeout=_CALL_SECONDS)
-                if time.monotonic() > deadline:
-                    raise RunError(f"{endpoint}: jobs called …{name_end} cannot be cancelled")
-                time.sleep(_POLL_SECONDS)
+            cancel_all(lambda: _running(service, name_end), cancel_one, jobs)
         except grpc.RpcError as error:
             raise RunError(f"--job_endpoint {endpoint}: {error.details()}") from error
 

@@ -6,7 +6,6 @@ lets the workers themselves report who they are, and whether they reach the inpu
 
 import json
 import posixpath
-import re
 import shutil
 import socket
 import uuid
@@ -24,7 +23,7 @@ from pipeline.checkpoint import WorkFolder
 from pipeline.errors import JobError, RunError, UsageError
 from pipeline.identity import Worker, this_worker
 from pipeline.runner import Runner
-from pipeline.settings import Settings
+from pipeline.settings import EMBEDDED, LOCAL_MASTER, Settings
 from pipeline.store import HIDDEN, FileVersion, Store
 
 PROBES = 8
@@ -35,8 +34,6 @@ _SHARED = "on a shared file system or an object store"
 _WORKER = "the worker "
 
 _ADDRESSES = ("flink_master", "spark_master_url", "job_endpoint")
-# An address that is no host: the runner starts that part in a process of the driver's.
-_IN_DRIVER = re.compile(r"embed|\[(local|auto|collection)\]|local(\[.*\])?")
 _BEGIN_IN_DRIVER = ("flinkrunner", "sparkrunner", "prismrunner")
 _HERE = ("localhost", "127.0.0.1", "::1")
 
@@ -97,7 +94,7 @@ def connect(settings: Settings) -> Settings:
         RunError: what the runner needs is not there.
     """
     flags = settings.flags
-    found = settings.flink.settings(flags) if settings.flink else {}
+    found, slots = settings.flink.settings(flags) if settings.flink else ({}, None)
     checks = {
         "flinkrunner": _check_flink,
         "sparkrunner": _check_spark,
@@ -110,7 +107,6 @@ def connect(settings: Settings) -> Settings:
         check(flags)
     if flags.get("environment_type") == "EXTERNAL" and _is_local(settings.kind, flags):
         _check_pool(flags)
-    slots = settings.flink.slots() if settings.flink else None
     return replace(settings, found=found, slots=slots)
 
 
@@ -119,7 +115,7 @@ def _check_flink(flags: dict[str, str]) -> None:
         _check_job_endpoint(flags)
         return
     _check_jar(flags, "flink_job_server_jar")
-    has_master = not _IN_DRIVER.fullmatch(flags.get("flink_master") or "[auto]")
+    has_master = not LOCAL_MASTER.fullmatch(flags.get("flink_master", ""))
     if not (has_master and "flink_submit_uber_jar" in flags):
         _check_java(flags, "Beam's Flink job server")
 
@@ -155,7 +151,7 @@ def _check_dataflow(flags: dict[str, str]) -> None:
 
 
 def _check_job_endpoint(flags: dict[str, str]) -> None:
-    if flags["job_endpoint"] != "embed":
+    if flags["job_endpoint"] != EMBEDDED:
         _connect([flags["job_endpoint"]], "--job_endpoint")
 
 
@@ -190,7 +186,9 @@ def _is_local(kind: str, flags: dict[str, str]) -> bool:
     Elsewhere localhost is the worker's host, of which only the workers' own reports can tell.
     """
     given = [part for name in _ADDRESSES for part in flags.get(name, "").split(",") if part]
-    here = (_IN_DRIVER.fullmatch(part) or _host(part) in _HERE for part in given)
+    here = (
+        part == EMBEDDED or LOCAL_MASTER.fullmatch(part) or _host(part) in _HERE for part in given
+    )
     return all(here) if given else kind in _BEGIN_IN_DRIVER
 
 

@@ -14,8 +14,9 @@ from pipeline.sums import default_threads
 
 _FN_API_RUNNER = "apache_beam.runners.portability.fn_api_runner.FnApiRunner"
 _MASTERS = {"flinkrunner": "flink_master", "sparkrunner": "spark_master_url"}
+EMBEDDED = "embed"  # the job endpoint that is Beam's own, in the driver
 # A master that the runner starts in its own process: none, [local], local, local[4].
-_LOCAL = re.compile(r"(\[(local|auto|collection)\]|local(\[.*\])?)?")
+LOCAL_MASTER = re.compile(r"(\[(local|auto|collection)\]|local(\[.*\])?)?")
 # Workers of a cluster are a pool beside each of its hosts, and live through the pauses of a job.
 _POOL = {
     "environment_type": "EXTERNAL",
@@ -118,7 +119,7 @@ class Settings:
     def job_endpoint(self) -> str | None:
         """Where a job service takes the jobs in, if it is not the driver's own."""
         endpoint = self._given.get("job_endpoint")
-        return None if endpoint == "embed" else endpoint
+        return None if endpoint == EMBEDDED else endpoint
 
     @property
     def used(self) -> dict[str, object]:
@@ -180,7 +181,7 @@ class Settings:
 
     @property
     def _has_no_master(self) -> bool:
-        return _LOCAL.fullmatch(self._master) is not None
+        return LOCAL_MASTER.fullmatch(self._master) is not None
 
     @property
     def _in_process(self) -> bool:

@@ -1,6 +1,6 @@
 """End-to-end cases that every runner must pass, embedded or a cluster.
 
-Test modules import them beside a fixture `runner`: the options that choose the runner.
+Test modules import them all beside a fixture `runner`: the options that choose the runner.
 """
 
 import contextlib
@@ -12,6 +12,15 @@ import pytest
 from pipeline import fit as stages
 from tests.pipeline.answer import Answer, assert_same_answer
 from tests.tables import write_shards
+
+__all__ = [
+    "test_a_data_error_in_a_worker_reaches_the_user",
+    "test_a_job_that_failed_resumes_from_its_checkpoint",
+    "test_bad_rows_end_the_job",
+    "test_check_says_who_answers",
+    "test_fit_gives_the_embedded_runners_answer",
+    "test_label_gives_the_embedded_runners_answer",
+]
 
 ARGS = ("--features=f0,f1", "--keys=id", "--k=5", "--tolerance=0", "--max_iterations=6")
 

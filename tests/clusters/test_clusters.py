@@ -7,15 +7,8 @@ import pytest
 
 from cluster import build, home, processes
 from cluster.__main__ import LEAST_WORKERS
-from tests.runner_cases import (  # noqa: F401  collected here, with this folder's `runner`
-    ARGS,
-    test_a_data_error_in_a_worker_reaches_the_user,
-    test_a_job_that_failed_resumes_from_its_checkpoint,
-    test_bad_rows_end_the_job,
-    test_check_says_who_answers,
-    test_fit_gives_the_embedded_runners_answer,
-    test_label_gives_the_embedded_runners_answer,
-)
+from tests.runner_cases import *  # noqa: F403  collected here, with this folder's `runner`
+from tests.runner_cases import ARGS
 
 
 def test_worker_processes_did_the_work_and_the_driver_none(fitted, cluster):

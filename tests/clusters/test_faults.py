@@ -4,7 +4,6 @@ import os
 import signal
 import subprocess
 import sys
-import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -15,6 +14,7 @@ from cluster.__main__ import flags
 from tests.clusters.conftest import require
 from tests.pipeline.answer import Answer, assert_same_answer, contents
 from tests.tables import blobs, write_shards
+from tests.waiting import latest_iteration, wait_for
 
 TASKMANAGERS = 3
 FAULT_AT = 3
@@ -166,15 +166,3 @@ def run_with_fault(
         process.wait()
         print(log.read_text())
     return process.returncode, log.read_text()
-
-
-def latest_iteration(output: Path) -> int:
-    return max((int(p.name) for p in output.glob("_work/*/state/0*")), default=-1)
-
-
-def wait_for(condition: Callable[[], bool], seconds: float = 120.0) -> None:
-    """Polls until the condition holds, or the time is up."""
-    deadline = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < deadline, "timed out"
-        time.sleep(0.05)

@@ -33,7 +33,7 @@ def flink():
 
         def do_PATCH(self):
             name, state = jobs[self.path.removeprefix("/jobs/").partition("?")[0]]
-            if state == "CANCELLING":
+            if state != "RUNNING":
                 self.answer(409, {})
                 return
             jobs[self.path.removeprefix("/jobs/").partition("?")[0]] = (name, "CANCELLING")

@@ -262,6 +262,27 @@ def test_an_interrupt_says_how_to_go_on(run, monkeypatch):
     assert "run the same command again to resume" in ran.stderr
 
 
+def test_an_interrupt_ends_the_process_though_threads_go_on():
+    """Beam's threads may, where the interrupt met the line between their start and their end."""
+    code = """
+import atexit, threading
+from pipeline import __main__, job
+
+def fit(options):
+    threading.Thread(target=threading.Event().wait).start()
+    raise KeyboardInterrupt
+
+job.fit = fit
+atexit.register(print, "cleaned up")
+__main__.command()
+"""
+    done = subprocess.run(
+        [sys.executable, "-c", code, *FIT], capture_output=True, text=True, timeout=60
+    )
+    assert done.returncode == 130, done.stderr
+    assert done.stdout == "cleaned up\n"
+
+
 def test_a_bug_of_ours_is_called_one(run, monkeypatch):
     def fail(options):
         raise ZeroDivisionError("one over nothing")

@@ -5,7 +5,6 @@ import resource
 import signal
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import numpy as np
@@ -18,6 +17,7 @@ from pipeline import job
 from pipeline.checkpoint import WorkFolder, save_state
 from tests.pipeline.answer import Answer, assert_same_answer, contents
 from tests.tables import write_shards
+from tests.waiting import latest_iteration, wait_for
 
 # So slow a descent that it is not over before it is killed.
 SLOW = (
@@ -26,21 +26,9 @@ SLOW = (
 )
 
 
-def wait_for(condition, seconds=120.0):
-    """Polls until the condition holds, or the time is up."""
-    deadline = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < deadline, "timed out"
-        time.sleep(0.01)
-
-
 def work_folder(output: Path) -> Path:
     (folder,) = (output / "_work").iterdir()
     return folder
-
-
-def latest_iteration(output: Path) -> int:
-    return max((int(p.name) for p in output.glob("_work/*/state/0*")), default=-1)
 
 
 MODULE = (sys.executable, "-m", "pipeline")
@@ -83,6 +71,18 @@ def test_a_job_that_is_stopped_resumes_to_the_same_bits(
     for name in same:
         assert contents(output)[name] == contents(uninterrupted.folder)[name]
     assert not (output / "_work").exists()
+
+
+def test_an_interrupt_in_the_middle_of_a_worker_is_one(run, three_blobs, tmp_path, monkeypatch):
+    """On the direct runner, whose workers are the driver: Beam makes another error of it."""
+
+    def interrupt(*args):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("pipeline.train.save_state", interrupt)
+    ran = run("fit", f"--input={three_blobs.folder}", f"--output={tmp_path / 'out'}", *SLOW)
+    assert ran.code == 130, ran.stderr
+    assert "interrupted; run the same command again to resume" in ran.stderr
 
 
 @pytest.fixture(scope="module")

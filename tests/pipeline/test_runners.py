@@ -4,14 +4,7 @@ import grpc
 import pytest
 from apache_beam.runners.runner import PipelineState
 
-from tests.runner_cases import (  # noqa: F401  collected here, with this folder's `runner`
-    test_a_data_error_in_a_worker_reaches_the_user,
-    test_a_job_that_failed_resumes_from_its_checkpoint,
-    test_bad_rows_end_the_job,
-    test_check_says_who_answers,
-    test_fit_gives_the_embedded_runners_answer,
-    test_label_gives_the_embedded_runners_answer,
-)
+from tests.runner_cases import *  # noqa: F403  collected here, with this folder's `runner`
 
 
 def test_a_runner_by_its_own_path_and_an_option_of_beams(fit, three_blobs, tmp_path):

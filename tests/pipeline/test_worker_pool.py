@@ -7,7 +7,6 @@ import socket
 import subprocess
 import sys
 import threading
-import time
 from concurrent import futures
 
 import grpc
@@ -17,14 +16,7 @@ from apache_beam.portability.api import beam_fn_api_pb2_grpc
 
 from pipeline import worker_pool
 from pipeline.errors import RunError
-
-
-def wait_for(condition, seconds=60.0):
-    """Polls until the condition holds, or the time is up."""
-    deadline = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < deadline, "timed out"
-        time.sleep(0.02)
+from tests.waiting import wait_for
 
 
 @pytest.fixture(scope="module")
@@ -103,7 +95,7 @@ def test_a_killed_process_is_replaced_and_its_workers_with_it(pool, start):
     (slot,) = [slot for slot in pool.slots if slot.workers]
     (other,) = [slot for slot in pool.slots if not slot.workers]
     slot.process.kill()
-    wait_for(lambda: slot not in pool.slots)
+    wait_for(lambda: slot not in pool.slots, 60)
     (successor,) = [s for s in pool.slots if s is not other]
     assert successor.alive
     assert successor.process.pid != slot.process.pid
@@ -253,7 +245,7 @@ def test_two_workers_of_one_id_in_one_process():
     finally:
         for runner in runners:
             runner.end()
-    wait_for(lambda: not workers.harnesses)  # a worker whose runner is gone is forgotten
+    wait_for(lambda: not workers.harnesses, 60)  # a worker whose runner is gone is forgotten
 
 
 def test_a_process_that_prints(tmp_path, monkeypatch, capfd):
