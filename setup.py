@@ -10,6 +10,7 @@ VERSION = re.search(r'__version__ = "(.+)"', (HERE / "kmeans_tf/__init__.py").re
 
 TEST = ["pytest==9.*", "pytest-xdist==3.*", "hypothesis==6.*", "scikit-learn==1.9.*"]
 EXAMPLES = ["scikit-learn==1.9.*", "pillow"]
+BEAM = "2.77.0"
 
 setup(
     name="kmeans-tf",
@@ -22,7 +23,7 @@ setup(
     packages=["kmeans_tf", "pipeline"],
     package_data={"pipeline": ["report.html.j2"]},
     install_requires=[
-        "apache-beam==2.77.0",
+        f"apache-beam=={BEAM}",
         "tensorflow==2.21.*",
         "numpy<2.5",
         "pyarrow<26",
@@ -33,6 +34,7 @@ setup(
         "matplotlib",
     ],
     extras_require={
+        "dataflow": [f"apache-beam[gcp]=={BEAM}"],
         "test": TEST,
         "examples": EXAMPLES,
         "dev": [*TEST, *EXAMPLES, "ruff==0.17.*", "mypy==2.4.*", "build", "threadpoolctl"],

@@ -9,6 +9,7 @@ workers down while other stages still use them.
 import shlex
 import shutil
 from pathlib import Path
+from typing import Any
 
 from cluster import build, job_server, processes, worker_pool
 from cluster.home import HOME, HOST, folder, write
@@ -165,9 +166,15 @@ def status() -> str:
     return f"flink: up at {HOST}:{REST_PORT}, {seen['taskmanagers']} TaskManagers, {slots}"
 
 
-def overview() -> dict[str, int]:
+def overview() -> dict[str, Any]:
     """What the REST interface says of the cluster; empty when it does not answer."""
     return processes.ask(f"http://{HOST}:{REST_PORT}/overview")
+
+
+def jobs() -> list[str]:
+    """The names of the jobs under way, as the REST interface tells."""
+    seen = processes.ask(f"http://{HOST}:{REST_PORT}/jobs/overview")["jobs"]
+    return [job["name"] for job in seen if job["end-time"] == -1]
 
 
 def job_server_jar() -> Path:

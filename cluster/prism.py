@@ -47,6 +47,11 @@ def beam_options() -> dict[str, str]:
     return options()
 
 
+def jobs() -> list[str]:
+    """The processes of the pipelines under way."""
+    return [str(pid) for pid in processes.of_program(program())]
+
+
 def status() -> str:
     """One line on the worker pool's health."""
     up = processes.running(POOL) and processes.listening(WORKER_PORT)

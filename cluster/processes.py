@@ -97,6 +97,11 @@ def pids(name: str) -> list[int]:
     return sorted(pid for pid in _all_pids() if wanted in _environment(pid))
 
 
+def of_program(program: Path) -> list[int]:
+    """The live processes of a program, whoever started them."""
+    return [pid for pid in _all_pids() if _program(pid) == program]
+
+
 def names() -> list[str]:
     """Every name that has a record, running or not."""
     return sorted(path.stem for path in (HOME / "run").glob("*.json"))
@@ -199,6 +204,14 @@ def _signal(name: str, number: signal.Signals) -> None:
 
 def _all_pids() -> list[int]:
     return [int(entry.name) for entry in Path("/proc").iterdir() if entry.name.isdigit()]
+
+
+def _program(pid: int) -> Path | None:
+    """The program of a process; None for one that has ended or is not ours."""
+    try:
+        return Path(f"/proc/{pid}/exe").readlink()
+    except OSError:
+        return None
 
 
 def _environment(pid: int) -> list[bytes]:

@@ -7,6 +7,7 @@ every job gets one executor JVM per worker, which asks the pool for one Python w
 
 import shutil
 from pathlib import Path
+from typing import Any
 
 from cluster import build, job_server, processes, worker_pool
 from cluster.home import HOME, HOST, folder
@@ -132,7 +133,12 @@ def status() -> str:
     return f"spark: up at {master_url()}, {seen['aliveworkers']} workers, {cores}"
 
 
-def overview() -> dict[str, int]:
+def jobs() -> list[str]:
+    """The names of the applications under way, as the master's web interface tells."""
+    return [application["name"] for application in overview()["activeapps"]]
+
+
+def overview() -> dict[str, Any]:
     """What the master's web interface says of the cluster; empty when it does not answer."""
     return processes.ask(f"http://{HOST}:{MASTER_UI_PORT}/json/")
 

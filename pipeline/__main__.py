@@ -85,8 +85,6 @@ def _explain(error: BaseException) -> int:
 def _leave(code: int) -> NoReturn:
     """Exits without waiting for Beam's threads, which an interrupt can leave with no end."""
     atexit._run_exitfuncs()
-    sys.stdout.flush()
-    sys.stderr.flush()
     os._exit(code)
 
 

@@ -1,7 +1,7 @@
 """Ending jobs that run somewhere else, and waiting until they have ended."""
 
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Collection
 
 from pipeline.errors import RunError
 
@@ -10,7 +10,7 @@ _POLL_SECONDS = 0.2
 
 
 def cancel_all(
-    running: Callable[[], Iterable[str]], cancel: Callable[[str], None], described: str
+    running: Callable[[], Collection[str]], cancel: Callable[[str], None], described: str
 ) -> None:
     """Cancels what runs until nothing does.
 

@@ -1,5 +1,6 @@
 """What the user reads while the job runs."""
 
+import io
 import logging
 import sys
 import threading
@@ -7,14 +8,15 @@ import threading
 
 def say(text: str) -> None:
     """One plain line on standard error."""
-    print(text, file=sys.stderr, flush=True)
+    try:
+        print(text, file=sys.stderr, flush=True)
+    except OSError:  # nobody reads it any more, which is no reason to end the job
+        sys.stderr = io.StringIO()
 
 
 def quiet_logs() -> None:
     """Leaves to the job's own one-line messages what libraries would log, stack traces and all."""
-    logging.getLogger().setLevel(logging.CRITICAL)  # where job servers' messages go
-    for name in ("apache_beam", "tensorflow", "absl", "PrismRunner"):
-        logging.getLogger(name).setLevel(logging.CRITICAL)
+    logging.disable(logging.ERROR)  # a level does not do: Prism's start sets its own
     threading.excepthook = _quiet_excepthook
 
 

@@ -106,10 +106,9 @@ class Output:
             self.abandon(work)
 
     def abandon(self, work: WorkFolder) -> None:
-        """Leaves nothing of an attempt."""
+        """Leaves nothing of an attempt, and of the folders those that were there before it."""
         self.store.delete(work.path)
         self.store.delete_empty(self.file(_WORK))
-        self.store.delete_empty(self.path)
         for folder in self._created:
             self.store.delete_empty(folder)
 
@@ -164,7 +163,7 @@ class Output:
         return found
 
     def _remember_missing_folders(self) -> None:
-        folder = posixpath.dirname(self.path)
+        folder = self.path
         while folder and not self.store.is_folder(folder):
             self._created.append(folder)
             folder = posixpath.dirname(folder)

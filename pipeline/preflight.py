@@ -127,6 +127,8 @@ def _check_spark(flags: dict[str, str]) -> None:
         _check_jar(flags, "spark_job_server_jar")
         if "spark_submit_uber_jar" not in flags:
             _check_java(flags, "Beam's Spark job server")
+        elif not flags.get("spark_rest_url"):
+            raise UsageError("--spark_submit_uber_jar needs --spark_rest_url=http://HOST:PORT")
     master = flags.get("spark_master_url") or ""
     if master.startswith("spark://"):
         _connect(master.removeprefix("spark://").split(","), "--spark_master_url")

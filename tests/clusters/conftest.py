@@ -3,17 +3,19 @@
 import os
 import shutil
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
 from cluster.__main__ import CLUSTERS, flags
 from tests.pipeline.conftest import fit, run, three_blobs
 from tests.runner_cases import embedded, fitted, many_blocks
+from tests.tables import blobs, write_shards
 
 __all__ = ["embedded", "fit", "fitted", "many_blocks", "run", "three_blobs"]
 
 RUNNERS = {"FlinkRunner": "flink", "SparkRunner": "spark", "PrismRunner": "prism"}
-NEEDS = {"flink": ("java", "mvn"), "spark": ("java", "mvn"), "prism": ("go",)}
+NEEDS = {"flink": ("java", "mvn"), "spark": ("java", "mvn"), "prism": ("go",), "boot": ("go",)}
 
 
 def require(name: str) -> None:
@@ -35,6 +37,15 @@ def cluster(request: pytest.FixtureRequest) -> Iterator[str]:
         yield request.param
     finally:
         CLUSTERS[request.param].down()
+
+
+@pytest.fixture(scope="session")
+def rows(tmp_path_factory) -> Path:
+    """240,000 rows of eight blobs in six shards of two blocks or more."""
+    folder = tmp_path_factory.mktemp("rows") / "in"
+    points, _ = blobs(240_000, 16, 8, seed=2)
+    write_shards(folder, points, shards=6, keys={"id": range(len(points))}, row_group_size=20_000)
+    return folder
 
 
 @pytest.fixture(scope="session")

@@ -1,12 +1,19 @@
 """The job on Flink, Spark and Prism, as separate processes of this machine."""
 
+import json
 import os
+import signal
 import socket
+import subprocess
+import sys
+from pathlib import Path
 
 import pytest
 
-from cluster import build, home, processes
-from cluster.__main__ import LEAST_WORKERS
+from cluster import boot, build, home, processes
+from cluster.__main__ import CLUSTERS, LEAST_WORKERS
+from tests.clusters.conftest import require
+from tests.clusters.slow_fit import run_with_fault, slow_fit
 from tests.runner_cases import *  # noqa: F403  collected here, with this folder's `runner`
 from tests.runner_cases import ARGS
 
@@ -28,6 +35,41 @@ def test_a_second_job_finds_warm_workers_and_cached_blocks(
     # The first iteration reads what the last job's cache cannot have.
     later_loads = blocks * (len(again.history) - 1)
     assert counters["blocks_cached"] >= 0.9 * later_loads
+
+
+def test_an_interrupted_job_ends_on_the_cluster_too(rows, cluster, runner, tmp_path):
+    jobs = CLUSTERS[cluster].jobs
+    before = jobs()  # Prism's are processes, and this one has had its own
+
+    def interrupt(driver: subprocess.Popen) -> None:
+        assert len(jobs()) > len(before)
+        driver.send_signal(signal.SIGINT)
+
+    output = tmp_path / "out"
+    code, stderr = run_with_fault(slow_fit(rows, output, *runner), output, interrupt)
+    assert code == 130
+    assert stderr.endswith("kmeans-tf: interrupted; run the same command again to resume\n")
+    assert jobs() == before
+
+
+@pytest.mark.parametrize("cluster", ["flink"], ids=["FlinkRunner"], indirect=True)
+def test_workers_that_beams_boot_program_starts(run, three_blobs, cluster, runner, tmp_path):
+    """As in a container, where it is the first to run."""
+    require("boot")
+    command = tmp_path / "boot"
+    # It leaves a file where it is started.
+    command.write_text(f'#!/bin/sh\ncd "{tmp_path}"\nexec "{boot.program()}" "$@"\n')
+    command.chmod(0o755)
+    environment = {
+        "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}",
+        "RUN_PYTHON_SDK_IN_DEFAULT_ENVIRONMENT": "1",
+    }
+    process = json.dumps({"command": str(command), "env": environment})
+    own = ("--environment_type=PROCESS", f"--environment_config={process}")
+    places = (f"--input={three_blobs.folder}", f"--output={tmp_path / 'out'}")
+    ran = run("fit", *places, *runner, *own, "--check")
+    assert ran.code == 0, ran.stderr
+    assert ran.stderr.startswith("ready: FlinkRunner (environment: PROCESS")
 
 
 def test_a_process_is_started_anew_only_for_another_command(monkeypatch, tmp_path):

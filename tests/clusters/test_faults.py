@@ -1,10 +1,9 @@
-"""What a job on Flink makes of a process killed under it, and what it leaves when interrupted."""
+"""What a job on Flink makes of a process killed under it."""
 
 import os
 import signal
 import subprocess
-import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -12,19 +11,10 @@ import pytest
 from cluster import flink, processes
 from cluster.__main__ import flags
 from tests.clusters.conftest import require
+from tests.clusters.slow_fit import ITERATIONS, JOB_SECONDS, SLOW, run_with_fault, slow_fit
 from tests.pipeline.answer import Answer, assert_same_answer, contents
-from tests.tables import blobs, write_shards
-from tests.waiting import latest_iteration, wait_for
 
 TASKMANAGERS = 3
-FAULT_AT = 3
-ITERATIONS = 20
-JOB_SECONDS = 240.0
-# So slow a descent that it is not over before the fault.
-SLOW = (
-    *("--keys=id", "--k=8", "--optimizer=sgd", "--learning_rate=1e-9", "--tolerance=0"),
-    *(f"--max_iterations={ITERATIONS}", "--iterations_per_job=10"),
-)
 
 
 def kill_worker(_: subprocess.Popen) -> None:
@@ -69,15 +59,6 @@ NO_JOB_SERVER = {kill_job_server, restart_cluster}  # what no job goes on after
 
 
 @pytest.fixture(scope="module")
-def rows(tmp_path_factory) -> Path:
-    """240,000 rows of eight blobs in six shards of two blocks or more."""
-    folder = tmp_path_factory.mktemp("rows") / "in"
-    points, _ = blobs(240_000, 16, 8, seed=2)
-    write_shards(folder, points, shards=6, keys={"id": range(len(points))}, row_group_size=20_000)
-    return folder
-
-
-@pytest.fixture(scope="module")
 def undisturbed(fit, rows, tmp_path_factory) -> Answer:
     return fit(rows, tmp_path_factory.mktemp("undisturbed") / "out", *SLOW)
 
@@ -98,7 +79,8 @@ def cluster(whole_cluster) -> None:
 @pytest.mark.parametrize("fault", FAULTS, ids=lambda fault: fault.__name__)
 def test_a_fault_costs_no_more_than_another_start(cluster, undisturbed, rows, tmp_path, fault):
     output = tmp_path / "out"
-    command = fit_command(rows, output)
+    # Leaves a TaskManager to spare.
+    command = slow_fit(rows, output, *flags(flink.options()), "--parallelism=2")
     code, stderr = run_with_fault(command, output, fault)
     if fault in NO_JOB_SERVER:
         assert "kmeans-tf: error: the job server was lost: " in stderr
@@ -112,7 +94,7 @@ def test_a_fault_costs_no_more_than_another_start(cluster, undisturbed, rows, tm
         ended = subprocess.run(command, capture_output=True, text=True, timeout=JOB_SECONDS)
         assert ended.returncode == 0, ended.stderr
         assert "resuming after iteration" in ended.stderr
-    assert not jobs_under_way()
+    assert not flink.jobs()
     answer = Answer(output)
     assert len(answer.history) == ITERATIONS
     assert_same_answer(answer, undisturbed)
@@ -120,49 +102,5 @@ def test_a_fault_costs_no_more_than_another_start(cluster, undisturbed, rows, tm
         assert contents(output)[name] == contents(undisturbed.folder)[name]
 
 
-def test_an_interrupted_job_ends_on_the_cluster_too(cluster, rows, tmp_path):
-    def interrupt(driver: subprocess.Popen) -> None:
-        assert jobs_under_way()
-        driver.send_signal(signal.SIGINT)
-
-    output = tmp_path / "out"
-    code, stderr = run_with_fault(fit_command(rows, output), output, interrupt)
-    assert code == 130
-    assert stderr.endswith("kmeans-tf: interrupted; run the same command again to resume\n")
-    assert not jobs_under_way()
-
-
-def fit_command(rows: Path, output: Path) -> list[str]:
-    places = (f"--input={rows}", f"--output={output}")
-    on_flink = (*flags(flink.options()), "--parallelism=2")  # leaves a TaskManager to spare
-    return [sys.executable, "-m", "pipeline", "fit", *places, *SLOW, *on_flink]
-
-
-def jobs_under_way() -> list[str]:
-    """Names of the jobs that have not ended, as Flink itself tells."""
-    found = processes.ask(f"http://{flink.HOST}:{flink.REST_PORT}/jobs/overview")["jobs"]
-    return [job["name"] for job in found if job["end-time"] == -1]
-
-
 def answer_parts(folder: Path) -> list[str]:
     return [name for name in contents(folder) if name.startswith("labels/part-")]
-
-
-def run_with_fault(
-    command: list[str], output: Path, fault: Callable[[subprocess.Popen], None]
-) -> tuple[int, str]:
-    """Strikes in the middle of the training; returns the exit code and the messages."""
-    log = output.with_name("stderr")
-    with log.open("w") as stderr:
-        process = subprocess.Popen(command, stderr=stderr)
-    try:
-        wait_for(lambda: latest_iteration(output) >= FAULT_AT or process.poll() is not None)
-        assert process.poll() is None, log.read_text()
-        assert latest_iteration(output) < ITERATIONS, "the fault came too late"
-        fault(process)
-        process.wait(JOB_SECONDS)
-    finally:
-        process.kill()
-        process.wait()
-        print(log.read_text())
-    return process.returncode, log.read_text()

@@ -430,6 +430,14 @@ def test_an_output_that_is_a_file(run, tmp_path):
     assert (tmp_path / "out").read_text() == "mine"
 
 
+def test_an_empty_output_that_was_there_stays(run, tmp_path):
+    (tmp_path / "out").mkdir()
+    write(tmp_path / "in" / "a.parquet", x=[1.0, NAN])
+    ran = run("fit", f"--input={tmp_path / 'in'}", f"--output={tmp_path / 'out'}", "--k=1")
+    assert ran.code == DATA, ran.stderr
+    assert not list((tmp_path / "out").iterdir())
+
+
 def test_an_output_that_holds_something_else(run, tmp_path):
     (tmp_path / "out").mkdir()
     (tmp_path / "out" / "notes.txt").write_text("mine")

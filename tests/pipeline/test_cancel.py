@@ -12,6 +12,7 @@ from apache_beam.portability.api import beam_job_api_pb2_grpc
 from google.protobuf.struct_pb2 import Struct
 
 from pipeline import job_service
+from pipeline.cancel import cancel_all
 from pipeline.errors import RunError
 from pipeline.flink import FlinkCluster
 
@@ -57,6 +58,12 @@ def test_flinks_jobs_of_the_name_end(flink):
     cluster, jobs = flink
     cluster.cancel("mine")
     assert jobs == STATES | {"1": ("mine", "CANCELED")}
+
+
+def test_a_job_that_does_not_end(monkeypatch):
+    monkeypatch.setattr("pipeline.cancel._SECONDS", -1.0)
+    with pytest.raises(RunError, match="its jobs cannot be cancelled"):
+        cancel_all(lambda: {"1"}, lambda job: None, "its jobs")
 
 
 def test_no_job_of_the_name_on_flink(flink):

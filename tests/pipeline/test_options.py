@@ -1,5 +1,6 @@
 """The command line: what it takes, what it refuses and how it says so."""
 
+import os
 import subprocess
 import sys
 
@@ -273,7 +274,7 @@ def fit(options):
     raise KeyboardInterrupt
 
 job.fit = fit
-atexit.register(print, "cleaned up")
+atexit.register(print, "cleaned up", flush=True)
 __main__.command()
 """
     done = subprocess.run(
@@ -281,6 +282,46 @@ __main__.command()
     )
     assert done.returncode == 130, done.stderr
     assert done.stdout == "cleaned up\n"
+
+
+def test_a_terminal_that_is_gone_does_not_end_the_job():
+    code = """
+import os, threading
+from pipeline import __main__, job
+from pipeline.console import say
+
+def fit(options):
+    threading.Thread(target=threading.Event().wait).start()
+    for _ in range(3):
+        say("one line")
+    print("at the end", flush=True)
+    raise KeyboardInterrupt
+
+job.fit = fit
+__main__.command()
+"""
+    reader, writer = os.pipe()
+    os.close(reader)
+    with os.fdopen(writer, "w") as stderr:
+        done = subprocess.run(
+            [sys.executable, "-c", code, *FIT], stdout=subprocess.PIPE, stderr=stderr, timeout=60
+        )
+    assert (done.returncode, done.stdout) == (130, b"at the end\n")
+
+
+def test_librarys_logs_are_kept_from_the_terminal():
+    """Also those of a logger that has a level of its own, as Prism's is given when it starts."""
+    code = """
+import logging
+from pipeline import console
+console.quiet_logs()
+logging.basicConfig()
+logger = logging.getLogger("server")
+logger.setLevel(logging.INFO)
+logger.error("a line")
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, check=True)
+    assert done.stderr == b""
 
 
 def test_a_bug_of_ours_is_called_one(run, monkeypatch):

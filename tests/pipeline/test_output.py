@@ -310,12 +310,19 @@ def test_a_check_finishes_no_publishing(
 
 
 @pytest.mark.parametrize("command", ["fit", "label"])
-def test_a_check_leaves_no_folder(run, trained, three_blobs, tmp_path, command):
+def test_a_check_leaves_the_folders_that_were_there(run, trained, three_blobs, tmp_path, command):
     own = {"fit": "--features=f0,f1", "label": f"--model={trained.folder}"}[command]
     output = tmp_path / "new" / "parent" / "out"
-    ran = run(command, f"--input={three_blobs.folder}", f"--output={output}", own, "--check")
-    assert ran.code == 0, ran.stderr
-    assert not list(tmp_path.iterdir())
+    args = (command, f"--input={three_blobs.folder}", f"--output={output}", own, "--check")
+    folders = []
+    for folder in (output.parents[1], output.parents[0], output):
+        ran = run(*args)
+        assert ran.code == 0, ran.stderr
+        assert sorted(tmp_path.rglob("*")) == folders
+        folder.mkdir()
+        folders.append(folder)
+    assert run(*args).code == 0
+    assert sorted(tmp_path.rglob("*")) == folders
 
 
 def test_a_publishing_whose_files_are_gone_says_so(

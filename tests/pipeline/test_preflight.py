@@ -140,9 +140,15 @@ def test_a_java_that_is_not_on_the_path(refused, no_pool, tmp_path, monkeypatch)
 def test_an_uber_jar_needs_no_java(refused, no_pool, flink, monkeypatch, runner):
     monkeypatch.setattr(shutil, "which", lambda name: None)
     master = [f"--flink_master={flink(**UP)}"] if runner == "Flink" else []
-    uber = f"--{runner.lower()}_submit_uber_jar"
-    said = refused(5, f"--runner={runner}Runner", *master, uber, *no_pool)
+    uber = [f"--{runner.lower()}_submit_uber_jar"]
+    uber += ["--spark_rest_url=http://localhost:6066"] if runner == "Spark" else []
+    said = refused(5, f"--runner={runner}Runner", *master, *uber, *no_pool)
     assert said.startswith("--environment_config"), "which comes after Java"
+
+
+def test_an_uber_jar_for_spark_needs_a_place_to_go(refused):
+    said = refused(2, "--runner=SparkRunner", "--spark_submit_uber_jar")
+    assert said.startswith("--spark_submit_uber_jar needs --spark_rest_url")
 
 
 def test_an_uber_jar_for_a_flink_in_the_driver_needs_java(refused, monkeypatch):
