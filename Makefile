@@ -13,10 +13,13 @@ help: ## List the targets
 
 setup: .venv/installed ## Install everything into .venv
 
-.venv/installed: setup.py
-	$(PYTHON) -m venv .venv
-	$(BIN)/python -m pip install --quiet --upgrade pip setuptools wheel
-	$(BIN)/python -m pip install --quiet --editable '.[dev]'
+.venv/installed: EXTRAS := dev
+# Of its own: Beam starts slower where Google's libraries are.
+.venv-dataflow/installed: EXTRAS := test,dataflow
+.venv/installed .venv-dataflow/installed: setup.py
+	$(PYTHON) -m venv $(@D)
+	$(@D)/bin/python -m pip install --quiet --upgrade pip setuptools wheel
+	$(@D)/bin/python -m pip install --quiet --editable '.[$(EXTRAS)]'
 	@touch $@
 
 run: setup ## Cluster the colours of a photograph, and draw it before and after
@@ -48,13 +51,6 @@ test-clusters: setup ## Run the job on Flink, Spark and Prism, faults included
 
 test-dataflow: .venv-dataflow/installed ## Make the jobs that Dataflow would get, and send nothing
 	.venv-dataflow/bin/python -m pytest tests/dataflow
-
-# Of its own: Beam starts slower where Google's libraries are.
-.venv-dataflow/installed: setup.py
-	$(PYTHON) -m venv .venv-dataflow
-	.venv-dataflow/bin/python -m pip install --quiet --upgrade pip setuptools wheel
-	.venv-dataflow/bin/python -m pip install --quiet --editable '.[test,dataflow]'
-	@touch $@
 
 lint: setup ## Check style and formatting
 	$(BIN)/ruff check .

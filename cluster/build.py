@@ -6,10 +6,12 @@ import subprocess
 import sys
 import zipfile
 from collections.abc import Mapping, Sequence
+from importlib.metadata import version
 from pathlib import Path
 
 from cluster.home import HOME, ClusterError, folder
 
+BEAM_PACKAGES = "github.com/apache/beam/sdks/v2"
 BUILD_SECONDS = 900
 OUTPUT_TAIL_LINES = 15
 
@@ -62,13 +64,18 @@ def maven_jar(pom: Path) -> Path:
     return jar
 
 
-def go_program(module: str, name: str) -> Path:
-    """Installs a Go program of a pinned version, once; the version is part of its file name."""
-    version = module.rpartition("@")[2]
-    program = folder("bin") / f"{name}-{version}"
+def beam_program(package: str) -> Path:
+    """Installs a Go program of Beam's, of the version installed here, once.
+
+    Args:
+      package: where it is among Beam's Go packages; the last part is the program's name.
+    """
+    release, name = f"v{version('apache-beam')}", package.rpartition("/")[2]
+    program = folder("bin") / f"{name}-{release}"
     if program.exists():
         return program
     go = require("go", f"Go builds {name}")
+    module = f"{BEAM_PACKAGES}/{package}@{release}"
     run([go, "install", module], f"building {name}", go_environment(program.parent))
     return (program.parent / name).replace(program)
 

@@ -5,13 +5,11 @@ per environment of a pipeline and gives it many bundles at once, so a pipeline o
 environment has one worker process, outside the driver.
 """
 
-from importlib.metadata import version
 from pathlib import Path
 
 from cluster import build, processes, worker_pool
 from cluster.home import HOST
 
-MODULE = "github.com/apache/beam/sdks/v2/go/cmd/prism"
 WORKER_PORT = 50002
 WORKERS = 1  # Prism asks for one worker for each environment of a pipeline
 POOL = "prism-workers"
@@ -19,7 +17,7 @@ POOL = "prism-workers"
 
 def program() -> Path:
     """Prism at the version of the Beam installed here, built if need be."""
-    return build.go_program(f"{MODULE}@v{version('apache-beam')}", "prism")
+    return build.beam_program("go/cmd/prism")
 
 
 def up() -> None:

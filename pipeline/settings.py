@@ -23,8 +23,6 @@ _POOL = {
     "environment_config": "localhost:50000",
     "environment_cache_millis": "60000",
 }
-
-
 _IN_PARTS = {"environment_option", "environment_options"}  # instead of environment_config
 
 

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from cluster import boot, build, home, processes
+from cluster import build, home, processes
 from cluster.__main__ import CLUSTERS, LEAST_WORKERS
 from tests.clusters.conftest import require
 from tests.clusters.slow_fit import run_with_fault, slow_fit
@@ -56,9 +56,9 @@ def test_an_interrupted_job_ends_on_the_cluster_too(rows, cluster, runner, tmp_p
 def test_workers_that_beams_boot_program_starts(run, three_blobs, cluster, runner, tmp_path):
     """As in a container, where it is the first to run."""
     require("boot")
-    command = tmp_path / "boot"
+    boot, command = build.beam_program("python/container"), tmp_path / "boot"
     # It leaves a file where it is started.
-    command.write_text(f'#!/bin/sh\ncd "{tmp_path}"\nexec "{boot.program()}" "$@"\n')
+    command.write_text(f'#!/bin/sh\ncd "{tmp_path}"\nexec "{boot}" "$@"\n')
     command.chmod(0o755)
     environment = {
         "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}",
