@@ -3,10 +3,10 @@
 import re
 from pathlib import Path
 
-from setuptools import setup
+from setuptools import find_packages, setup
 
 HERE = Path(__file__).parent
-VERSION = re.search(r'__version__ = "(.+)"', (HERE / "kmeans_tf/__init__.py").read_text())[1]
+VERSION = re.findall(r'__version__ = "(.+)"', (HERE / "kmeans_tf/__init__.py").read_text())[0]
 
 TEST = ["pytest==9.*", "pytest-xdist==3.*", "hypothesis==6.*", "scikit-learn==1.9.*"]
 EXAMPLES = ["scikit-learn==1.9.*", "pillow"]
@@ -19,9 +19,9 @@ setup(
     long_description=(HERE / "README.md").read_text(),
     long_description_content_type="text/markdown",
     license="Apache-2.0",
-    python_requires=">=3.10",
-    packages=["kmeans_tf", "pipeline"],
-    package_data={"pipeline": ["report.html.j2"]},
+    python_requires=">=3.11",
+    packages=find_packages(include=["kmeans_tf", "kmeans_tf.*", "pipeline", "pipeline.*"]),
+    package_data={"": ["py.typed", "*.j2"]},
     install_requires=[
         f"apache-beam=={BEAM}",
         "tensorflow==2.21.*",
@@ -29,6 +29,7 @@ setup(
         "pyarrow<26",
         "protobuf>=6.31.1,<7",
         "scipy",
+        "psutil",
         "rich",
         "jinja2",
         "matplotlib",

@@ -13,14 +13,18 @@ def main() -> None:
     names = parser.parse_args().names or BENCHMARKS
     unknown = sorted(set(names) - {*BENCHMARKS, *ON_DEMAND})
     if unknown:
-        parser.error(f"no benchmark {unknown[0]}: there are {', '.join(BENCHMARKS + ON_DEMAND)}")
+        parser.error(f"no benchmark {unknown[0]}: choose from {', '.join(BENCHMARKS + ON_DEMAND)}")
     from benchmarks import clusters, iteration, memory, overhead
     from benchmarks.processes import machine
     from pipeline.console import quiet_logs
 
     quiet_logs()
-    found = (clusters, iteration, memory, overhead)
-    modules = {module.__name__.rpartition(".")[2]: module for module in found}
+    modules = {
+        "overhead": overhead,
+        "iteration": iteration,
+        "memory": memory,
+        "clusters": clusters,
+    }
     print(machine(), flush=True)
     for name in names:
         print(f"\n## {name}\n\n{modules[name].measure()}", flush=True)

@@ -5,7 +5,7 @@ On one machine the clusters share its cores with their JVMs: what is measured is
 adds.
 
 A third run shows whether a runner sends a block to the worker that has it: each worker may cache
-six tenths of the table, so workers that were sent any block would find little more than that.
+six tenths of the table, so workers that are sent arbitrary blocks would find little more than that.
 """
 
 import json

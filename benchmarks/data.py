@@ -13,7 +13,7 @@ _ROW_GROUP = 1 << 17
 
 @dataclass(frozen=True)
 class Case:
-    """n rows of d float32 features in so many files, k prototypes."""
+    """n rows of d float32 features in a number of files, and k prototypes."""
 
     n: int
     d: int
@@ -30,12 +30,12 @@ class Case:
 
     @property
     def start(self) -> Path:
-        """The prototypes that everybody starts from, (k, d) float32."""
+        """The prototypes that both sides start from, (k, d) float32."""
         return self.folder / "start.npy"
 
 
 def make(case: Case) -> Path:
-    """Writes the shards and the start, unless they are there; returns the folder of the shards."""
+    """Writes the shards and the start, unless they exist; returns the folder of the shards."""
     table = case.folder / "table"
     if case.start.exists():
         return table

@@ -2,6 +2,7 @@
 
 import json
 import statistics
+from pathlib import Path
 
 import pyarrow.parquet as pq
 
@@ -74,14 +75,14 @@ def _ours(case: Case) -> dict:
     }
 
 
-def _theirs(case: Case, folder) -> dict:
+def _theirs(case: Case, folder: Path) -> dict:
     output = OUT / "labels.parquet"
     finished = run_module("benchmarks.scikit_learn", folder, case.start, ITERATIONS, output)
-    found = finished.json
+    run = finished.json
     return {
-        "iteration": found["fit"] / found["iterations"],
+        "iteration": run["fit"] / run["iterations"],
         "whole": finished.seconds,
-        "cost": found["cost"],
+        "cost": run["cost"],
         "labels": pq.read_table(output),
     }
 

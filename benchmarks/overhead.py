@@ -7,26 +7,21 @@ left is building, running and passing the state on. The job's round writes its c
 import statistics
 import tempfile
 import time
-from collections.abc import Callable
-from unittest import mock
+from collections.abc import Callable, Iterator
 
 import apache_beam as beam
 import numpy as np
 
 from kmeans_tf import TrainingOptions, TrainingState, Trial
-from kmeans_tf.frame import Frame
+from kmeans_tf.layout import SumLayout
 from kmeans_tf.metrics import get_metric
 from kmeans_tf.stats import ClusterStats, IterationStats
 from kmeans_tf.summary import Summary
-from pipeline import train
-from pipeline.blocks import BlockRef
-from pipeline.checkpoint import WorkFolder
-from pipeline.chunks import Loader
-from pipeline.inputs import Columns
+from pipeline.data.inputs import Columns
 from pipeline.options import RunOptions
-from pipeline.runner import Blocks, Runner
-from pipeline.settings import Settings
-from pipeline.train import Train, TrainingJob
+from pipeline.runners.runner import Runner
+from pipeline.runners.settings import Settings
+from pipeline.transforms import BlockRef, Blocks, Loader, Train, TrainSpec, WorkFolder
 
 BLOCKS = 100
 ITERATIONS = 10
@@ -38,13 +33,12 @@ def measure() -> str:
     """Runs both in turn and returns a table of milliseconds an iteration."""
     runs: dict[str, Callable[[], None]] = {"plain chain": _plain, "the job's round": _round}
     times: dict[str, list[float]] = {name: [] for name in runs}
-    with mock.patch.multiple(train, cached_chunks=lambda *_: [None], _step=_nothing):
-        for repeat in range(REPEATS + 1):
-            for name, run in runs.items():
-                start = time.perf_counter()
-                run()
-                if repeat:
-                    times[name].append((time.perf_counter() - start) * 1e3 / ITERATIONS)
+    for repeat in range(REPEATS + 1):
+        for name, run in runs.items():
+            start = time.perf_counter()
+            run()
+            if repeat:
+                times[name].append((time.perf_counter() - start) * 1e3 / ITERATIONS)
     medians = {name: statistics.median(found) for name, found in times.items()}
     lines = [f"| {name} | {median:.0f} ms |" for name, median in medians.items()]
     ratio = medians["the job's round"] / medians["plain chain"]
@@ -73,10 +67,10 @@ class _PlainStep(beam.DoFn):
 
 def _round() -> None:
     with tempfile.TemporaryDirectory() as folder:
-        job = TrainingJob(
+        spec = TrainSpec(
             Loader(
                 Columns(tuple(f"f{j}" for j in range(_D)), _D, False),
-                _frame(),
+                _layout(),
                 "sqeuclidean",
                 False,
             ),
@@ -90,19 +84,21 @@ def _round() -> None:
         def build(pipeline: beam.Pipeline) -> None:
             blocks = pipeline | Blocks([BlockRef(i, ()) for i in range(BLOCKS)])
             start = pipeline | beam.Create([state])
-            _ = (blocks, start) | Train(job, ITERATIONS)
+            _ = (blocks, start) | Train(spec, ITERATIONS, _no_work)
 
         Runner(Settings(RunOptions())).run(build)
 
 
-def _frame() -> Frame:
+def _layout() -> SumLayout:
     rows = np.random.default_rng(0).normal(size=(100, _D))
     summary = Summary.of(rows, np.ones(100), np.ones(100, bool), seed=0, capacity=100)
-    return Frame.fit(summary, get_metric("sqeuclidean"), standard=False, impute=False)
+    return SumLayout.fit(summary, get_metric("sqeuclidean"), standard=False, impute=False)
 
 
-def _nothing(job: TrainingJob, state: TrainingState, chunk: object) -> IterationStats:
-    """Stats that move the prototypes a little, so that no iteration is skipped."""
+def _no_work(
+    spec: TrainSpec, state: TrainingState, block: BlockRef
+) -> Iterator[Callable[[], IterationStats]]:
+    """One task for a block: stats that move the prototypes a little, so that none is skipped."""
     ones = np.ones(_K, np.int64)
     sums = np.full((_K, _D), 1 + state.iteration, np.int64)
-    return IterationStats({0: ClusterStats(ones, ones, sums)})
+    yield lambda: IterationStats({0: ClusterStats(ones, ones, sums)})

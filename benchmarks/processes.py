@@ -2,12 +2,15 @@
 
 import json
 import os
+import platform
 import subprocess
 import sys
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+
+import psutil
 
 
 @dataclass(frozen=True)
@@ -33,6 +36,7 @@ def run_module(module: str, *arguments: object, quiet: bool = True) -> Finished:
     errors = subprocess.DEVNULL if quiet else None
     start = time.perf_counter()
     with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=errors, text=True) as process:
+        assert process.stdout is not None  # it is a pipe
         output = process.stdout.read()
         _, status, usage = os.wait4(process.pid, 0)
         process.returncode = os.waitstatus_to_exitcode(status)
@@ -43,9 +47,15 @@ def run_module(module: str, *arguments: object, quiet: bool = True) -> Finished:
 
 def machine() -> str:
     """One line about where the figures come from."""
-    lines = Path("/proc/cpuinfo").read_text().splitlines()
-    model = next(line.split(":")[1].strip() for line in lines if line.startswith("model name"))
-    return f"{model}, {os.cpu_count()} cores, load {os.getloadavg()[0]:.1f}"
+    return f"{_cpu_model()}, {psutil.cpu_count()} cores, load {psutil.getloadavg()[0]:.1f}"
+
+
+def _cpu_model() -> str:
+    """The processor's model where Linux names it, else whatever Python knows of it."""
+    cpuinfo = Path("/proc/cpuinfo")
+    lines = cpuinfo.read_text().splitlines() if cpuinfo.exists() else []
+    models = (line.partition(":")[2].strip() for line in lines if line.startswith("model name"))
+    return next(models, platform.processor() or platform.machine())
 
 
 def table(header: Sequence[str], rows: Sequence[Sequence[object]]) -> str:

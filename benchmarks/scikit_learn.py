@@ -12,7 +12,7 @@ from sklearn.cluster import KMeans
 
 
 def main(folder: str, start: str, iterations: str, output: str) -> None:
-    """Clusters a folder of Parquet files from given prototypes; prints seconds and cost."""
+    """Clusters a folder of Parquet files from prototypes in a file; prints seconds and cost."""
     clock = [time.perf_counter()]
     table = pq.read_table(folder)
     rows = np.stack([column.to_numpy() for column in table.columns], 1)

@@ -6,7 +6,7 @@ pid files in the folder `.cluster/` beside this package. Nothing here is needed 
 on a cluster that is already there.
 
     python -m cluster flink-up          # the cluster, its job-server jar and a worker pool
-    python -m cluster options flink     # the Beam options of a pipeline for it
-    python -m cluster smoke flink       # five unrolled k-means iterations, checked
+    python -m cluster options flink     # the options of a job for it
+    python -m pipeline fit … --check    # with these options: could the job run there?
     python -m cluster flink-down
 """

@@ -11,8 +11,6 @@ from cluster.home import ClusterError
 
 FAILED = 5
 CLUSTERS: dict[str, ModuleType] = {"flink": flink, "spark": spark, "prism": prism}
-# Prism gives a pipeline of one environment one worker, however much there is to do.
-LEAST_WORKERS = {"flink": 2, "spark": 2, "prism": 1}
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -49,19 +47,10 @@ def parser() -> argparse.ArgumentParser:
         command.set_defaults(command=lambda a, module=module: module.down())
     command = commands.add_parser("status", help="what is up")
     command.set_defaults(command=print_status)
-    add_job_commands(commands)
-    return result
-
-
-def add_job_commands(commands: argparse._SubParsersAction) -> None:
-    """The commands about a pipeline on a cluster that is up."""
     command = commands.add_parser("options", help="print the options of a job")
     command.add_argument("cluster", choices=CLUSTERS)
     command.set_defaults(command=lambda a: print("\n".join(flags(CLUSTERS[a.cluster].options()))))
-    command = commands.add_parser("smoke", help="run a small checked pipeline")
-    command.add_argument("cluster", choices=CLUSTERS)
-    command.add_argument("--runs", type=int, default=1)
-    command.set_defaults(command=lambda a: run_smoke(a.cluster, a.runs))
+    return result
 
 
 def bring_up(cluster: ModuleType, *sizes: int) -> None:
@@ -82,16 +71,6 @@ def print_status(_: argparse.Namespace) -> None:
 def flags(options: Mapping[str, object]) -> list[str]:
     """Options as a command line takes them."""
     return [f"--{key}={value}" for key, value in options.items()]
-
-
-def run_smoke(cluster: str, runs: int) -> None:
-    """Runs the checked pipeline several times and prints who did the work."""
-    from cluster import smoke  # Beam's import takes seconds; no other command needs it.
-
-    for i in range(runs):
-        answer = smoke.check(flags(CLUSTERS[cluster].beam_options()), LEAST_WORKERS[cluster])
-        workers = ", ".join(f"{host}:{pid}" for host, pid in sorted(answer.workers))
-        print(f"{cluster} run {i + 1}: NumPy's answer, {answer.seconds:.1f} s, workers {workers}")
 
 
 if __name__ == "__main__":

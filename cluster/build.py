@@ -22,10 +22,10 @@ def require(program: str, purpose: str) -> str:
     Raises:
       ClusterError: it is not installed.
     """
-    found = shutil.which(program)
-    if found is None:
+    path = shutil.which(program)
+    if path is None:
         raise ClusterError(f"{program} is missing: {purpose}. Install it and put it on PATH.")
-    return found
+    return path
 
 
 def pip_package(requirement: str, target: Path) -> Path:

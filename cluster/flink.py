@@ -24,10 +24,8 @@ WORKER_PORT = 50000
 START_SECONDS = 90.0
 
 TASKMANAGERS = 2
-# One slot a TaskManager and one Python worker a TaskManager: one worker process per slot.
+# Task slots of a TaskManager, which asks for one Python worker: with one slot, one each.
 SLOTS = 1
-# Lives longer than the pause between two stages, so that a job keeps its workers.
-ENVIRONMENT_CACHE_MILLIS = 60_000
 
 JOBMANAGER = "flink-jobmanager"
 TASKMANAGER = "flink-taskmanager"
@@ -110,7 +108,7 @@ def up(taskmanagers: int = TASKMANAGERS) -> None:
 
 
 def start_taskmanagers(count: int) -> None:
-    """Starts TaskManagers, or ends some, until the REST interface counts so many."""
+    """Starts TaskManagers, or ends some, until the REST interface counts that many."""
     wanted = [f"{TASKMANAGER}-{i}" for i in range(count)]
     for name in set(taskmanager_names()) - set(wanted):
         processes.stop(name)
@@ -147,23 +145,13 @@ def options() -> dict[str, str]:
     }
 
 
-def beam_options() -> dict[str, str | int]:
-    """The options of any Beam pipeline on this cluster."""
-    return {
-        **options(),
-        **worker_pool.options(WORKER_PORT),
-        "environment_cache_millis": ENVIRONMENT_CACHE_MILLIS,
-        "parallelism": TASKMANAGERS * SLOTS,
-    }
-
-
 def status() -> str:
     """One line on the cluster's health, as its REST interface tells it."""
-    seen = overview()
-    if not seen:
+    cluster = overview()
+    if not cluster:
         return "flink: down"
-    slots = f"{seen['slots-available']} of {seen['slots-total']} slots free"
-    return f"flink: up at {HOST}:{REST_PORT}, {seen['taskmanagers']} TaskManagers, {slots}"
+    slots = f"{cluster['slots-available']} of {cluster['slots-total']} slots free"
+    return f"flink: up at {HOST}:{REST_PORT}, {cluster['taskmanagers']} TaskManagers, {slots}"
 
 
 def overview() -> dict[str, Any]:
@@ -173,8 +161,8 @@ def overview() -> dict[str, Any]:
 
 def jobs() -> list[str]:
     """The names of the jobs under way, as the REST interface tells."""
-    seen = processes.ask(f"http://{HOST}:{REST_PORT}/jobs/overview")["jobs"]
-    return [job["name"] for job in seen if job["end-time"] == -1]
+    known = processes.ask(f"http://{HOST}:{REST_PORT}/jobs/overview")["jobs"]
+    return [job["name"] for job in known if job["end-time"] == -1]
 
 
 def job_server_jar() -> Path:
@@ -213,15 +201,15 @@ def jvm(kind: str, main: str, *arguments: str) -> list[str]:
 
 
 def memory_arguments(kind: str) -> tuple[list[str], list[str]]:
-    """Heap sizes and such for a JVM, and what it must be told of them, from Flink's own sums.
+    """A JVM's heap sizes and the like, and the settings to match, as Flink computes them.
 
     Returns:
       arguments for the JVM and arguments for the main class.
     """
     jars = [flink_home() / "bin" / "bash-java-utils.jar", flink_home() / "lib" / "*"]
     question = [f"GET_{kind}_RESOURCE_PARAMS", "--configDir", str(configuration_folder())]
-    said = build.run([*java(MEMORY_CLASS, jars), *question], "sizing Flink's memory")
-    lines = [line for line in said.splitlines() if line.startswith(MEMORY_PREFIX)]
+    output = build.run([*java(MEMORY_CLASS, jars), *question], "sizing Flink's memory")
+    lines = [line for line in output.splitlines() if line.startswith(MEMORY_PREFIX)]
     memory, dynamic = (shlex.split(line.removeprefix(MEMORY_PREFIX)) for line in lines)
     return memory, dynamic
 

@@ -1,4 +1,4 @@
-"""Where the clusters live, and the one error they end with."""
+"""Where the clusters live, and the one error they raise."""
 
 from pathlib import Path
 

@@ -40,11 +40,6 @@ def options() -> dict[str, str]:
     }
 
 
-def beam_options() -> dict[str, str]:
-    """The options of any Beam pipeline on Prism with workers from the pool."""
-    return options()
-
-
 def jobs() -> list[str]:
     """The processes of the pipelines under way."""
     return [str(pid) for pid in processes.of_program(program())]

@@ -1,4 +1,4 @@
-"""Long-lived processes with a log, a record on disk, a health check and an end.
+"""Long-lived processes, each with a log, a record on disk, a health check and a way to end it.
 
 A pid alone proves nothing: it may have gone to a stranger since it was written down. Every
 process started here therefore carries a random mark in its environment, which its children
@@ -19,6 +19,8 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
+
+import psutil
 
 from cluster.home import HOME, HOST, REPOSITORY, ClusterError, folder, write
 
@@ -90,16 +92,13 @@ def running(name: str) -> bool:
 
 def pids(name: str) -> list[int]:
     """The live processes of a name: the one that was started and those it started in turn."""
-    record = read_record(name)
-    if record is None:
-        return []
-    wanted = f"{MARK}={record.mark}".encode()
-    return sorted(pid for pid in _all_pids() if wanted in _environment(pid))
+    return sorted(process.pid for process in _processes(name))
 
 
 def of_program(program: Path) -> list[int]:
     """The live processes of a program, whoever started them."""
-    return [pid for pid in _all_pids() if _program(pid) == program]
+    live = psutil.process_iter(["exe"])
+    return [process.pid for process in live if process.info["exe"] == str(program)]
 
 
 def names() -> list[str]:
@@ -116,7 +115,7 @@ def wait_until(condition: Callable[[], bool], what: str, seconds: float) -> None
     deadline = time.monotonic() + seconds
     while not condition():
         if time.monotonic() > deadline:
-            raise ClusterError(f"waited {seconds:.0f} s for {what}, in vain")
+            raise ClusterError(f"timed out after {seconds:.0f} s waiting for {what}")
         time.sleep(POLL_SECONDS)
 
 
@@ -197,26 +196,14 @@ def read_record(name: str) -> Record | None:
 
 
 def _signal(name: str, number: signal.Signals) -> None:
-    for pid in pids(name):
-        with contextlib.suppress(ProcessLookupError):
-            os.kill(pid, number)
+    for process in _processes(name):
+        with contextlib.suppress(psutil.NoSuchProcess):
+            process.send_signal(number)
 
 
-def _all_pids() -> list[int]:
-    return [int(entry.name) for entry in Path("/proc").iterdir() if entry.name.isdigit()]
-
-
-def _program(pid: int) -> Path | None:
-    """The program of a process; None for one that has ended or is not ours."""
-    try:
-        return Path(f"/proc/{pid}/exe").readlink()
-    except OSError:
-        return None
-
-
-def _environment(pid: int) -> list[bytes]:
-    """A process's environment at its start; empty for one that has ended or is not ours."""
-    try:
-        return Path(f"/proc/{pid}/environ").read_bytes().split(b"\0")
-    except OSError:
+def _processes(name: str) -> list[psutil.Process]:
+    record = read_record(name)
+    if record is None:
         return []
+    live = psutil.process_iter(["environ"])  # None for another user's process
+    return [p for p in live if (p.info["environ"] or {}).get(MARK) == record.mark]

@@ -27,8 +27,6 @@ WORKERS = 2
 WORKER_CORES = 1
 WORKER_MEMORY = "2g"
 EXECUTOR_MEMORY = "1g"
-# A worker stays with its executor to the job's end: the executor ends with the job.
-ENVIRONMENT_CACHE_MILLIS = 60_000
 
 MASTER = "spark-master"
 WORKER = "spark-worker"
@@ -50,7 +48,7 @@ def install() -> None:
 def up(workers: int = WORKERS) -> None:
     """Brings the cluster up, or to the wanted number of workers if it is up already.
 
-    Another number starts the job server anew, and with it ends the jobs it has.
+    A different number restarts the job server, which ends the jobs it has.
     """
     install()
     worker_pool.start(POOL, WORKER_PORT, workers)
@@ -77,7 +75,7 @@ def start_master() -> None:
 
 
 def start_workers(count: int) -> None:
-    """Starts workers, or ends some, until the master counts so many."""
+    """Starts workers, or ends some, until the master counts that many."""
     wanted = [f"{WORKER}-{i}" for i in range(count)]
     for name in set(worker_names()) - set(wanted):
         processes.stop(name)
@@ -115,22 +113,13 @@ def options() -> dict[str, str]:
     }
 
 
-def beam_options() -> dict[str, str | int]:
-    """The options of any Beam pipeline on this cluster."""
-    return {
-        **options(),
-        **worker_pool.options(WORKER_PORT),
-        "environment_cache_millis": ENVIRONMENT_CACHE_MILLIS,
-    }
-
-
 def status() -> str:
     """One line on the cluster's health, as the master's web interface tells it."""
-    seen = overview()
-    if not seen:
+    master = overview()
+    if not master:
         return "spark: down"
-    cores = f"{seen['cores'] - seen['coresused']} of {seen['cores']} cores free"
-    return f"spark: up at {master_url()}, {seen['aliveworkers']} workers, {cores}"
+    cores = f"{master['cores'] - master['coresused']} of {master['cores']} cores free"
+    return f"spark: up at {master_url()}, {master['aliveworkers']} workers, {cores}"
 
 
 def jobs() -> list[str]:

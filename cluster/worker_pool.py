@@ -15,15 +15,15 @@ WORKER_POOL_COMMAND = (
     "-m",
     "pipeline.worker_pool",
     "--service_port={port}",
-    "--slots={slots}",
+    "--slots={workers}",
 )
 START_SECONDS = 60.0
 
 
-def start(name: str, port: int, slots: int) -> None:
-    """Starts a worker pool of `slots` processes and waits until it listens."""
+def start(name: str, port: int, workers: int) -> None:
+    """Starts a worker pool of so many worker processes and waits until it listens."""
     processes.require_port(name, port)
-    command = [part.format(port=port, slots=slots) for part in WORKER_POOL_COMMAND]
+    command = [part.format(port=port, workers=workers) for part in WORKER_POOL_COMMAND]
     processes.start(name, command, environment())
     processes.wait_healthy(
         [name], lambda: processes.listening(port), f"{name} on port {port}", START_SECONDS

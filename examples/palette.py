@@ -11,6 +11,7 @@ from pathlib import Path
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 from sklearn.datasets import load_sample_image
@@ -63,8 +64,9 @@ def make_palette(photo: np.ndarray, folder: Path, k: int) -> Palette:
 def write_pixels(photo: np.ndarray, folder: Path) -> None:
     """Writes one row per pixel, in shards that are bands of the photograph."""
     folder.mkdir(parents=True, exist_ok=True)
-    y, x = np.indices(photo.shape[:2], np.uint16)
-    columns = {"x": x, "y": y} | {name: photo[..., i] for i, name in enumerate(CHANNELS)}
+    places = np.indices(photo.shape[:2], np.uint16)
+    columns = {"x": places[1], "y": places[0]}
+    columns |= {name: photo[..., i] for i, name in enumerate(CHANNELS)}
     for i, band in enumerate(np.array_split(np.arange(len(photo)), SHARDS)):
         table = pa.table({name: values[band].ravel() for name, values in columns.items()})
         pq.write_table(table, folder / f"pixels-{i}.parquet", compression="zstd")
@@ -73,8 +75,8 @@ def write_pixels(photo: np.ndarray, folder: Path) -> None:
 def read_palette(result: Path, shape: tuple[int, ...]) -> Palette:
     """Reads the palette, and the picture it paints, from the job's output folder."""
     prototypes = pq.read_table(result / "prototypes.parquet")
-    found = np.stack([prototypes[name].to_numpy() for name in CHANNELS], 1)
-    colours = np.rint(found).astype(np.uint8)
+    means = np.stack([prototypes[name].to_numpy() for name in CHANNELS], 1)
+    colours = np.rint(means).astype(np.uint8)
     rows = prototypes["rows"].to_numpy()
     labels = pq.read_table(result / "labels")
     picture = np.empty(shape, np.uint8)
@@ -89,7 +91,7 @@ def draw(photo: np.ndarray, palette: Palette, path: Path) -> None:
     height, width = photo.shape[:2]
     inches = 6 * height / width
     figure = Figure(figsize=(12.4, inches + 1.6), layout="constrained")
-    top, bottom = figure.subfigures(2, height_ratios=[inches + 0.5, 1.1])
+    (top,), (bottom,) = figure.subfigures(2, squeeze=False, height_ratios=[inches + 0.5, 1.1])
     before, after = top.subplots(1, 2)
     seen = len(np.unique(photo.reshape(-1, 3), axis=0))
     _show(before, photo, f"Before: {seen:,} colours")
@@ -98,13 +100,13 @@ def draw(photo: np.ndarray, palette: Palette, path: Path) -> None:
     figure.savefig(path, dpi=110)
 
 
-def _show(axes, picture: np.ndarray, title: str) -> None:
+def _show(axes: Axes, picture: np.ndarray, title: str) -> None:
     axes.imshow(picture, interpolation="nearest")
     axes.set_title(title, fontsize=13)
     axes.axis("off")
 
 
-def _draw_strip(axes, palette: Palette) -> None:
+def _draw_strip(axes: Axes, palette: Palette) -> None:
     for i, (name, share) in enumerate(zip(hex_names(palette), palette.shares, strict=True)):
         axes.add_patch(Rectangle((i, 0), 1, 1, color=name, lw=0))
         axes.text(i + 0.5, -0.08, f"{name}\n{share:.1%}", ha="center", va="top", fontsize=9)

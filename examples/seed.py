@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from sklearn.datasets import make_blobs
 
@@ -104,8 +105,9 @@ def draw(points: np.ndarray, folder: Path) -> None:
     figure.savefig(folder / "seed.png", dpi=110)
 
 
-def _circle(axes, prototypes: np.ndarray, title: str) -> None:
-    axes.scatter(*prototypes.T, c="none", s=110, edgecolor="r", lw=2, label="prototypes")
+def _circle(axes: Axes, prototypes: np.ndarray, title: str) -> None:
+    x, y = prototypes.T
+    axes.scatter(x, y, c="none", s=110, edgecolor="r", lw=2, label="prototypes")
     axes.set_title(title, fontsize=12)
     axes.set_aspect("equal")
     axes.legend(scatterpoints=3, handlelength=4)

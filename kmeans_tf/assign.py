@@ -2,12 +2,12 @@
 
 The definition of a label: the argmin over the prototypes of the float64 squared distance,
 accumulated feature by feature without fused multiply-add, ties to the lowest index. (For a
-metric without the linear form: the argmin of its float64 cost.)
+metric of another form: the argmin of its float64 cost.)
 
 The fast path scores tiles of rows with one float32 matrix product each, compiled by XLA, and
-proves with a rounding bound which labels are the definition's. Only the others are settled in
+proves with a rounding bound which labels are the definition's. Only the others are resolved in
 float64. So a label depends on the row and the prototypes alone, not on the tile, the threads or
-the instruction set. Settling is never compiled by XLA, which contracts to fused multiply-adds.
+the instruction set. Resolving is never compiled by XLA, which contracts to fused multiply-adds.
 
 The bound. With q = |x|**2, computed scores s_k and true distances D_k, let
 s_k = |w_k|**2 (1 - 2G) - 2 x.w_k + q, where G >= gamma_(d+10) bounds the relative error of a dot
@@ -35,7 +35,7 @@ _UNDERFLOW = 2.0**-78  # the floor and whatever was flushed to zero
 _LARGEST = 2.0**90  # |x|**2 and the best score stay below this where a label is proven
 _FAR = 2.0**100  # |w|**2 beyond this is only known to be beyond it
 _UNIT_ROUNDOFF = 2.0**-24
-_SETTLE_ELEMENTS = 1 << 20
+_RESOLVE_ELEMENTS = 1 << 20
 
 
 def assign(metric: Metric, points: Points, prototypes: np.ndarray) -> np.ndarray:
@@ -44,68 +44,20 @@ def assign(metric: Metric, points: Points, prototypes: np.ndarray) -> np.ndarray
     Args:
         metric: what to compare with.
         points: n points.
-        prototypes: (k, d) float64, in the points' frame.
+        prototypes: (k, d) float64, in the points' units.
     """
-    if not metric.linear:
+    if not metric.sums_suffice:
         return _assign_by_cost(metric, points, prototypes)
     projected = metric.project(prototypes)
     if len(projected) == 1:
         return np.zeros(points.rows, np.int32)
-    labels, unsure = _fast_labels(points, projected)
+    labels, unsure = fast_labels(points, projected)
     if len(unsure):
-        labels[unsure] = settle(points.array[unsure], projected)
+        labels[unsure] = resolve(points.array[unsure], projected)
     return labels
 
 
-def settle(points: np.ndarray, prototypes: np.ndarray) -> np.ndarray:
-    """The definition's labels of (n, d) points; a float64 product decides nearly all of them."""
-    labels = np.empty(len(points), np.int32)
-    rows = max(1, _SETTLE_ELEMENTS // len(prototypes))
-    for start in range(0, len(points), rows):
-        labels[start : start + rows] = _settle_tile(points[start : start + rows], prototypes)
-    return labels
-
-
-def labels_by_definition(points: np.ndarray, prototypes: np.ndarray) -> np.ndarray:
-    """Labels (n,) int32 of (n, d) points against (k, d) prototypes, in float64."""
-    distances = np.zeros((len(points), len(prototypes)))
-    for x, w in zip(points.T.astype(np.float64), prototypes.T, strict=True):
-        difference = x[:, None] - w[None, :]
-        distances += difference * difference
-    return distances.argmin(1).astype(np.int32)
-
-
-def assigned_costs(
-    metric: Metric, points: np.ndarray, prototypes: np.ndarray, labels: np.ndarray
-) -> np.ndarray:
-    """Costs (n,) float64 of (n, d) points against the prototypes they are assigned to."""
-    if not metric.linear:
-        chosen = tf.constant(prototypes[labels])
-        return metric.cost(tf.constant(points, tf.float64), chosen).numpy()
-    total = np.zeros(len(points))
-    for x, w in zip(points.T, metric.project(prototypes).T, strict=True):
-        difference = x.astype(np.float64) - w[labels]
-        total += difference * difference
-    return metric.scale * total
-
-
-def _settle_tile(points: np.ndarray, prototypes: np.ndarray) -> np.ndarray:
-    points = points.astype(np.float64)
-    norms = (prototypes * prototypes).sum(1)
-    scores = norms - 2 * (points @ prototypes.T)
-    labels = scores.argmin(1).astype(np.int32)
-    row = np.arange(len(points))
-    best = scores[row, labels].copy()
-    scores[row, labels] = np.inf
-    reach = np.sqrt((points * points).sum(1)) + np.sqrt(norms.max())
-    bound = (points.shape[1] + 10) * 2.0**-52 * reach * reach
-    unsure = np.flatnonzero(~(scores.min(1) - best > 4 * bound))
-    if len(unsure):
-        labels[unsure] = labels_by_definition(points[unsure], prototypes)
-    return labels
-
-
-def _fast_labels(points: Points, prototypes: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+def fast_labels(points: Points, prototypes: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Labels (n,) int32, and the indices of those that are not proven."""
     capacity, d = points.values.shape
     roundoffs = (d + 10) * _UNIT_ROUNDOFF
@@ -127,6 +79,54 @@ def _fast_labels(points: Points, prototypes: np.ndarray) -> tuple[np.ndarray, np
     )
     unsure = np.flatnonzero(unsure.numpy()[: points.rows])
     return labels.numpy()[: points.rows].copy(), unsure
+
+
+def resolve(points: np.ndarray, prototypes: np.ndarray) -> np.ndarray:
+    """The definition's labels of (n, d) points; a float64 product decides nearly all of them."""
+    labels = np.empty(len(points), np.int32)
+    rows = max(1, _RESOLVE_ELEMENTS // len(prototypes))
+    for start in range(0, len(points), rows):
+        labels[start : start + rows] = _resolve_tile(points[start : start + rows], prototypes)
+    return labels
+
+
+def labels_by_definition(points: np.ndarray, prototypes: np.ndarray) -> np.ndarray:
+    """Labels (n,) int32 of (n, d) points against (k, d) prototypes, in float64."""
+    distances = np.zeros((len(points), len(prototypes)))
+    for x, w in zip(points.T.astype(np.float64), prototypes.T, strict=True):
+        difference = x[:, None] - w[None, :]
+        distances += difference * difference
+    return distances.argmin(1).astype(np.int32)
+
+
+def assigned_costs(
+    metric: Metric, points: np.ndarray, prototypes: np.ndarray, labels: np.ndarray
+) -> np.ndarray:
+    """Costs (n,) float64 of (n, d) points against the prototypes they are assigned to."""
+    if not metric.sums_suffice:
+        chosen = tf.constant(prototypes[labels])
+        return metric.cost(tf.constant(points, tf.float64), chosen).numpy()
+    total = np.zeros(len(points))
+    for x, w in zip(points.T, metric.project(prototypes).T, strict=True):
+        difference = x.astype(np.float64) - w[labels]
+        total += difference * difference
+    return metric.scale * total
+
+
+def _resolve_tile(points: np.ndarray, prototypes: np.ndarray) -> np.ndarray:
+    points = points.astype(np.float64)
+    norms = (prototypes * prototypes).sum(1)
+    scores = norms - 2 * (points @ prototypes.T)
+    labels = scores.argmin(1).astype(np.int32)
+    row = np.arange(len(points))
+    best = scores[row, labels].copy()
+    scores[row, labels] = np.inf
+    reach = np.sqrt((points * points).sum(1)) + np.sqrt(norms.max())
+    bound = (points.shape[1] + 10) * 2.0**-52 * reach * reach
+    unsure = np.flatnonzero(~(scores.min(1) - best > 4 * bound))
+    if len(unsure):
+        labels[unsure] = labels_by_definition(points[unsure], prototypes)
+    return labels
 
 
 def _tile_rows(prototypes: int) -> int:
@@ -165,8 +165,8 @@ def _scoring_program(capacity: int, d: int, k: int):
     def program(values, q, w, norms, bound, used):
         def body(i, labels, unsure):
             x = tf.slice(values, [i * tile, 0], [tile, d])
-            found, doubt = tile_labels(x, tf.slice(q, [i * tile], [tile]), w, norms, bound)
-            return i + 1, labels.write(i, found), unsure.write(i, doubt)
+            nearest, doubt = tile_labels(x, tf.slice(q, [i * tile], [tile]), w, norms, bound)
+            return i + 1, labels.write(i, nearest), unsure.write(i, doubt)
 
         arrays = [tf.TensorArray(t, tiles, element_shape=[tile]) for t in (tf.int32, tf.bool)]
         _, labels, unsure = tf.while_loop(
@@ -199,7 +199,7 @@ def _cost_program(metric: Metric):
     )
     def program(points, prototypes):
         def body(k, best, labels):
-            cost = metric.cost(points, tf.broadcast_to(prototypes[k], tf.shape(points)))
+            cost = metric.costs_to(points, prototypes[k])
             closer = cost < best
             return k + 1, tf.where(closer, cost, best), tf.where(closer, k, labels)
 

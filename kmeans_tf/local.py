@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from kmeans_tf.frame import Frame
+from kmeans_tf.layout import SumLayout
 from kmeans_tf.metrics import get_metric
 from kmeans_tf.model import Model, good_rows
 from kmeans_tf.points import Points, chunk_rows
@@ -58,22 +58,25 @@ def fit(
         raise ValueError("weights are finite numbers from 0, not all of them 0")
     capacity = sample_capacity(rows.shape[1], k)
     summary = Summary.of(rows, ones, good, seed=seed, capacity=capacity, moments=standard)
-    frame = Frame.fit(summary, metric, standard=standard, impute=False)
-    sample = frame.encode(summary.sample.rows).astype(np.float64)
-    given = None if isinstance(init, str) else frame.encode_prototypes(np.asarray(init))
-    start = initial_prototypes(str(init), metric, sample, summary.sample.weights, k, seed, given)
+    layout = SumLayout.fit(summary, metric, standard=standard, impute=False)
+    sample = layout.encoding.encode(summary.sample.rows).astype(np.float64)
+    first = None if isinstance(init, str) else layout.encoding.encode_prototypes(np.asarray(init))
+    start = initial_prototypes(str(init), metric, sample, summary.sample.weights, k, seed, first)
     state = TrainingState((Trial.start(start),))
-    chunks = _chunks(frame, rows, weights)
+    chunks = _chunks(layout, rows, weights)
     while not state.done and state.iteration < options.max_iterations:
-        total = sum((step(frame, metric.name, state, c) for c in chunks), IterationStats.zero())
-        state = update(frame, options, state, total, lambda: sample)
+        total = sum((step(layout, metric.name, state, c) for c in chunks), IterationStats.zero())
+        state = update(layout, options, state, total, lambda: sample)
     trial = state.trials[0]
-    return Model(frame, metric.name, trial.prototypes, trial.labels), state
+    return Model(layout.encoding, metric.name, trial.prototypes, trial.labels), state
 
 
-def _chunks(frame: Frame, rows: np.ndarray, weights: np.ndarray | None) -> list[Points]:
+def _chunks(layout: SumLayout, rows: np.ndarray, weights: np.ndarray | None) -> list[Points]:
     size = chunk_rows(rows.shape[1])
+    whole = None if weights is None else layout.encode_weights(weights)
     return [
-        Points.encode(frame, rows[a : a + size], None if weights is None else weights[a : a + size])
+        Points.encode(
+            layout.encoding, rows[a : a + size], None if whole is None else whole[a : a + size]
+        )
         for a in range(0, len(rows), size)
     ]

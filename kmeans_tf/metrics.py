@@ -12,6 +12,7 @@ import importlib
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cache
+from typing import Any
 
 import numpy as np
 import tensorflow as tf
@@ -29,24 +30,38 @@ class Metric:
         name: the option's value that names it.
         cost: points (n, d) and their prototypes (n, d) -> costs (n,), all float64, in
             differentiable TensorFlow ops.
-        linear: whether it has the linear form above.
+        sums_suffice: whether it has the linear form above.
         scale: the factor of the linear form.
         normalize: whether points and prototypes are divided by their lengths.
         translation_invariant: whether shifting points and prototypes alike changes nothing, so
             that they may be centred.
-        rescale: whether points may be multiplied by a power of two.
+        rescale: whether points may be multiplied by a power of two; the cost is then the square of
+            a distance.
         gradient_bound: the largest |d cost / d prototype| of a row in any feature; row gradients
             are rounded to 2**-60 of it before they are added.
     """
 
     name: str
     cost: Cost
-    linear: bool = False
+    sums_suffice: bool = False
     scale: float = 1.0
     normalize: bool = False
     translation_invariant: bool = False
     rescale: bool = False
     gradient_bound: float = DEFAULT_GRADIENT_BOUND
+
+    def costs_to(self, points: tf.Tensor, prototype: tf.Tensor) -> tf.Tensor:
+        """Costs (n,) of (n, d) points against one prototype (d,)."""
+        return self.cost(points, tf.broadcast_to(prototype, tf.shape(points)))
+
+    def distance(self, costs: Any, unit: float, sqrt: Callable = np.sqrt) -> Any:
+        """Costs (n,) of points -> distances in the (scaled) input's units, or the metric's own.
+
+        Args:
+            costs: what `sqrt` takes, an array or a tensor.
+            unit: see `Encoding`.
+        """
+        return sqrt(costs) / unit if self.rescale else costs
 
     def project(self, prototypes: np.ndarray) -> np.ndarray:
         """Prototypes (k, d) float64 as points are compared with them."""
@@ -93,8 +108,10 @@ def _l1(points: tf.Tensor, prototypes: tf.Tensor) -> tf.Tensor:
 METRICS = {
     metric.name: metric
     for metric in (
-        Metric("sqeuclidean", _sqeuclidean, linear=True, translation_invariant=True, rescale=True),
-        Metric("cosine", _cosine, linear=True, scale=0.5, normalize=True),
+        Metric(
+            "sqeuclidean", _sqeuclidean, sums_suffice=True, translation_invariant=True, rescale=True
+        ),
+        Metric("cosine", _cosine, sums_suffice=True, scale=0.5, normalize=True),
         Metric("l1", _l1, translation_invariant=True, gradient_bound=1.0),
     )
 }
@@ -146,10 +163,7 @@ def check_metric(metric: Metric) -> None:
 def pairwise_costs(metric: Metric, points: np.ndarray, prototypes: np.ndarray) -> np.ndarray:
     """Costs (n, k) float64 of (n, d) points against (k, d) prototypes, one prototype at a time."""
     points = tf.constant(points, tf.float64)
-    columns = [
-        metric.cost(points, tf.broadcast_to(tf.constant(w, tf.float64), points.shape)).numpy()
-        for w in prototypes
-    ]
+    columns = [metric.costs_to(points, tf.constant(w, tf.float64)).numpy() for w in prototypes]
     return np.stack(columns, 1)
 
 
@@ -168,12 +182,9 @@ def min_distance_cost(
         the closed form 2 (n_k w_k - s_k) of Bottou and Bengio (1995), registered here.
     """
     metric = get_metric(metric) if isinstance(metric, str) else metric
-    costs = tf.map_fn(
-        lambda w: metric.cost(points, tf.broadcast_to(w, tf.shape(points))),
-        tf.stop_gradient(prototypes),
-    )
+    costs = tf.map_fn(lambda w: metric.costs_to(points, w), tf.stop_gradient(prototypes))
     labels = tf.argmin(costs, 0)
-    if not metric.linear:
+    if not metric.sums_suffice:
         return tf.reduce_sum(metric.cost(points, tf.gather(prototypes, labels)))
 
     @tf.custom_gradient

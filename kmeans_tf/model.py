@@ -7,8 +7,7 @@ import numpy as np
 import tensorflow as tf
 
 from kmeans_tf.assign import assign, assigned_costs
-from kmeans_tf.fixed_point import FixedPoint
-from kmeans_tf.frame import Frame
+from kmeans_tf.encoding import Encoding
 from kmeans_tf.metrics import Metric, get_metric
 from kmeans_tf.points import Points, chunk_rows
 
@@ -17,18 +16,18 @@ BAD_LABEL = -1
 
 @dataclass(frozen=True)
 class Model:
-    """k prototypes and the frame that they live in.
+    """k prototypes, and how rows become points beside them.
 
     Attributes:
-        frame: the points' frame.
+        encoding: from rows to points.
         metric: a name for `get_metric`.
-        prototypes: (k, d) float64, in the frame.
+        prototypes: (k, d) float64, in the points' units.
         labels: (k,) int32, the label that each prototype gives.
         features: the names of the columns that make a row.
         on_bad_row: 'fail', 'null' or 'impute'.
     """
 
-    frame: Frame
+    encoding: Encoding
     metric: str
     prototypes: np.ndarray
     labels: np.ndarray
@@ -43,7 +42,7 @@ class Model:
     @property
     def prototype_rows(self) -> np.ndarray:
         """The prototypes (k, d) float64 in the input's units."""
-        return self.frame.decode(get_metric(self.metric).project(self.prototypes))
+        return self.encoding.decode(get_metric(self.metric).project(self.prototypes))
 
     def good_rows(self, rows: np.ndarray) -> np.ndarray:
         """(n,) bool: which of (n, d) float64 rows have nothing wrong with them."""
@@ -63,25 +62,25 @@ class Model:
         rows = np.ascontiguousarray(rows, np.float64)
         labels = np.full(len(rows), BAD_LABEL, np.int32)
         distances = np.full(len(rows), np.nan)
-        rows = self.frame.impute(rows)
+        rows = self.encoding.impute(rows)
         good = np.flatnonzero(self.good_rows(rows))
         step = chunk_rows(self.dimension)
         for start in range(0, len(good), step):
             part = good[start : start + step]
-            index, cost = self.nearest(Points.encode(self.frame, rows[part], None))
+            index, cost = self.nearest(Points.encode(self.encoding, rows[part]))
             labels[part] = self.labels[index]
             distances[part] = self.distance(cost)
         return labels, distances
 
     def nearest(self, points: Points) -> tuple[np.ndarray, np.ndarray]:
-        """The index (n,) of each point's prototype, and its cost (n,) in the points' frame."""
+        """The index (n,) of each point's prototype, and its cost (n,) in the points' units."""
         metric = get_metric(self.metric)
         index = assign(metric, points, self.prototypes)
         return index, assigned_costs(metric, points.array, self.prototypes, index)
 
     def distance(self, cost: np.ndarray) -> np.ndarray:
-        """Costs in the points' frame -> distances."""
-        return np.sqrt(cost) / self.frame.unit if self.metric == "sqeuclidean" else cost
+        """Costs in the points' units -> distances (see `Metric.distance`)."""
+        return get_metric(self.metric).distance(cost, self.encoding.unit)
 
     def describe(self) -> str:
         """Everything that its labels depend on, as JSON."""
@@ -106,7 +105,7 @@ class Model:
         except (OSError, AttributeError, ValueError) as error:
             raise ValueError(f"{folder} holds no model of this job: {error}") from error
         return cls(
-            frame=_frame_from(described.pop("frame")),
+            encoding=_encoding_from(described.pop("encoding")),
             prototypes=saved.prototypes.numpy(),
             labels=saved.label_numbers.numpy(),
             metric=described["metric"],
@@ -121,15 +120,11 @@ def good_rows(metric: Metric, rows: np.ndarray) -> np.ndarray:
     return good & rows.any(1) if metric.normalize else good
 
 
-def _frame_from(described: dict) -> Frame:
-    limbs = described.pop("limbs")
+def _encoding_from(described: dict) -> Encoding:
     for name in ("centre", "factor", "quantum", "means"):
         if described[name] is not None:
             described[name] = np.array(described[name])
-    return Frame(
-        **described,
-        limbs=FixedPoint(np.array(limbs["column"], np.int64), np.array(limbs["quantum"])),
-    )
+    return Encoding(**described)
 
 
 def _describe(model: Model) -> str:
@@ -137,7 +132,7 @@ def _describe(model: Model) -> str:
         "metric": model.metric,
         "features": model.features,
         "on_bad_row": model.on_bad_row,
-        "frame": asdict(model.frame),
+        "encoding": asdict(model.encoding),
     }
     return json.dumps(described, default=lambda value: value.tolist())
 
@@ -147,18 +142,18 @@ class _Labeller(tf.Module):
 
     def __init__(self, model: Model):
         super().__init__(name="kmeans")
-        frame = model.frame
+        encoding = model.encoding
 
         def constant(value, name, dtype=tf.float64):
             return tf.Variable(value, trainable=False, dtype=dtype, name=name)
 
         self.prototypes = constant(model.prototypes, "prototypes")
-        self.centre = constant(frame.centre, "centre")
-        self.factor = constant(frame.factor, "factor")
-        self.quantum = constant(frame.quantum, "quantum")
+        self.centre = constant(encoding.centre, "centre")
+        self.factor = constant(encoding.factor, "factor")
+        self.quantum = constant(encoding.quantum, "quantum")
         self.label_numbers = constant(model.labels, "label_numbers", tf.int32)
-        if frame.means is not None:
-            self.means = constant(frame.means, "means")
+        if encoding.means is not None:
+            self.means = constant(encoding.means, "means")
         self._model = model
         self._metric = get_metric(model.metric)
         d = model.dimension
@@ -169,20 +164,18 @@ class _Labeller(tf.Module):
         self.describe = tf.function(lambda: tf.constant(text), input_signature=[])
 
     def _label(self, rows: tf.Tensor) -> dict[str, tf.Tensor]:
-        frame = self._model.frame
-        if frame.means is not None:
+        encoding = self._model.encoding
+        if encoding.means is not None:
             rows = tf.where(tf.math.is_finite(rows), rows, self.means)
         good = tf.reduce_all(tf.math.is_finite(rows), 1)
-        if frame.normalize:
+        if encoding.normalize:
             good &= tf.reduce_any(rows != 0, 1)
         costs = self._costs(self._encode(rows))
         best = tf.reduce_min(costs, 1, keepdims=True)
         k = tf.shape(costs)[1]
         # tf.argmin does not promise the lowest index of a tie.
         index = tf.reduce_min(tf.where(costs == best, tf.range(k), k - 1), 1)
-        distance = best[:, 0]
-        if self._model.metric == "sqeuclidean":
-            distance = tf.sqrt(distance) / frame.unit
+        distance = self._metric.distance(best[:, 0], encoding.unit, tf.sqrt)
         nan = tf.constant(np.nan, tf.float64)
         return {
             "label": tf.where(good, tf.gather(self.label_numbers, index), BAD_LABEL),
@@ -191,7 +184,7 @@ class _Labeller(tf.Module):
 
     def _encode(self, rows: tf.Tensor) -> tf.Tensor:
         points = (rows - self.centre) * self.factor
-        if self._model.frame.normalize:
+        if self._model.encoding.normalize:
             lengths = tf.sqrt(self._by_feature(tf.square, points))[:, None]
             points /= tf.where(lengths > 0, lengths, tf.ones_like(lengths))
         points = tf.cast(tf.cast(points, tf.float32), tf.float64)
@@ -204,13 +197,10 @@ class _Labeller(tf.Module):
         return tf.foldl(lambda total, x: total + term(x), columns, tf.zeros_like(columns[0]))
 
     def _costs(self, points: tf.Tensor) -> tf.Tensor:
-        """(n, k) float64 costs in the points' frame."""
-        if not self._metric.linear:
+        """(n, k) float64 costs in the points' units."""
+        if not self._metric.sums_suffice:
             return tf.transpose(
-                tf.map_fn(
-                    lambda w: self._metric.cost(points, tf.broadcast_to(w, tf.shape(points))),
-                    self.prototypes,
-                )
+                tf.map_fn(lambda w: self._metric.costs_to(points, w), self.prototypes)
             )
         projected = tf.constant(self._metric.project(self._model.prototypes))
 

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import numpy as np
 import tensorflow as tf
 
-from kmeans_tf.frame import Frame
+from kmeans_tf.encoding import Encoding
 
 CHUNK_ELEMENTS = 1 << 23  # 32 MB of float32
 CAPACITIES = (1 << 12, 1 << 14, 1 << 16)  # few shapes: XLA compiles a program for each
@@ -39,8 +39,10 @@ class Points:
     rows: int
 
     @classmethod
-    def encode(cls, frame: Frame, rows: np.ndarray, weights: np.ndarray | None) -> "Points":
-        """Encodes (n, d) float64 rows and their (n,) float64 weights, n at most 2**16.
+    def encode(
+        cls, encoding: Encoding, rows: np.ndarray, weights: np.ndarray | None = None
+    ) -> "Points":
+        """Encodes (n, d) float64 rows, n at most 2**16; their weights are in quanta already.
 
         Raises:
             ValueError: n is larger than a chunk.
@@ -50,11 +52,10 @@ class Points:
             raise ValueError(f"{n} rows in one chunk; the limit is {CAPACITIES[-1]}")
         capacity = capacity_for(n)
         values = np.zeros((capacity, d), np.float32)
-        values[:n] = frame.encode(rows)
+        values[:n] = encoding.encode(rows)
         norms = np.zeros(capacity, np.float32)
         norms[:n] = _norms_rounded_up(values[:n])
-        whole = None if weights is None else frame.encode_weights(weights)
-        return cls(tf.constant(values), tf.constant(norms), whole, n)
+        return cls(tf.constant(values), tf.constant(norms), weights, n)
 
     @property
     def array(self) -> np.ndarray:

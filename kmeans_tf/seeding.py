@@ -15,7 +15,7 @@ def k_means_plus_plus(
     weights: np.ndarray,
     k: int,
     random: np.random.RandomState,
-    given: np.ndarray | None = None,
+    first: np.ndarray | None = None,
 ) -> np.ndarray:
     """k prototypes (k, d) by greedy k-means++ (Arthur and Vassilvitskii 2007).
 
@@ -28,13 +28,13 @@ def k_means_plus_plus(
         weights: (m,) float64 > 0.
         k: how many prototypes.
         random: the source of randomness.
-        given: (k0, d) prototypes to start from, k0 <= k; they come first.
+        first: (k0, d) prototypes to start from, k0 <= k; they come first.
 
     Raises:
         ValueError: there are fewer than k distinct points.
     """
     candidates = 2 + int(np.log(k))
-    chosen = np.empty((0, points.shape[1])) if given is None else given
+    chosen = np.empty((0, points.shape[1])) if first is None else first
     if not len(chosen):
         chosen = points[_draw(weights, 1, random)]
     nearest = point_costs(metric, points, chosen).min(1)
@@ -94,7 +94,7 @@ def farthest_points(
 
 def point_costs(metric: Metric, points: np.ndarray, prototypes: np.ndarray) -> np.ndarray:
     """Costs (m, k) float64; for a metric of the linear form by a matrix product, never negative."""
-    if not metric.linear:
+    if not metric.sums_suffice:
         return pairwise_costs(metric, points, prototypes)
     projected = metric.project(prototypes)
     squares = (points * points).sum(1)[:, None] + (projected * projected).sum(1)
@@ -119,21 +119,21 @@ def initial_prototypes(
     weights: np.ndarray,
     k: int,
     seed: int,
-    given: np.ndarray | None = None,
+    first: np.ndarray | None = None,
 ) -> np.ndarray:
-    """k starting prototypes (k, d) float64, of which the first are `given`, if any.
+    """k starting prototypes (k, d) float64, beginning with `first`, if any.
 
     Args:
-        init: 'k-means++' or 'random'; prototypes that are given are filled up by k-means++.
+        init: 'k-means++' or 'random'; `first` is filled up by k-means++.
         metric, points, weights: see `k_means_plus_plus`.
         seed: of the random numbers.
 
     Raises:
-        ValueError: more prototypes are given than k, or there are fewer distinct points.
+        ValueError: `first` has more prototypes than k, or there are fewer distinct points.
     """
     random = np.random.RandomState(seed % 2**32)
-    if given is not None and len(given) > k:
-        raise ValueError(f"{len(given)} prototypes are given, more than k = {k}")
-    if init == "random" and given is None:
+    if first is not None and len(first) > k:
+        raise ValueError(f"{len(first)} prototypes to start from, more than k = {k}")
+    if init == "random" and first is None:
         return random_points(points, weights, k, random)
-    return k_means_plus_plus(metric, points, weights, k, random, given)
+    return k_means_plus_plus(metric, points, weights, k, random, first)

@@ -51,7 +51,7 @@ class TrainingOptions:
         if self.optimizer != "lloyd" and not 0 < self.learning_rate < np.inf:
             rate = self.learning_rate
             raise ValueError(f"{self.optimizer} needs a learning_rate above 0, not {rate}")
-        if self.optimizer == "lloyd" and not get_metric(self.metric).linear:
+        if self.optimizer == "lloyd" and not get_metric(self.metric).sums_suffice:
             raise ValueError(f"lloyd cannot minimise metric {self.metric!r}: use adam")
         if not (0 <= self.tolerance < np.inf and self.max_iterations >= 0):
             raise ValueError("tolerance and max_iterations are numbers from 0")
@@ -62,9 +62,9 @@ class Trial:
     """One k and one start.
 
     Attributes:
-        prototypes: (k, d) float64, in the points' frame.
+        prototypes: (k, d) float64, in the points' units.
         labels: (k,) int32, the number that each prototype's rows are labelled with.
-        slots: the optimizer's memory, each (k, d) float64.
+        optimizer_state: what adam remembers, its two moments, each (k, d) float64.
         status: 'running', 'converged', 'max_iterations' or 'diverged'.
         costs: by iteration, the cost of the prototypes that it started with, in the (scaled)
             input's units.
@@ -73,7 +73,7 @@ class Trial:
 
     prototypes: np.ndarray
     labels: np.ndarray
-    slots: tuple[np.ndarray, ...] = ()
+    optimizer_state: tuple[np.ndarray, ...] = ()
     status: str = RUNNING
     costs: tuple[float, ...] = ()
     relocated: tuple[int, ...] = ()

@@ -14,29 +14,30 @@ import tensorflow as tf
 from kmeans_tf.assign import assign
 from kmeans_tf.exact import exact_sum, two_product
 from kmeans_tf.fixed_point import CHUNK_BITS, FixedPoint
-from kmeans_tf.frame import Frame
+from kmeans_tf.layout import SumLayout
 from kmeans_tf.metrics import Metric, get_metric
 from kmeans_tf.points import Points
 from kmeans_tf.state import TrainingState
 from kmeans_tf.stats import ClusterStats, IterationStats
 
-GRADIENT_BITS = 60
 _CHUNK = 1 << CHUNK_BITS
 
 
-def step(frame: Frame, metric_name: str, state: TrainingState, points: Points) -> IterationStats:
+def step(
+    layout: SumLayout, metric_name: str, state: TrainingState, points: Points
+) -> IterationStats:
     """The stats of one chunk for every trial that runs."""
     metric = get_metric(metric_name)
     clusters = {
-        index: cluster_stats(frame, metric, points, trial.prototypes)
+        index: cluster_stats(layout, metric, points, trial.prototypes)
         for index, trial in state.running().items()
     }
-    squares = _squares(points) if metric.linear and state.squares is None else 0
+    squares = _squares(points) if metric.sums_suffice and state.squares is None else 0
     return IterationStats(clusters, squares)
 
 
 def cluster_stats(
-    frame: Frame, metric: Metric, points: Points, prototypes: np.ndarray
+    layout: SumLayout, metric: Metric, points: Points, prototypes: np.ndarray
 ) -> ClusterStats:
     """Sums of n points, or of their gradients, by the prototype (k, d) they belong to."""
     labels = assign(metric, points, prototypes)
@@ -45,18 +46,12 @@ def cluster_stats(
     weight = rows
     if points.weights is not None:
         weight = np.bincount(labels, points.weights, k).astype(np.int64)
-    if metric.linear:
-        return ClusterStats(rows, weight, _sums(frame.limbs, points, labels, k))
-    limbs = gradient_limbs(metric, frame)
+    if metric.sums_suffice:
+        return ClusterStats(rows, weight, _sums(layout.limbs, points, labels, k))
+    limbs = layout.gradient_limbs(metric)
     costs, gradients = _row_gradients(metric, points.array, prototypes[labels])
     sums = _sums(limbs, points, labels, k, limbs.round(gradients))
     return ClusterStats(rows, weight, sums, _weighted_sum(points.weights, costs))
-
-
-def gradient_limbs(metric: Metric, frame: Frame) -> FixedPoint:
-    """How sums of row gradients are cut, for a metric without the linear form."""
-    bound = np.full(len(frame.centre), metric.gradient_bound)
-    return FixedPoint.plan(bound, bound * 2.0**-GRADIENT_BITS, frame.bits)
 
 
 def _sums(

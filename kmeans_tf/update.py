@@ -7,7 +7,7 @@ import numpy as np
 
 from kmeans_tf.exact import exact_sum, to_float, two_product
 from kmeans_tf.fixed_point import FixedPoint
-from kmeans_tf.frame import Frame
+from kmeans_tf.layout import SumLayout
 from kmeans_tf.metrics import Metric, get_metric
 from kmeans_tf.seeding import farthest_points
 from kmeans_tf.state import (
@@ -20,7 +20,6 @@ from kmeans_tf.state import (
     Trial,
 )
 from kmeans_tf.stats import ClusterStats, IterationStats
-from kmeans_tf.step import gradient_limbs
 
 ADAM_BETA1, ADAM_BETA2, ADAM_EPSILON = 0.9, 0.999, 1e-8
 _FAR = 2.0**400  # the square of a prototype beyond it leaves no room to be exact: it ran away
@@ -29,7 +28,7 @@ SamplePoints = Callable[[], np.ndarray]
 
 
 def update(
-    frame: Frame,
+    layout: SumLayout,
     options: TrainingOptions,
     state: TrainingState,
     stats: IterationStats,
@@ -38,7 +37,7 @@ def update(
     """The state after one more iteration.
 
     Args:
-        frame: the points' frame.
+        layout: of the sums.
         options: how to train.
         state: the state that the stats were made with.
         stats: the sum over all blocks.
@@ -46,7 +45,7 @@ def update(
     """
     squares = stats.squares if state.squares is None else state.squares
     advanced = {
-        index: _advance(frame, options, trial, stats.clusters[index], squares, sample_points)
+        index: _advance(layout, options, trial, stats.clusters[index], squares, sample_points)
         for index, trial in state.running().items()
     }
     state = state.with_trials(advanced)
@@ -54,7 +53,7 @@ def update(
 
 
 def _advance(
-    frame: Frame,
+    layout: SumLayout,
     options: TrainingOptions,
     trial: Trial,
     stats: ClusterStats,
@@ -62,18 +61,18 @@ def _advance(
     sample_points: SamplePoints,
 ) -> Trial:
     metric = get_metric(options.metric)
-    cost = _cost(metric, frame, trial.prototypes, stats, squares)
+    cost = _cost(metric, layout, trial.prototypes, stats, squares)
     if options.optimizer == "lloyd":
-        prototypes, relocated = _lloyd(metric, frame, trial, stats, sample_points)
-        slots: tuple[np.ndarray, ...] = ()
+        prototypes, relocated = _lloyd(metric, layout, trial, stats, sample_points)
+        optimizer_state: tuple[np.ndarray, ...] = ()
     else:
-        gradient = cost_gradient(metric, frame, trial.prototypes, stats)
-        prototypes, slots = _descend(frame, options, trial, gradient)
+        gradient = cost_gradient(metric, layout, trial.prototypes, stats)
+        prototypes, optimizer_state = _descend(layout, options, trial, gradient)
         relocated = 0
     moved = replace(
         trial,
         prototypes=prototypes,
-        slots=slots,
+        optimizer_state=optimizer_state,
         costs=(*trial.costs, cost),
         relocated=(*trial.relocated, relocated),
     )
@@ -81,22 +80,26 @@ def _advance(
 
 
 def cost_gradient(
-    metric: Metric, frame: Frame, prototypes: np.ndarray, stats: ClusterStats
+    metric: Metric, layout: SumLayout, prototypes: np.ndarray, stats: ClusterStats
 ) -> np.ndarray:
-    """The gradient (k, d) float64 of the min-distance cost, all in the points' frame."""
-    if not metric.linear:
-        return gradient_limbs(metric, frame).join(stats.sums) * frame.weight_quantum
-    weight = stats.weight * frame.weight_quantum
-    sums = frame.limbs.join(stats.sums) * frame.weight_quantum
+    """The gradient (k, d) float64 of the min-distance cost, in the points' units."""
+    if not metric.sums_suffice:
+        return layout.gradient_limbs(metric).join(stats.sums) * layout.weight_quantum
+    weight = stats.weight * layout.weight_quantum
+    sums = layout.limbs.join(stats.sums) * layout.weight_quantum
     return metric.gradient(prototypes, weight, sums)
 
 
 def _lloyd(
-    metric: Metric, frame: Frame, trial: Trial, stats: ClusterStats, sample_points: SamplePoints
+    metric: Metric,
+    layout: SumLayout,
+    trial: Trial,
+    stats: ClusterStats,
+    sample_points: SamplePoints,
 ) -> tuple[np.ndarray, int]:
     """Prototypes of least cost; an empty cluster takes the farthest row of the sample."""
     empty = stats.weight == 0
-    sums = frame.limbs.join(stats.sums)
+    sums = layout.limbs.join(stats.sums)
     divisor = np.where(empty, 1, stats.weight)
     undefined = empty | (metric.normalize & ~sums.any(1))
     minimizer = metric.minimizer(sums, divisor)
@@ -104,29 +107,32 @@ def _lloyd(
     if not empty.any():
         return prototypes, 0
     kept = prototypes[~empty]
-    found = farthest_points(metric, sample_points(), kept, int(empty.sum()))
-    places = np.flatnonzero(empty)[: len(found)]
-    prototypes[places] = found
+    farthest = farthest_points(metric, sample_points(), kept, int(empty.sum()))
+    places = np.flatnonzero(empty)[: len(farthest)]
+    prototypes[places] = farthest
     return prototypes, len(places)
 
 
 def _descend(
-    frame: Frame, options: TrainingOptions, trial: Trial, gradient: np.ndarray
+    layout: SumLayout, options: TrainingOptions, trial: Trial, gradient: np.ndarray
 ) -> tuple[np.ndarray, tuple[np.ndarray, ...]]:
     """One step of sgd or adam (Kingma and Ba 2015), taken in the input's units."""
-    gradient = gradient / frame.unit
+    gradient = gradient / layout.encoding.unit
     if options.reduction == "mean":
-        gradient = gradient / frame.total_weight
-    slots: tuple[np.ndarray, ...] = ()
+        gradient = gradient / layout.total_weight
+    optimizer_state: tuple[np.ndarray, ...] = ()
     if options.optimizer == "adam":
-        first, second = trial.slots or (np.zeros_like(gradient), np.zeros_like(gradient))
+        first, second = trial.optimizer_state or (np.zeros_like(gradient), np.zeros_like(gradient))
         first = ADAM_BETA1 * first + (1 - ADAM_BETA1) * gradient
         second = ADAM_BETA2 * second + (1 - ADAM_BETA2) * gradient * gradient
-        slots = (first, second)
+        optimizer_state = (first, second)
         t = trial.iterations + 1
         corrected = np.sqrt(second / (1 - ADAM_BETA2**t)) + ADAM_EPSILON
         gradient = first / (1 - ADAM_BETA1**t) / corrected
-    return trial.prototypes - options.learning_rate * frame.unit * gradient, slots
+    return (
+        trial.prototypes - options.learning_rate * layout.encoding.unit * gradient,
+        optimizer_state,
+    )
 
 
 def _status(options: TrainingOptions, before: Trial, after: Trial) -> str:
@@ -135,26 +141,32 @@ def _status(options: TrainingOptions, before: Trial, after: Trial) -> str:
         return DIVERGED
     if after.relocated[-1] == 0:
         if options.tolerance == 0:
-            settled = before.prototypes.tobytes() == after.prototypes.tobytes()
+            converged = before.prototypes.tobytes() == after.prototypes.tobytes()
         else:
             change = abs(cost - before.costs[-1]) if before.costs else np.inf
-            settled = change <= options.tolerance * cost
-        if settled:
+            converged = change <= options.tolerance * cost
+        if converged:
             return CONVERGED
     return MAX_ITERATIONS if after.iterations >= options.max_iterations else RUNNING
 
 
 def _cost(
-    metric: Metric, frame: Frame, prototypes: np.ndarray, stats: ClusterStats, squares: int
+    metric: Metric, layout: SumLayout, prototypes: np.ndarray, stats: ClusterStats, squares: int
 ) -> float:
     """The cost of the prototypes in the (scaled) input's units, correctly rounded."""
-    if not metric.linear:
-        return to_float(stats.cost) * frame.weight_quantum
+    if not metric.sums_suffice:
+        return to_float(stats.cost) * layout.weight_quantum
     projected = metric.project(prototypes)
     if not np.abs(projected).max() < _FAR:
         return float("inf")
-    total = squares + _linear_terms(frame.limbs, projected, stats)
-    return metric.scale * to_float(total) * frame.weight_quantum / frame.unit / frame.unit
+    total = squares + _linear_terms(layout.limbs, projected, stats)
+    return (
+        metric.scale
+        * to_float(total)
+        * layout.weight_quantum
+        / layout.encoding.unit
+        / layout.encoding.unit
+    )
 
 
 def _linear_terms(limbs: FixedPoint, u: np.ndarray, stats: ClusterStats) -> int:

@@ -42,13 +42,13 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def _run(options: FitOptions | LabelOptions | ReportOptions) -> None:
     with native_notices_hidden():
-        from pipeline import job
+        from pipeline import commands
     if isinstance(options, FitOptions):
-        job.fit(options)
+        commands.fit(options)
     elif isinstance(options, LabelOptions):
-        job.label(options)
+        commands.label(options)
     else:
-        job.report(options)
+        commands.report(options)
 
 
 @contextlib.contextmanager

@@ -1,26 +1,39 @@
-"""One attempt at an output: what every pass of it shares."""
+"""One attempt at an output: what its stages share, and the stage that both commands end with."""
 
 import contextlib
+import sys
 import time
+import uuid
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
+from datetime import UTC, datetime
+from typing import Any
 
 import apache_beam as beam
 
-from pipeline.checkpoint import WorkFolder
+from kmeans_tf import Model
+from pipeline.checks import check_labelled
 from pipeline.console import say
-from pipeline.identity import Worker
-from pipeline.plan import Plan
-from pipeline.runner import Runner
-from pipeline.store import Store
+from pipeline.data.plan import Plan
+from pipeline.output.results import Results, bad_rows_by_place, key_types
+from pipeline.output.run_record import Counts, Input, RunRecord, Schema
+from pipeline.passes.checkpoint import WorkFolder, find_manifest, load_manifest
+from pipeline.passes.counters import by_name
+from pipeline.passes.totals import LabelTotals
+from pipeline.runners.identity import Worker, versions
+from pipeline.runners.runner import Runner
+from pipeline.transforms import Blocks, Label, LabelSpec
+
+_STAGES = ("scan", "seed", "train", "label")
 
 
 @dataclass
 class Clock:
-    """Seconds by stage."""
+    """Seconds by stage, and of each iteration."""
 
-    seconds: dict[str, float] = field(default_factory=dict)
+    seconds: dict[str, float] = field(default_factory=lambda: dict.fromkeys(_STAGES, 0.0))
+    iterations: list[float] = field(default_factory=list)
 
     @contextlib.contextmanager
     def stage(self, name: str) -> Iterator[None]:
@@ -36,25 +49,79 @@ class Attempt:
     """What is read, where it is worked on, and who does the work.
 
     Attributes:
-        store: the door to files.
         plan: the input.
         work: the folder of this configuration, with whatever an attempt before has left.
         runner: runs the passes.
         configuration: the options that the answer depends on.
         workers: the worker processes that answered before the first pass.
-        clock: seconds by stage.
+        clock: what took how long.
         counters: what the workers counted.
+        warnings: what the user should know of the answer.
     """
 
-    store: Store
     plan: Plan
     work: WorkFolder
     runner: Runner
-    configuration: dict
+    configuration: dict[str, Any]
     workers: Sequence[Worker] = ()
     clock: Clock = field(default_factory=Clock)
     counters: Counter = field(default_factory=Counter)
+    warnings: list[str] = field(default_factory=list)
 
     def run(self, build: Callable[[beam.Pipeline], object]) -> None:
         """Runs one pass; see `Runner.run`."""
         self.counters += self.runner.run(build)
+
+    def warn(self, text: str) -> None:
+        """Says something that the report says too."""
+        self.warnings.append(text)
+        say(f"warning: {text}")
+
+    def label(self, model: Model) -> LabelTotals:
+        """Writes a label for every row below the work folder, unless that was done.
+
+        Raises:
+            DataError: there are bad rows, and the policy is to fail.
+        """
+        totals = find_manifest(self.work)
+        if totals is None:
+            spec = LabelSpec.of(self.plan, model, self.work, self.runner.settings.threads)
+            with self.clock.stage("label"):
+                self.run(lambda p: p | Blocks(self.plan.blocks) | Label(spec))
+            totals = load_manifest(self.work)
+        check_labelled(model, totals)
+        return totals
+
+    def record(self, results: Results) -> RunRecord:
+        """What run.json says of this attempt and its results."""
+        plan, columns, totals = self.plan, self.plan.columns, results.totals
+        now = datetime.now(UTC)
+        return RunRecord(
+            run_id=f"{now:%Y%m%dT%H%M%SZ}-{uuid.uuid4().hex[:8]}",
+            command=["kmeans-tf", *sys.argv[1:]],
+            configuration=self.configuration | self.runner.settings.used,
+            schema=Schema(
+                features=list(columns.features),
+                layout="list" if columns.is_list else "scalars",
+                keys=key_types(plan),
+                weight=columns.weight,
+            ),
+            counts=Counts(
+                files=len(plan.footers),
+                row_groups=plan.row_groups,
+                blocks=len(plan.blocks),
+                rows=totals.all_rows,
+                bad_rows=totals.bad_rows,
+                bad=bad_rows_by_place(totals),
+                weight=results.weight,
+                sample_rows=len(results.sample),
+            ),
+            versions={"python": sys.version.split()[0]} | versions(),
+            input=Input(plan.fingerprint(), plan.nbytes),
+            seconds=self.clock.seconds | {"iterations": self.clock.iterations},
+            counters=by_name(self.counters),
+            workers=[asdict(worker) for worker in self.workers],
+            warnings=list(self.warnings),
+            result=results.result,
+            scatter=results.scatter,
+        )

@@ -17,7 +17,7 @@ def beam_parser() -> argparse.ArgumentParser:
 
 
 def _subclasses(kind: Any) -> list[Any]:
-    found: list[Any] = []
+    descendants: list[Any] = []
     for below in kind.__subclasses__():
-        found += [below, *_subclasses(below)]
-    return [child for child in found if "_add_argparse_args" in vars(child)]
+        descendants += [below, *_subclasses(below)]
+    return [child for child in descendants if "_add_argparse_args" in vars(child)]

@@ -84,7 +84,7 @@ def disk_failure(error: object) -> RunError:
 def bad_rows_error(bad_rows: int, rows: int, bad: Counter) -> DataError:
     """The message for bad rows under the policy to fail."""
     return DataError(
-        f"{bad_rows} of {rows} rows are bad: {bad_rows_text(bad)}: mend them, or choose "
+        f"{bad_rows} of {rows} rows are bad: {bad_rows_text(bad)}: fix them, or choose "
         "--on_bad_row null or impute"
     )
 

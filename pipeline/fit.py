@@ -1,34 +1,34 @@
 """The stages of `fit`, from the scan to the files of the output."""
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 import apache_beam as beam
 import numpy as np
 
 from kmeans_tf import Model, TrainingOptions, TrainingState, Trial
-from kmeans_tf.exact import to_float
-from kmeans_tf.frame import Frame
+from kmeans_tf.layout import SumLayout
 from kmeans_tf.metrics import Metric
 from kmeans_tf.sample import sample_capacity
 from kmeans_tf.seeding import initial_prototypes
 from kmeans_tf.state import DIVERGED
 from kmeans_tf.summary import Summary
 from pipeline.attempt import Attempt
-from pipeline.checkpoint import checkpoints, latest_state, load_summary, save_state
-from pipeline.chunks import Loader
+from pipeline.checks import check_scanned, estimate_warning
 from pipeline.console import say
-from pipeline.errors import DataError, RunError, UsageError, bad_rows_error, bad_rows_text
-from pipeline.label import label_pass
+from pipeline.errors import DataError, RunError, UsageError
 from pipeline.options import DEFAULT_K, FitOptions
-from pipeline.plan import GivenPrototypes
+from pipeline.output.results import Results, write_results
+from pipeline.passes.checkpoint import (
+    checkpoints,
+    find_state,
+    find_summary,
+    latest_state,
+    load_summary,
+    save_state,
+)
+from pipeline.previous import InitialPrototypes
 from pipeline.progress import training_progress
-from pipeline.results import Results, describe_run, write_results
-from pipeline.runner import Blocks
-from pipeline.scan import Scan, ScanJob
-from pipeline.train import Train, TrainingJob
-
-ESTIMATE_WARNING = 0.10
-LARGEST, SMALLEST = 1e120, 1e-120
+from pipeline.transforms import Blocks, Loader, Scan, ScanSpec, Train, TrainSpec
 
 
 @dataclass
@@ -37,10 +37,9 @@ class Fit:
 
     attempt: Attempt
     options: FitOptions
+    k: int
     metric: Metric
-    given: GivenPrototypes | None
-    warnings: list[str] = field(default_factory=list)
-    iteration_seconds: list[float] = field(default_factory=list)
+    initial: InitialPrototypes | None
 
     def files(self) -> dict[str, str]:
         """Does everything up to publishing.
@@ -49,54 +48,39 @@ class Fit:
             The path of every file of the output by the name it is to have.
         """
         summary = self.scan()
-        self.check(summary)
-        frame = self.frame(summary)
-        state = self.train(frame, self.start(frame, summary))
-        model = self.model(frame, state.trials[0])
-        totals = label_pass(self.attempt, model)
+        check_scanned(self.options, self.k, self.attempt.plan.columns, summary)
+        if warning := estimate_warning(summary):
+            self.attempt.warn(warning)
+        layout = self.layout(summary)
+        state = self.train(layout, self.start(layout, summary))
+        model = self.model(layout, state.trials[0])
+        totals = self.attempt.label(model)
         results = Results(self.attempt.plan, model, state.trials[0], totals, summary.sample.rows)
-        run = describe_run(self.attempt, totals, self.warnings)
-        run["counts"]["sample_rows"] = len(summary.sample.rows)
-        run["seconds"]["iterations"] = self.iteration_seconds
-        return write_results(self.attempt.store, self.attempt.work, results, run, with_model=True)
+        return write_results(self.attempt.work, results, self.attempt.record(results))
 
     def scan(self) -> Summary:
         """Reads everything once, unless that was done."""
-        found = load_summary(self.attempt.store, self.attempt.work)
-        if found is not None:
-            return found
-        job = ScanJob(
+        summary = find_summary(self.attempt.work)
+        if summary is not None:
+            return summary
+        spec = ScanSpec(
             columns=self.attempt.plan.columns,
             metric=self.metric.name,
             seed=self.options.seed,
-            capacity=sample_capacity(self.attempt.plan.columns.dimension, self.options.k),
+            capacity=sample_capacity(self.attempt.plan.columns.dimension, self.k),
             moments=self.options.scale == "standard" or self._impute,
             impute=self._impute,
             work=self.attempt.work,
             threads=self.attempt.runner.settings.threads,
         )
         with self.attempt.clock.stage("scan"):
-            self.attempt.run(lambda p: p | Blocks(self.attempt.plan.blocks) | Scan(job))
-        return load_summary(self.attempt.store, self.attempt.work)
+            self.attempt.run(lambda p: p | Blocks(self.attempt.plan.blocks) | Scan(spec))
+        return load_summary(self.attempt.work)
 
-    def check(self, summary: Summary) -> None:
-        """Raises a DataError if the rows cannot be clustered as asked."""
-        options = self.options
-        if options.on_bad_row == "fail" and summary.bad_rows:
-            raise bad_rows_error(summary.bad_rows, summary.rows, summary.bad)
-        if not len(summary.sample.hashes):
-            if summary.bad_rows == summary.rows:
-                raise DataError(f"all {summary.rows} rows are bad: {bad_rows_text(summary.bad)}")
-            raise DataError(f"weight column {options.names.weight!r} is 0 in every good row")
-        distinct = len(summary.sample.hashes)
-        if not summary.sample.full and distinct < options.k:
-            raise DataError(f"--k {options.k}: there are only {distinct} distinct good rows")
-        self._check_range(summary)
-        self._check_estimate(summary)
-
-    def frame(self, summary: Summary) -> Frame:
+    def layout(self, summary: Summary) -> SumLayout:
+        """How rows become points, and sums over them whole numbers."""
         try:
-            return Frame.fit(
+            return SumLayout.fit(
                 summary,
                 self.metric,
                 standard=self.options.scale == "standard",
@@ -105,34 +89,33 @@ class Fit:
         except ValueError as error:
             raise DataError(str(error)) from error
 
-    def start(self, frame: Frame, summary: Summary) -> TrainingState:
+    def start(self, layout: SumLayout, summary: Summary) -> TrainingState:
         """The state to train on: the latest checkpoint, or a new start."""
-        state = latest_state(self.attempt.store, self.attempt.work)
+        state = find_state(self.attempt.work)
         if state is not None:
             say(f"resuming after iteration {state.iteration}")
             return state
         with self.attempt.clock.stage("seed"):
-            state = TrainingState((self._first_trial(frame, summary),))
-            save_state(self.attempt.store, self.attempt.work, state)
+            state = TrainingState((self._first_trial(layout, summary),))
+            save_state(self.attempt.work, state)
         return state
 
-    def train(self, frame: Frame, state: TrainingState) -> TrainingState:
+    def train(self, layout: SumLayout, state: TrainingState) -> TrainingState:
         """Rounds of iterations until the state is done."""
         options = self.options
         if not options.max_iterations:
             return state
-        job = self._training_job(frame)
+        spec = self._train_spec(layout)
         with (
             self.attempt.clock.stage("train"),
             training_progress(
-                self.attempt.store,
                 self.attempt.work,
                 options.max_iterations,
                 self.attempt.plan.rows,
             ),
         ):
             while not state.done:
-                state = self._round(job, state)
+                state = self._round(spec, state)
         if state.trials[0].status == DIVERGED:
             if options.learning_rate is None:
                 raise UsageError(f"--init {options.init}: the cost is not finite: too far away")
@@ -142,9 +125,9 @@ class Fit:
             )
         return state
 
-    def model(self, frame: Frame, trial: Trial) -> Model:
+    def model(self, layout: SumLayout, trial: Trial) -> Model:
         return Model(
-            frame,
+            layout.encoding,
             self.metric.name,
             trial.prototypes,
             trial.labels,
@@ -156,32 +139,33 @@ class Fit:
     def _impute(self) -> bool:
         return self.options.on_bad_row == "impute"
 
-    def _first_trial(self, frame: Frame, summary: Summary) -> Trial:
-        options, given = self.options, self.given
-        points = frame.encode(summary.sample.rows).astype(np.float64)
-        encoded = frame.encode_prototypes(given.rows) if given else None
+    def _first_trial(self, layout: SumLayout, summary: Summary) -> Trial:
+        options, initial, encoding = self.options, self.initial, layout.encoding
+        points = encoding.encode(summary.sample.rows).astype(np.float64)
+        encoded = encoding.encode_prototypes(initial.rows) if initial else None
         try:
             prototypes = initial_prototypes(
                 options.init,
                 self.metric,
                 points,
                 summary.sample.weights,
-                options.k,
+                self.k,
                 options.seed,
                 encoded,
             )
         except ValueError as error:
-            raise DataError(f"--k {options.k}: {error}") from error
-        return Trial.start(prototypes, _label_numbers(options.k, given))
+            raise DataError(f"--k {self.k}: {error}") from error
+        return Trial.start(prototypes, _label_numbers(self.k, initial))
 
-    def _training_job(self, frame: Frame) -> TrainingJob:
+    def _train_spec(self, layout: SumLayout) -> TrainSpec:
         options = self.options
-        return TrainingJob(
+        return TrainSpec(
             loader=Loader(
                 self.attempt.plan.columns,
-                frame,
+                layout,
                 self.metric.name,
                 drop_bad=options.on_bad_row != "fail",
+                store=self.attempt.plan.store,
             ),
             options=TrainingOptions(
                 metric=self.metric.name,
@@ -196,14 +180,14 @@ class Fit:
             threads=self.attempt.runner.settings.threads,
         )
 
-    def _round(self, job: TrainingJob, state: TrainingState) -> TrainingState:
+    def _round(self, spec: TrainSpec, state: TrainingState) -> TrainingState:
         left = self.options.max_iterations - state.iteration
         iterations = min(self.attempt.runner.settings.iterations_per_job, left)
 
         def build(pipeline: beam.Pipeline) -> None:
             start = pipeline | beam.Create([state])
             blocks = pipeline | Blocks(self.attempt.plan.blocks)
-            _ = (blocks, start) | Train(job, iterations)
+            _ = (blocks, start) | Train(spec, iterations)
 
         self.attempt.run(build)
         reached = self._beyond(state)
@@ -212,7 +196,7 @@ class Fit:
 
     def _beyond(self, state: TrainingState) -> TrainingState:
         """The state that the workers reached; a round that is lost would be run for ever."""
-        reached = latest_state(self.attempt.store, self.attempt.work)
+        reached = latest_state(self.attempt.work)
         if reached.iteration <= state.iteration and not reached.done:
             raise RunError(
                 f"the checkpoints of the workers did not reach {self.attempt.work.path} here: "
@@ -222,52 +206,32 @@ class Fit:
 
     def _drop_old_checkpoints(self) -> None:
         """Keeps the newest one, and how long each iteration took."""
-        paths = checkpoints(self.attempt.store, self.attempt.work)
-        times = [self.attempt.store.version(path).modified for path in paths]
-        self.iteration_seconds += (np.diff(times) / 1e9).tolist()
+        store, paths = self.attempt.work.store, checkpoints(self.attempt.work)
+        files = [file for file in map(store.version, paths) if file]
+        times = [file.modified for file in files]
+        self.attempt.clock.iterations += (np.diff(times) / 1e9).tolist()
         for path in paths[:-1]:
-            self.attempt.store.delete(path)
-
-    def _check_range(self, summary: Summary) -> None:
-        """Squares of float64 numbers beyond these overflow, or vanish."""
-        columns = self.attempt.plan.columns
-        for j, (low, high) in enumerate(zip(summary.minimum, summary.maximum, strict=True)):
-            name = columns.features[0 if columns.is_list else j]
-            if max(abs(low), abs(high)) > LARGEST or 0 < high - low < SMALLEST:
-                raise DataError(
-                    f"column {name!r} holds values from {low:g} to {high:g}, expected magnitudes "
-                    f"below {LARGEST:g} and a range above {SMALLEST:g}: rescale it"
-                )
-
-    def _check_estimate(self, summary: Summary) -> None:
-        total, estimate = to_float(summary.weight), summary.sample.estimated_weight()
-        if abs(estimate - total) > ESTIMATE_WARNING * total:
-            self.warnings.append(
-                f"the sample that the start is chosen from stands for a weight of {estimate:,.0f}, "
-                f"the rows weigh {total:,.0f}: some rows are there very often, and the start may "
-                "miss them"
-            )
-            say(f"warning: {self.warnings[-1]}")
+            store.delete(path)
 
 
-def resolve_k(options: FitOptions, given: GivenPrototypes | None) -> int:
-    """k: as asked for, as many as are given, or the default.
+def resolve_k(options: FitOptions, initial: InitialPrototypes | None) -> int:
+    """k: as asked for, as many as there are to start from, or the default.
 
     Raises:
-        UsageError: more prototypes are given than k.
+        UsageError: there are more prototypes to start from than k.
     """
-    if given is None:
+    if initial is None:
         return options.k or DEFAULT_K
-    k = options.k or len(given.rows)
-    if len(given.rows) > k:
-        raise UsageError(f"--init {options.init}: {len(given.rows)} prototypes, more than --k {k}")
+    k, count = options.k or len(initial.rows), len(initial.rows)
+    if count > k:
+        raise UsageError(f"--init {options.init}: {count} prototypes, more than --k {k}")
     return k
 
 
-def _label_numbers(k: int, given: GivenPrototypes | None) -> np.ndarray:
-    """The given prototypes keep their labels; new ones take the next numbers."""
-    if given is None:
+def _label_numbers(k: int, initial: InitialPrototypes | None) -> np.ndarray:
+    """Prototypes to start from keep their labels; new ones take the next numbers."""
+    if initial is None:
         return np.arange(k, dtype=np.int32)
-    first = int(given.labels.max()) + 1
-    new = np.arange(first, first + k - len(given.labels))
-    return np.concatenate([given.labels, new]).astype(np.int32)
+    first = int(initial.labels.max()) + 1
+    new = np.arange(first, first + k - len(initial.labels))
+    return np.concatenate([initial.labels, new]).astype(np.int32)

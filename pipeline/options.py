@@ -8,17 +8,17 @@ import argparse
 import difflib
 import math
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
-from typing import Any, NoReturn
+from typing import NoReturn
 
+from pipeline.data.names import ColumnNames, split_list
 from pipeline.errors import UsageError
-from pipeline.inputs import ColumnNames, split_list
 
 DEFAULT_K = 8
 DEFAULT_RUNNER = "FnApiRunner"
 METRIC_NAMES = ("sqeuclidean", "cosine", "l1")
-NOT_YET = "is not there yet"
+_NOT_YET = "not implemented"
 
 
 @dataclass(frozen=True)
@@ -31,7 +31,7 @@ class RunOptions:
         iterations_per_job: iterations unrolled in one Beam job; None: by runner.
         threads: chunks at once in a worker process; None: by runner.
         check: only check that the job could run.
-        beam: Beam's own options, as they were given.
+        beam: Beam's own options, as they were parsed.
     """
 
     runner: str = DEFAULT_RUNNER
@@ -104,6 +104,8 @@ class ReportOptions:
 
 
 class _Parser(argparse.ArgumentParser):
+    commands: Mapping[str, argparse.ArgumentParser]
+
     def error(self, message: str) -> NoReturn:
         raise UsageError(message)
 
@@ -115,18 +117,18 @@ def parse(argv: Sequence[str]) -> FitOptions | LabelOptions | ReportOptions:
         UsageError: a message that names the option.
     """
     parser = build_parser()
-    given, rest = parser.parse_known_args(argv)
-    if given.command is None:
+    parsed, rest = parser.parse_known_args(argv)
+    if parsed.command is None:
         raise UsageError("say what to do: fit, label or report (--help tells more)")
-    if given.command == "report":
+    if parsed.command == "report":
         if rest:
             raise UsageError(f"report takes one folder and no option {rest[0]}")
-        return ReportOptions(given.folder)
-    _check_beam_options(rest, _option_names(parser, given.command))
-    return (_fit_options if given.command == "fit" else _label_options)(given, tuple(rest))
+        return ReportOptions(parsed.folder)
+    _check_beam_options(rest, option_names(parsed.command))
+    return (_fit_options if parsed.command == "fit" else _label_options)(parsed, tuple(rest))
 
 
-def build_parser() -> argparse.ArgumentParser:
+def build_parser() -> _Parser:
     """The parser of all commands."""
     parser = _Parser(
         prog="kmeans-tf",
@@ -134,6 +136,7 @@ def build_parser() -> argparse.ArgumentParser:
         allow_abbrev=False,
     )
     commands = parser.add_subparsers(dest="command", metavar="COMMAND", parser_class=_Parser)
+    parser.commands = commands.choices
     fit = commands.add_parser(
         "fit",
         help="the whole job: scan, seed, train, label, model, report",
@@ -157,6 +160,12 @@ def build_parser() -> argparse.ArgumentParser:
     )
     report.add_argument("folder", metavar="DIR", help="an output folder")
     return parser
+
+
+def option_names(command: str) -> set[str]:
+    """The options of a command, also those that its --help keeps to itself."""
+    actions = build_parser().commands[command]._actions
+    return {name for action in actions for name in action.option_strings}
 
 
 def _add_input(parser: argparse.ArgumentParser) -> None:
@@ -219,100 +228,99 @@ def _add_run(parser: argparse.ArgumentParser, *, training: bool) -> None:
 
 def _k(text: str) -> int:
     if re.search("[,:]", text):
-        raise argparse.ArgumentTypeError("several values of --k are not there yet: give one number")
+        raise argparse.ArgumentTypeError(f"several values of --k are {_NOT_YET}: give one number")
     if not re.fullmatch(r"[+-]?\d+", text):
         raise argparse.ArgumentTypeError(f"{text!r} is not a whole number")
     return int(text)
 
 
-def _fit_options(given: argparse.Namespace, beam: tuple[str, ...]) -> FitOptions:
-    _refuse_what_is_not_there(given)
-    _check_training(given)
-    _check_threads(given)
+def _fit_options(parsed: argparse.Namespace, beam: tuple[str, ...]) -> FitOptions:
+    _refuse_what_is_not_implemented(parsed)
+    _check_training(parsed)
+    _check_threads(parsed)
     return FitOptions(
-        input=given.input,
-        names=_names(given),
-        k=given.k,
-        init=given.init,
-        optimizer=given.optimizer,
-        learning_rate=given.learning_rate,
-        reduction=given.reduction,
-        metric=given.metric,
-        scale=given.scale,
-        on_bad_row=given.on_bad_row,
-        max_iterations=given.max_iterations,
-        tolerance=given.tolerance,
-        seed=given.seed,
-        output=OutputOptions(given.output, given.overwrite, given.resume),
+        input=parsed.input,
+        names=_names(parsed),
+        k=parsed.k,
+        init=parsed.init,
+        optimizer=parsed.optimizer,
+        learning_rate=parsed.learning_rate,
+        reduction=parsed.reduction,
+        metric=parsed.metric,
+        scale=parsed.scale,
+        on_bad_row=parsed.on_bad_row,
+        max_iterations=parsed.max_iterations,
+        tolerance=parsed.tolerance,
+        seed=parsed.seed,
+        output=OutputOptions(parsed.output, parsed.overwrite, parsed.resume),
         run=RunOptions(
-            given.runner, given.cache_mb, given.iterations_per_job, given.threads, given.check, beam
+            parsed.runner,
+            parsed.cache_mb,
+            parsed.iterations_per_job,
+            parsed.threads,
+            parsed.check,
+            beam,
         ),
     )
 
 
-def _label_options(given: argparse.Namespace, beam: tuple[str, ...]) -> LabelOptions:
-    _check_threads(given)
+def _label_options(parsed: argparse.Namespace, beam: tuple[str, ...]) -> LabelOptions:
+    _check_threads(parsed)
     return LabelOptions(
-        input=given.input,
-        model=given.model,
-        names=_names(given),
-        on_bad_row=given.on_bad_row,
-        output=OutputOptions(given.output, given.overwrite, given.resume),
-        run=RunOptions(given.runner, threads=given.threads, check=given.check, beam=beam),
+        input=parsed.input,
+        model=parsed.model,
+        names=_names(parsed),
+        on_bad_row=parsed.on_bad_row,
+        output=OutputOptions(parsed.output, parsed.overwrite, parsed.resume),
+        run=RunOptions(parsed.runner, threads=parsed.threads, check=parsed.check, beam=beam),
     )
 
 
-def _names(given: argparse.Namespace) -> ColumnNames:
-    features, keys = split_list(given.features), split_list(given.keys)
-    return ColumnNames(tuple(features), tuple(keys), given.weight)
+def _names(parsed: argparse.Namespace) -> ColumnNames:
+    features, keys = split_list(parsed.features), split_list(parsed.keys)
+    return ColumnNames(tuple(features), tuple(keys), parsed.weight)
 
 
-def _refuse_what_is_not_there(given: argparse.Namespace) -> None:
-    if given.init == "k-means-parallel":
-        raise UsageError(f"--init k-means-parallel {NOT_YET}: use k-means++ or random")
-    if given.restarts != 1:
-        raise UsageError(f"--restarts other than 1 {NOT_YET}")
-    if given.deadline is not None:
-        raise UsageError(f"--deadline {NOT_YET}: bound the job with --max_iterations")
+def _refuse_what_is_not_implemented(parsed: argparse.Namespace) -> None:
+    if parsed.init == "k-means-parallel":
+        raise UsageError(f"--init k-means-parallel is {_NOT_YET}: use k-means++ or random")
+    if parsed.restarts != 1:
+        raise UsageError(f"--restarts other than 1 is {_NOT_YET}")
+    if parsed.deadline is not None:
+        raise UsageError(f"--deadline is {_NOT_YET}: bound the job with --max_iterations")
 
 
-def _check_training(given: argparse.Namespace) -> None:
-    _check_at_least("--k", given.k, 1)
-    _check_at_least("--max_iterations", given.max_iterations, 0)
-    _check_at_least("--iterations_per_job", given.iterations_per_job, 1)
-    _check_at_least("--cache_mb", given.cache_mb, 0)
-    if not (0 <= given.tolerance < math.inf):
-        raise UsageError(f"--tolerance {given.tolerance}: expected a number from 0")
-    if ":" not in given.metric and given.metric not in METRIC_NAMES:
+def _check_training(parsed: argparse.Namespace) -> None:
+    _check_at_least("--k", parsed.k, 1)
+    _check_at_least("--max_iterations", parsed.max_iterations, 0)
+    _check_at_least("--iterations_per_job", parsed.iterations_per_job, 1)
+    _check_at_least("--cache_mb", parsed.cache_mb, 0)
+    if not (0 <= parsed.tolerance < math.inf):
+        raise UsageError(f"--tolerance {parsed.tolerance}: expected a number from 0")
+    if ":" not in parsed.metric and parsed.metric not in METRIC_NAMES:
         names = ", ".join(METRIC_NAMES)
-        raise UsageError(f"--metric {given.metric!r}: expected {names} or module:function")
-    rate = given.learning_rate
-    if given.optimizer == "lloyd":
-        if given.metric not in ("sqeuclidean", "cosine"):
+        raise UsageError(f"--metric {parsed.metric!r}: expected {names} or module:function")
+    rate = parsed.learning_rate
+    if parsed.optimizer == "lloyd":
+        if parsed.metric not in ("sqeuclidean", "cosine"):
             raise UsageError(
-                f"--optimizer lloyd cannot minimise --metric {given.metric}: use --optimizer adam"
+                f"--optimizer lloyd cannot minimise --metric {parsed.metric}: use --optimizer adam"
             )
         if rate is not None:
             raise UsageError("--learning_rate means nothing to --optimizer lloyd: leave it out")
     elif rate is None or not 0 < rate < math.inf:
         raise UsageError(
-            f"--optimizer {given.optimizer} needs a --learning_rate above 0, not {rate}"
+            f"--optimizer {parsed.optimizer} needs a --learning_rate above 0, not {rate}"
         )
 
 
-def _check_threads(given: argparse.Namespace) -> None:
-    _check_at_least("--threads", given.threads, 1)
+def _check_threads(parsed: argparse.Namespace) -> None:
+    _check_at_least("--threads", parsed.threads, 1)
 
 
 def _check_at_least(option: str, value: int | None, least: int) -> None:
     if value is not None and value < least:
         raise UsageError(f"{option} {value}: expected a whole number from {least}")
-
-
-def _option_names(parser: argparse.ArgumentParser, command: str) -> set[str]:
-    commands: Any = parser._subparsers._group_actions[0].choices
-    subparser = commands[command]
-    return {name for action in subparser._actions for name in action.option_strings}
 
 
 def _check_beam_options(rest: Sequence[str], own: set[str]) -> None:

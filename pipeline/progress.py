@@ -10,20 +10,17 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
 
 from kmeans_tf.state import TrainingState
-from pipeline.checkpoint import WorkFolder, checkpoints, load_state
 from pipeline.console import say
 from pipeline.errors import JobError
-from pipeline.store import Store
+from pipeline.passes.checkpoint import WorkFolder, checkpoints, load_state
 
 _POLL_SECONDS = 0.25
 
 
 @contextlib.contextmanager
-def training_progress(
-    store: Store, work: WorkFolder, max_iterations: int, rows: int
-) -> Iterator[None]:
+def training_progress(work: WorkFolder, max_iterations: int, rows: int) -> Iterator[None]:
     """Shows each new checkpoint while the block runs: a live bar on a terminal, else lines."""
-    watcher = _Watcher(store, work, max_iterations, rows)
+    watcher = _Watcher(work, max_iterations, rows)
     show = _bar(max_iterations) if sys.stderr.isatty() else contextlib.nullcontext(say)
     with show as line:
         stop = threading.Event()
@@ -38,8 +35,8 @@ def training_progress(
 
 
 class _Watcher:
-    def __init__(self, store: Store, work: WorkFolder, max_iterations: int, rows: int):
-        self.store, self.work = store, work
+    def __init__(self, work: WorkFolder, max_iterations: int, rows: int):
+        self.work = work
         self.max_iterations, self.rows = max_iterations, rows
         self.iteration, self.modified = -1, 0
         self.report(lambda text: None)
@@ -55,12 +52,12 @@ class _Watcher:
         with it is for the job to say, whose own error must come through.
         """
         with contextlib.suppress(OSError, JobError):
-            paths = checkpoints(self.store, self.work)
+            paths = checkpoints(self.work)
             # By its name: a store's times may be whole seconds, or not there.
             if paths and int(posixpath.basename(paths[-1])) > self.iteration:
-                file = self.store.version(paths[-1])
+                file = self.work.store.version(paths[-1])
                 if file:
-                    self._report(load_state(self.store, file.path), file.modified, line)
+                    self._report(load_state(self.work, file.path), file.modified, line)
 
     def _report(self, state: TrainingState, modified: int, line) -> None:
         new = state.iteration - self.iteration

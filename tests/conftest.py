@@ -15,7 +15,9 @@ hypothesis.settings.register_profile("project", deadline=None, derandomize=True,
 hypothesis.settings.load_profile("project")
 
 
-def pytest_configure():
+def pytest_configure(config):
+    if config.getoption("numprocesses", None) and not hasattr(config, "workerinput"):
+        return  # the process that hands out the tests runs none and can do without TensorFlow
     from kmeans_tf.runtime import configure
 
     configure(2)

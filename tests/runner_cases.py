@@ -5,11 +5,13 @@ Test modules import them all beside a fixture `runner`: the options that choose 
 
 import contextlib
 from collections.abc import Iterator
+from functools import partial
 
 import numpy as np
 import pytest
 
-from pipeline import fit as stages
+from pipeline.attempt import Attempt
+from pipeline.data.plan import make_plan
 from tests.pipeline.answer import Answer, assert_same_answer
 from tests.tables import write_shards
 
@@ -29,7 +31,7 @@ ARGS = ("--features=f0,f1", "--keys=id", "--k=5", "--tolerance=0", "--max_iterat
 def _many_blocks() -> Iterator[None]:
     """Blocks of at most 150 rows, so that little data makes several."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("pipeline.plan.chunk_rows", lambda features: 150)
+        patch.setattr("pipeline.commands.make_plan", partial(make_plan, block_rows=150))
         yield
 
 
@@ -95,7 +97,7 @@ def test_bad_rows_end_the_job(run, runner, tmp_path):
     ran = run("fit", *places, "--k=2", *runner)
     assert ran.code == 3, ran.stderr
     assert ran.stderr.splitlines()[-1] == (
-        f"kmeans-tf: error: 1 of 40 rows are bad: {shard}: column 'f1': 1 NaN: mend them, "
+        f"kmeans-tf: error: 1 of 40 rows are bad: {shard}: column 'f1': 1 NaN: fix them, "
         "or choose --on_bad_row null or impute"
     )
     assert not (tmp_path / "out").exists()
@@ -110,7 +112,7 @@ def test_a_job_that_failed_resumes_from_its_checkpoint(
         raise OSError(5, "Input/output error")
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(stages, "label_pass", fail)
+        patch.setattr(Attempt, "label", fail)
         ran = run("fit", *places, *ARGS)
     assert ran.code == 5, ran.stderr
     again = run("fit", *places, *ARGS, *runner, "--resume=require")

@@ -11,11 +11,14 @@ from pathlib import Path
 import pytest
 
 from cluster import build, home, processes
-from cluster.__main__ import CLUSTERS, LEAST_WORKERS
+from cluster.__main__ import CLUSTERS
 from tests.clusters.conftest import require
 from tests.clusters.slow_fit import run_with_fault, slow_fit
 from tests.runner_cases import *  # noqa: F403  collected here, with this folder's `runner`
 from tests.runner_cases import ARGS
+
+# Prism gives a pipeline of one environment one worker, however much there is to do.
+LEAST_WORKERS = {"flink": 2, "spark": 2, "prism": 1}
 
 
 def test_worker_processes_did_the_work_and_the_driver_none(fitted, cluster):

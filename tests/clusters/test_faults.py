@@ -6,6 +6,7 @@ import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 
+import psutil
 import pytest
 
 from cluster import flink, processes
@@ -19,21 +20,16 @@ TASKMANAGERS = 3
 
 def kill_worker(_: subprocess.Popen) -> None:
     """Kills the process of the pool that has worked most: one that the job runs in."""
-    pool = processes.read_record(flink.POOL).pid
-    slots = [pid for pid in processes.pids(flink.POOL) if pid != pool]
-    os.kill(max(slots, key=ticks), signal.SIGKILL)
-
-
-def ticks(pid: int) -> int:
-    """Processor time in user mode that a process has used."""
-    return int(Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[11])
+    pool = psutil.Process(processes.read_record(flink.POOL).pid)
+    max(pool.children(), key=lambda worker: worker.cpu_times().user).kill()
 
 
 def kill_taskmanager(_: subprocess.Popen) -> None:
     """Kills one that the job runs on."""
-    found = processes.ask(f"http://{flink.HOST}:{flink.REST_PORT}/taskmanagers")["taskmanagers"]
-    assert len(found) == TASKMANAGERS
-    kill(next(manager["id"] for manager in found if not manager["freeSlots"]))
+    answer = processes.ask(f"http://{flink.HOST}:{flink.REST_PORT}/taskmanagers")
+    taskmanagers = answer["taskmanagers"]
+    assert len(taskmanagers) == TASKMANAGERS
+    kill(next(manager["id"] for manager in taskmanagers if not manager["freeSlots"]))
 
 
 def kill_job_server(_: subprocess.Popen) -> None:

@@ -119,4 +119,8 @@ def test_a_setup_file_in_the_place_of_an_image(sent, fit, three_blobs, tmp_path)
     assert packages
     with tarfile.open(fileobj=io.BytesIO(packages[0])) as package:
         names = {name.partition("/")[2] for name in package.getnames()}
-    assert {"pipeline/train.py", "pipeline/report.html.j2", "kmeans_tf/__init__.py"} <= names
+    assert {
+        "pipeline/passes/train.py",
+        "pipeline/output/report.html.j2",
+        "kmeans_tf/__init__.py",
+    } <= names

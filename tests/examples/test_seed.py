@@ -21,7 +21,7 @@ def literal(points):
 
 
 @pytest.fixture(scope="module")
-def run(points, tmp_path_factory):
+def run(points, tmp_path_factory, commands_run_here):
     folder = tmp_path_factory.mktemp("seed")
     history = seed.run_job(points, folder)
     return folder, history

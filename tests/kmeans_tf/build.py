@@ -5,8 +5,8 @@ from fractions import Fraction
 import numpy as np
 import tensorflow as tf
 
-from kmeans_tf.fixed_point import FixedPoint
-from kmeans_tf.frame import Frame
+from kmeans_tf.encoding import Encoding
+from kmeans_tf.layout import SumLayout
 from kmeans_tf.metrics import get_metric
 from kmeans_tf.points import Points
 from kmeans_tf.state import TrainingState, Trial
@@ -16,8 +16,10 @@ from kmeans_tf.summary import Summary
 from kmeans_tf.update import update
 
 
-def frame_of(rows, weights=None, metric="sqeuclidean", *, standard=False, impute=False) -> Frame:
-    """The frame that all of (n, d) rows and their (n,) weights ask for."""
+def layout_of(
+    rows, weights=None, metric="sqeuclidean", *, standard=False, impute=False
+) -> SumLayout:
+    """The layout that all of (n, d) rows and their (n,) weights ask for."""
     ones = np.ones(len(rows)) if weights is None else weights
     good = np.isfinite(rows).all(1)
     summary = Summary.of(
@@ -29,33 +31,34 @@ def frame_of(rows, weights=None, metric="sqeuclidean", *, standard=False, impute
         moments=standard or impute,
         used=np.ones(len(rows), bool) if impute else None,
     )
-    return Frame.fit(summary, get_metric(metric), standard=standard, impute=impute)
+    return SumLayout.fit(summary, get_metric(metric), standard=standard, impute=impute)
 
 
-def raw_frame(d: int) -> Frame:
-    """A frame that lets every float32 through as it is."""
+def raw_encoding(d: int) -> Encoding:
+    """An encoding that lets every float32 through as it is."""
     ones = np.ones(d)
-    limbs = FixedPoint(np.arange(d), ones)
-    return Frame(np.zeros(d), ones, 1.0, False, ones * 2.0**-149, limbs, 35, 1.0, 1.0, None)
+    return Encoding(np.zeros(d), ones, 1.0, False, ones * 2.0**-149, None)
 
 
 def raw_points(points: np.ndarray) -> Points:
     """(n, d) float32 as points, unchanged."""
-    return Points.encode(raw_frame(points.shape[1]), points.astype(np.float64), None)
+    return Points.encode(raw_encoding(points.shape[1]), points.astype(np.float64))
 
 
-def chunks_of(frame, rows, weights=None, size=1 << 12) -> list[Points]:
+def chunks_of(layout, rows, weights=None, size=1 << 12) -> list[Points]:
     """(n, d) rows in chunks of `size`."""
     parts = [slice(a, a + size) for a in range(0, len(rows), size)]
-    return [Points.encode(frame, rows[p], None if weights is None else weights[p]) for p in parts]
+    whole = None if weights is None else layout.encode_weights(np.asarray(weights))
+    encoding = layout.encoding
+    return [Points.encode(encoding, rows[p], None if whole is None else whole[p]) for p in parts]
 
 
-def train(frame, options, starts, chunks, sample=None) -> TrainingState:
-    """Iterates until done; starts: (k, d) prototypes of each trial, in the frame."""
+def train(layout, options, starts, chunks, sample=None) -> TrainingState:
+    """Iterates until done; starts: (k, d) prototypes of each trial, in the layout."""
     state = TrainingState(tuple(Trial.start(start) for start in starts))
     while not state.done:
-        stats = (step(frame, options.metric, state, chunk) for chunk in chunks)
-        state = update(frame, options, state, sum(stats, IterationStats.zero()), lambda: sample)
+        stats = (step(layout, options.metric, state, chunk) for chunk in chunks)
+        state = update(layout, options, state, sum(stats, IterationStats.zero()), lambda: sample)
     return state
 
 

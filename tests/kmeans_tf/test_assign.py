@@ -1,11 +1,10 @@
 import numpy as np
 import pytest
 
-from kmeans_tf import assign as module
 from kmeans_tf import get_metric
-from kmeans_tf.assign import assign, assigned_costs, labels_by_definition, settle
+from kmeans_tf.assign import assign, assigned_costs, fast_labels, labels_by_definition, resolve
 from tests import reference
-from tests.kmeans_tf.build import chunks_of, fractions, frame_of, raw_points
+from tests.kmeans_tf.build import chunks_of, fractions, layout_of, raw_points
 from tests.tables import blobs
 
 SQEUCLIDEAN = get_metric("sqeuclidean")
@@ -122,11 +121,11 @@ def test_labels_are_the_references_on_adversarial_points(k, d):
     for make in ADVERSARIES:
         points, prototypes = case_of(make, k, d)
         expected = reference.labels(points, prototypes, "sqeuclidean")
-        found = assign(SQEUCLIDEAN, raw_points(points), prototypes)
-        assert found.dtype == np.int32
-        assert np.array_equal(found, expected), make.__name__
+        labels = assign(SQEUCLIDEAN, raw_points(points), prototypes)
+        assert labels.dtype == np.int32
+        assert np.array_equal(labels, expected), make.__name__
         assert np.array_equal(labels_by_definition(points, prototypes), expected), make.__name__
-        assert np.array_equal(settle(points, prototypes), expected), make.__name__
+        assert np.array_equal(resolve(points, prototypes), expected), make.__name__
 
 
 @sizes
@@ -137,7 +136,7 @@ def test_a_label_that_is_certified_is_right(k, d):
     for make in ADVERSARIES:
         points, prototypes = case_of(make, k, d)
         with np.errstate(all="ignore"):
-            labels, unsure = module._fast_labels(raw_points(points), prototypes)
+            labels, unsure = fast_labels(raw_points(points), prototypes)
         sure = np.setdiff1d(np.arange(N), unsure)
         expected = reference.labels(points, prototypes, "sqeuclidean")
         assert np.array_equal(labels[sure], expected[sure]), make.__name__
@@ -149,18 +148,18 @@ def test_ties_are_exact_ones():
     distances = ((x[:, None] - w[None]) ** 2).sum(2)
     tied = (distances == distances.min(1, keepdims=True)).sum(1) > 1
     assert tied.sum() > N / 10  # the premise
-    found = assign(SQEUCLIDEAN, raw_points(points), prototypes)
-    assert np.array_equal(found, [list(row).index(min(row)) for row in distances])
+    labels = assign(SQEUCLIDEAN, raw_points(points), prototypes)
+    assert np.array_equal(labels, [list(row).index(min(row)) for row in distances])
 
 
 @pytest.mark.parametrize("k, d", [(3, 2), (16, 16), (64, 16), (256, 32)])
 @pytest.mark.parametrize("offset", [0.0, 1e4])
 def test_the_fast_path_decides_nearly_all(k, d, offset):
     rows = blobs(5000, d, k, 3, offset)[0].astype(np.float64)
-    frame = frame_of(rows)
-    (points,) = chunks_of(frame, rows, size=5000)
-    prototypes = frame.encode_prototypes(rows[:k])
-    _, unsure = module._fast_labels(points, prototypes)
+    layout = layout_of(rows)
+    (points,) = chunks_of(layout, rows, size=5000)
+    prototypes = layout.encoding.encode_prototypes(rows[:k])
+    _, unsure = fast_labels(points, prototypes)
     assert len(unsure) < 0.05 * len(rows)
 
 
@@ -169,9 +168,9 @@ def test_one_far_prototype_does_not_make_the_others_unsure(k):
     rng = np.random.default_rng(k)
     points = raw_points(rng.standard_normal((4096, 8)).astype(np.float32))
     prototypes = rng.standard_normal((k, 8))
-    _, before = module._fast_labels(points, prototypes)
+    _, before = fast_labels(points, prototypes)
     prototypes[k // 2] = 1e6
-    _, after = module._fast_labels(points, prototypes)
+    _, after = fast_labels(points, prototypes)
     assert len(before) < 0.05 * 4096
     assert len(after) <= len(before) + 5
 
@@ -185,15 +184,15 @@ def test_labels_do_not_depend_on_the_chunk(k, d):
     for size in (1, 7, 512, 1025, 4096, 5000):
         starts = range(0, 5000, size) if size > 100 else range(0, 10 * size, size)
         parts = [assign(SQEUCLIDEAN, raw_points(points[a : a + size]), prototypes) for a in starts]
-        found = np.concatenate(parts)
-        assert np.array_equal(found, expected[: len(found)])
+        labels = np.concatenate(parts)
+        assert np.array_equal(labels, expected[: len(labels)])
 
 
 @pytest.mark.parametrize("name", ["sqeuclidean", "cosine", "l1"])
 def test_no_rows_have_no_labels(name):
-    found = assign(get_metric(name), raw_points(np.empty((0, 2), np.float32)), np.eye(2))
-    assert found.shape == (0,)
-    assert found.dtype == np.int32
+    labels = assign(get_metric(name), raw_points(np.empty((0, 2), np.float32)), np.eye(2))
+    assert labels.shape == (0,)
+    assert labels.dtype == np.int32
 
 
 @pytest.mark.parametrize("name", ["cosine", "l1", "tests.user_metrics:pseudo_huber"])
@@ -202,15 +201,15 @@ def test_labels_of_other_metrics_are_the_references(name, k, d):
     rng = np.random.default_rng([k, d])
     metric = get_metric(name)
     rows = rng.standard_normal((5000, d))
-    frame = frame_of(rows, metric=name)
-    (points,) = chunks_of(frame, rows, size=5000)
+    layout = layout_of(rows, metric=name)
+    (points,) = chunks_of(layout, rows, size=5000)
     prototypes = rng.standard_normal((k, d))
     named = name if name in ("cosine", "l1") else pseudo_huber
     distances = reference.distances(points.array, prototypes, named)
-    found = assign(metric, points, prototypes)
-    chosen = distances[np.arange(5000), found]
+    labels = assign(metric, points, prototypes)
+    chosen = distances[np.arange(5000), labels]
     np.testing.assert_allclose(chosen, distances.min(1), rtol=1e-12, atol=1e-15)
-    assert (found == distances.argmin(1)).mean() > (0.99 if d > 1 or name != "cosine" else 0)
+    assert (labels == distances.argmin(1)).mean() > (0.99 if d > 1 or name != "cosine" else 0)
 
 
 def pseudo_huber(x, w):
@@ -219,20 +218,20 @@ def pseudo_huber(x, w):
 
 def test_l1_ties_go_to_the_lowest():
     points, prototypes = case_of(lattice, 17, 2)
-    found = assign(get_metric("l1"), raw_points(points), prototypes)
-    assert np.array_equal(found, reference.labels(points, prototypes, "l1"))
+    labels = assign(get_metric("l1"), raw_points(points), prototypes)
+    assert np.array_equal(labels, reference.labels(points, prototypes, "l1"))
 
 
 @pytest.mark.parametrize("name", ["sqeuclidean", "cosine", "l1"])
 def test_costs_are_the_references(name):
     rng = np.random.default_rng(0)
     rows = rng.standard_normal((300, 4))
-    points = frame_of(rows, metric=name).encode(rows)
+    points = layout_of(rows, metric=name).encoding.encode(rows)
     prototypes = rng.standard_normal((6, 4))
     distances = reference.distances(points, prototypes, name)
     labels = rng.integers(0, 6, 300).astype(np.int32)
-    found = assigned_costs(get_metric(name), points, prototypes, labels)
+    costs = assigned_costs(get_metric(name), points, prototypes, labels)
     expected = distances[np.arange(300), labels]
-    np.testing.assert_allclose(found, expected, rtol=1e-6, atol=1e-7)
+    np.testing.assert_allclose(costs, expected, rtol=1e-6, atol=1e-7)
     if name == "sqeuclidean":
-        assert np.array_equal(found, expected)
+        assert np.array_equal(costs, expected)

@@ -32,8 +32,8 @@ def test_the_golden_run(seed_rows):
     model, state = kmeans_tf.fit(seed_rows, 3, init=start, options=options)
     (trial,) = state.trials
     # The seed prints the cost after an update; the history holds that before it.
-    found = [trial.costs[i] for i in (1, 11, 21, 31)]
-    np.testing.assert_allclose(found, FLOAT64_TABLE, rtol=0, atol=1e-5)
+    costs = [trial.costs[i] for i in (1, 11, 21, 31)]
+    np.testing.assert_allclose(costs, FLOAT64_TABLE, rtol=0, atol=1e-5)
     assert trial.status == "converged"
     assert len(set(trial.costs[-2:])) == 1
     assert trial.costs[-1] == pytest.approx(FLOAT64_TABLE[-1], abs=1e-5)
@@ -196,7 +196,7 @@ def test_standard_scaling_is_training_on_z_scores():
         ({"k": 4}, "k = 4, but there are only 3 distinct points"),
         ({"k": 4, "init": "random"}, "k = 4, but there are only 3 distinct points"),
         ({"init": "kmeans"}, "unknown init 'kmeans': expected one of k-means\\+\\+, random"),
-        ({"init": np.zeros((3, 2))}, "3 prototypes are given, more than k = 2"),
+        ({"init": np.zeros((3, 2))}, "3 prototypes to start from, more than k = 2"),
         ({"rows": [[1.0, 2], [np.nan, 1]]}, "row 1 is not a point of metric sqeuclidean"),
         (
             {"rows": [[1.0, 2], [0, 0]], "options": TrainingOptions("cosine")},

@@ -7,7 +7,7 @@ from kmeans_tf.metrics import DEFAULT_GRADIENT_BOUND, pairwise_costs
 from kmeans_tf.step import cluster_stats
 from kmeans_tf.update import cost_gradient
 from tests import reference, user_metrics
-from tests.kmeans_tf.build import autodiff, chunks_of, frame_of, seed_cost, train
+from tests.kmeans_tf.build import autodiff, chunks_of, layout_of, seed_cost, train
 from tests.tables import blobs
 
 HUBER = "tests.user_metrics:pseudo_huber"
@@ -52,23 +52,24 @@ def rows_and_prototypes():
 def product_gradient(name, rows, prototypes, weights=None):
     """(k, d): what the job would follow, in the rows' units."""
     metric = get_metric(name)
-    frame = frame_of(rows, weights, metric=name)
-    inside = frame.encode_prototypes(prototypes)
+    layout = layout_of(rows, weights, metric=name)
+    inside = layout.encoding.encode_prototypes(prototypes)
     parts = [
-        cluster_stats(frame, metric, chunk, inside) for chunk in chunks_of(frame, rows, weights, 99)
+        cluster_stats(layout, metric, chunk, inside)
+        for chunk in chunks_of(layout, rows, weights, 99)
     ]
     total = parts[0]
     for part in parts[1:]:
         total = total + part
-    return cost_gradient(metric, frame, inside, total) / frame.unit
+    return cost_gradient(metric, layout, inside, total) / layout.encoding.unit
 
 
 @names
 def test_the_products_gradient_is_autodiffs_of_the_literal_expression(name):
     rows, prototypes = rows_and_prototypes()
     expected = autodiff(LITERAL[name], rows, prototypes)
-    found = product_gradient(name, rows, prototypes)
-    np.testing.assert_allclose(found, expected, rtol=1e-6, atol=1e-6 * np.abs(expected).max())
+    gradient = product_gradient(name, rows, prototypes)
+    np.testing.assert_allclose(gradient, expected, rtol=1e-6, atol=1e-6 * np.abs(expected).max())
 
 
 @weighted
@@ -76,12 +77,14 @@ def test_the_products_gradient_is_autodiffs_of_the_literal_expression(name):
 def test_the_products_gradient_is_the_references(name, weighted):
     rows, prototypes = rows_and_prototypes()
     weights = np.random.default_rng(3).random(400) * 4 if weighted else None
-    found = product_gradient(name, rows, prototypes, weights)
+    gradient = product_gradient(name, rows, prototypes, weights)
     step = reference.numerical_gradient(rows, prototypes, weights, ORACLE.get(name, name))
-    np.testing.assert_allclose(found, step, rtol=1e-5, atol=1e-5 * np.abs(step).max())
+    np.testing.assert_allclose(gradient, step, rtol=1e-5, atol=1e-5 * np.abs(step).max())
     if name in METRICS:
         expected = reference.gradient(rows, prototypes, weights, name)
-        np.testing.assert_allclose(found, expected, rtol=1e-6, atol=1e-6 * np.abs(expected).max())
+        np.testing.assert_allclose(
+            gradient, expected, rtol=1e-6, atol=1e-6 * np.abs(expected).max()
+        )
 
 
 @pytest.mark.parametrize("graph", [False, True], ids=["eager", "graph"])
@@ -93,9 +96,9 @@ def test_min_distance_cost_and_its_gradient_are_the_literal_expressions(name, gr
     def cost(x, w):
         return 3.0 * min_distance_cost(x, w, metric)
 
-    found = autodiff(tf.function(cost) if graph else cost, rows, prototypes)
+    gradient = autodiff(tf.function(cost) if graph else cost, rows, prototypes)
     np.testing.assert_allclose(
-        found, 3 * autodiff(LITERAL[name], rows, prototypes), rtol=1e-10, atol=1e-10
+        gradient, 3 * autodiff(LITERAL[name], rows, prototypes), rtol=1e-10, atol=1e-10
     )
     total = min_distance_cost(tf.constant(rows), tf.constant(prototypes), metric).numpy()
     expected = reference.cost(rows, prototypes, metric=ORACLE.get(name, name))
@@ -123,9 +126,9 @@ def test_a_prototype_without_rows_has_no_gradient():
 @names
 def test_pairwise_costs_are_the_references(name):
     rows, prototypes = rows_and_prototypes()
-    found = pairwise_costs(get_metric(name), rows, prototypes)
+    costs = pairwise_costs(get_metric(name), rows, prototypes)
     expected = reference.distances(rows, prototypes, ORACLE.get(name, name))
-    np.testing.assert_allclose(found, expected, rtol=1e-12, atol=1e-14)
+    np.testing.assert_allclose(costs, expected, rtol=1e-12, atol=1e-14)
 
 
 @pytest.mark.parametrize("name", ["sqeuclidean", "cosine"])
@@ -151,8 +154,10 @@ def test_the_minimizer_has_no_gradient(name):
 def test_a_users_metric_trains():
     rows, start = rows_and_prototypes()
     options = TrainingOptions(HUBER, "adam", learning_rate=0.1, tolerance=0, max_iterations=20)
-    frame = frame_of(rows, metric=HUBER)
-    state = train(frame, options, [frame.encode_prototypes(start)], chunks_of(frame, rows))
+    layout = layout_of(rows, metric=HUBER)
+    state = train(
+        layout, options, [layout.encoding.encode_prototypes(start)], chunks_of(layout, rows)
+    )
     expected = reference.fit(
         rows,
         start,

@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 
 from kmeans_tf.points import CAPACITIES, CHUNK_ELEMENTS, Points, capacity_for, chunk_rows
-from tests.kmeans_tf.build import fractions, frame_of, raw_frame, raw_points
+from tests.kmeans_tf.build import fractions, layout_of, raw_encoding, raw_points
 from tests.tables import blobs
 
 
@@ -22,7 +22,7 @@ def test_a_chunk_is_padded_with_zeros(rows):
 
 def test_a_chunk_has_a_limit():
     with pytest.raises(ValueError, match="65537 rows in one chunk; the limit is 65536"):
-        Points.encode(raw_frame(1), np.zeros((CAPACITIES[-1] + 1, 1)), None)
+        Points.encode(raw_encoding(1), np.zeros((CAPACITIES[-1] + 1, 1)), None)
 
 
 @pytest.mark.parametrize("scale", [1e-25, 1.0, 1e18])
@@ -37,9 +37,9 @@ def test_norms_are_never_too_small(scale):
 
 def test_weights_are_in_quanta():
     rows, weights = blobs(50, 2, 2, 0)[0].astype(float), np.random.default_rng(0).random(50)
-    frame = frame_of(rows, weights)
-    points = Points.encode(frame, rows, weights)
-    assert np.array_equal(points.weights, np.rint(weights / frame.weight_quantum))
+    layout = layout_of(rows, weights)
+    points = Points.encode(layout.encoding, rows, layout.encode_weights(weights))
+    assert np.array_equal(points.weights, np.rint(weights / layout.weight_quantum))
 
 
 @pytest.mark.parametrize("features", [1, 2, 16, 128, 129, 512, 2048, 2049, 10**6])

@@ -22,8 +22,8 @@ def overlapping(n=2000, d=4, k=10, seed=1):
     return rng.standard_normal((k, d))[rng.integers(0, k, n)] * 2 + rng.standard_normal((n, d))
 
 
-def start(points, weights, k, seed, metric="sqeuclidean", given=None, init="k-means++"):
-    return initial_prototypes(init, get_metric(metric), points, weights, k, seed, given)
+def start(points, weights, k, seed, metric="sqeuclidean", first=None, init="k-means++"):
+    return initial_prototypes(init, get_metric(metric), points, weights, k, seed, first)
 
 
 @pytest.mark.parametrize("weighted", [False, True], ids=["plain", "weighted"])
@@ -57,11 +57,11 @@ def test_starts_are_distinct_points_and_repeat(metric, init):
     points, weights = overlapping(300), np.ones(300)
     if metric == "cosine":
         points /= np.linalg.norm(points, axis=1, keepdims=True)
-    found = start(points, weights, 12, 5, metric, init=init)
-    assert len(np.unique(found, axis=0)) == 12
-    assert (found[:, None] == points[None]).all(2).any(1).all()
-    assert np.array_equal(found, start(points, weights, 12, 5, metric, init=init))
-    assert not np.array_equal(found, start(points, weights, 12, 6, metric, init=init))
+    prototypes = start(points, weights, 12, 5, metric, init=init)
+    assert len(np.unique(prototypes, axis=0)) == 12
+    assert (prototypes[:, None] == points[None]).all(2).any(1).all()
+    assert np.array_equal(prototypes, start(points, weights, 12, 5, metric, init=init))
+    assert not np.array_equal(prototypes, start(points, weights, 12, 6, metric, init=init))
 
 
 def test_any_integer_is_a_seed():
@@ -72,14 +72,14 @@ def test_any_integer_is_a_seed():
 
 def test_given_prototypes_come_first():
     points, weights = overlapping(), np.ones(2000)
-    given = points[:3] + 0.25
-    found = start(points, weights, 8, 0, given=given)
-    assert np.array_equal(found[:3], given)
-    assert (found[3:, None] == points[None]).all(2).any(1).all()
-    assert np.array_equal(start(points, weights, 3, 0, given=given), given)
+    first = points[:3] + 0.25
+    prototypes = start(points, weights, 8, 0, first=first)
+    assert np.array_equal(prototypes[:3], first)
+    assert (prototypes[3:, None] == points[None]).all(2).any(1).all()
+    assert np.array_equal(start(points, weights, 3, 0, first=first), first)
     # What is filled up knows of what was given: nothing is chosen where a prototype is.
     apart = np.array([[0.0], [0.0], [10.0]])
-    filled = start(apart, np.ones(3), 2, 0, given=np.array([[10.0]]))
+    filled = start(apart, np.ones(3), 2, 0, first=np.array([[10.0]]))
     assert filled.tolist() == [[10.0], [0.0]]
 
 
@@ -87,16 +87,16 @@ def test_given_prototypes_come_first():
 def test_every_distinct_point_can_be_chosen_but_no_more(k):
     points = np.array([[0.0, 1.0], [2.0, 1.0], [0.0, 1.0], [5.0, 5.0], [2.0, 1.0]])
     if k == 3:
-        found = start(points, np.ones(5), 3, 0)
-        assert np.array_equal(np.unique(found, axis=0), np.unique(points, axis=0))
+        prototypes = start(points, np.ones(5), 3, 0)
+        assert np.array_equal(np.unique(prototypes, axis=0), np.unique(points, axis=0))
     else:
         with pytest.raises(ValueError, match="k = 4, but there are only 3 distinct points"):
             start(points, np.ones(5), 4, 0)
 
 
 def test_more_given_than_wanted_is_an_error():
-    with pytest.raises(ValueError, match="3 prototypes are given, more than k = 2"):
-        start(overlapping(50), np.ones(50), 2, 0, given=np.zeros((3, 4)))
+    with pytest.raises(ValueError, match="3 prototypes to start from, more than k = 2"):
+        start(overlapping(50), np.ones(50), 2, 0, first=np.zeros((3, 4)))
 
 
 def test_fewer_points_than_wanted_is_an_error():
@@ -120,14 +120,14 @@ def test_weights_are_chances():
 def test_the_second_is_drawn_in_proportion_to_weight_times_cost():
     """With k = 2 there are two candidates, of which the better stays."""
     points, weights = np.array([[0.0], [1.0], [3.0]]), np.array([1e-9, 8.0, 1.0])
-    given = points[:1]
+    first = points[:1]
     chances = weights * points[:, 0] ** 2
     chances /= chances.sum()
     costs = [reference.cost(points, np.array([[0.0], p]), weights) for p in points[1:]]
     better = 1 + int(np.argmin(costs))
     random = np.random.RandomState(1)
     hits = [
-        k_means_plus_plus(SQEUCLIDEAN, points, weights, 2, random, given)[1, 0] == points[better, 0]
+        k_means_plus_plus(SQEUCLIDEAN, points, weights, 2, random, first)[1, 0] == points[better, 0]
         for _ in range(2000)
     ]
     assert np.mean(hits) == pytest.approx(1 - (1 - chances[better]) ** 2, abs=0.03)
@@ -139,11 +139,11 @@ def test_point_costs_are_the_references(metric):
     if metric == "cosine":
         points /= np.linalg.norm(points, axis=1, keepdims=True)
     prototypes = np.concatenate([points[:5], overlapping(5, seed=9) + 1])
-    found = point_costs(get_metric(metric), points, prototypes)
+    costs = point_costs(get_metric(metric), points, prototypes)
     expected = reference.distances(points, prototypes, metric)
-    np.testing.assert_allclose(found, expected, rtol=1e-9, atol=1e-12)
-    assert (found >= 0).all()
-    assert not found[np.arange(5), np.arange(5)].any()
+    np.testing.assert_allclose(costs, expected, rtol=1e-9, atol=1e-12)
+    assert (costs >= 0).all()
+    assert not costs[np.arange(5), np.arange(5)].any()
 
 
 @pytest.mark.parametrize("metric", ["sqeuclidean", "l1"])
@@ -154,12 +154,12 @@ def test_farthest_points_one_after_the_other(metric):
     for _ in range(4):
         nearest = reference.distances(points, np.array(chosen), metric).min(1)
         chosen.append(points[nearest.argmax()])
-    found = farthest_points(get_metric(metric), points, prototypes, 4)
-    assert np.array_equal(found, chosen[2:])
+    farthest = farthest_points(get_metric(metric), points, prototypes, 4)
+    assert np.array_equal(farthest, chosen[2:])
 
 
 def test_farthest_points_are_no_prototypes():
     points = np.array([[1.0, 1.0], [1.0, 1.0], [2.0, 2.0]])
-    found = farthest_points(SQEUCLIDEAN, points, np.array([[1.0, 1.0]]), 3)
-    assert found.tolist() == [[2.0, 2.0]]
+    farthest = farthest_points(SQEUCLIDEAN, points, np.array([[1.0, 1.0]]), 3)
+    assert farthest.tolist() == [[2.0, 2.0]]
     assert farthest_points(SQEUCLIDEAN, points, points, 1).shape == (0, 2)

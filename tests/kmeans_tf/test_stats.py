@@ -59,10 +59,10 @@ def test_zero_is_neutral(stats):
 @given(st.lists(iterations, max_size=5))
 def test_a_pickled_sum_from_a_generator_is_that_of_plain_integers(parts):
     total = sum((pickle.loads(pickle.dumps(p)) for p in parts), IterationStats.zero())
-    squares, found = plain(total)
+    squares, summed = plain(total)
     assert squares == sum(p.squares for p in parts)
-    assert found.keys() == {i for p in parts for i in p.clusters}
-    for i, (rows, weight, sums, cost) in found.items():
+    assert summed.keys() == {i for p in parts for i in p.clusters}
+    for i, (rows, weight, sums, cost) in summed.items():
         mine = [p.clusters[i] for p in parts if i in p.clusters]
         assert rows == [sum(int(s.rows[k]) for s in mine) for k in range(K)]
         assert weight == [sum(int(s.weight[k]) for s in mine) for k in range(K)]

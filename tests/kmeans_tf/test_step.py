@@ -3,8 +3,9 @@ import pytest
 
 from kmeans_tf import TrainingState, Trial, get_metric
 from kmeans_tf.fixed_point import CHUNK_BITS
-from kmeans_tf.step import GRADIENT_BITS, cluster_stats, gradient_limbs, step
-from tests.kmeans_tf.build import chunks_of, fractions, frame_of
+from kmeans_tf.layout import GRADIENT_BITS
+from kmeans_tf.step import cluster_stats, step
+from tests.kmeans_tf.build import chunks_of, fractions, layout_of
 from tests.tables import blobs
 
 CHUNK = 1 << CHUNK_BITS
@@ -18,26 +19,26 @@ def test_a_full_chunk_of_the_largest_values_adds_exactly(heaviest):
     rows[0], rows[1] = -top, 0.0
     weights = np.full(2 * CHUNK, heaviest)
     weights[::2] = max(1.0, heaviest - 1)
-    frame = frame_of(rows, weights)
-    (points,) = chunks_of(frame, rows, weights, size=2 * CHUNK)
-    stats = cluster_stats(frame, get_metric("sqeuclidean"), points, np.zeros((1, 2)))
+    layout = layout_of(rows, weights)
+    (points,) = chunks_of(layout, rows, weights, size=2 * CHUNK)
+    stats = cluster_stats(layout, get_metric("sqeuclidean"), points, np.zeros((1, 2)))
     encoded = fractions(points.array)
     expected = (encoded * fractions(points.weights)[:, None]).sum(0)
-    counts = fractions(stats.sums[0]) * fractions(frame.limbs.quantum)
+    counts = fractions(stats.sums[0]) * fractions(layout.limbs.quantum)
     for j in range(2):
-        assert counts[frame.limbs.column == j].sum() == expected[j]
-    assert stats.weight.tolist() == [int(weights.sum() / frame.weight_quantum)]
+        assert counts[layout.limbs.column == j].sum() == expected[j]
+    assert stats.weight.tolist() == [int(weights.sum() / layout.weight_quantum)]
 
 
 def test_fractional_weights_of_many_rows_add_exactly():
     rng = np.random.default_rng(0)
     rows, weights = blobs(5000, 3, 2, 0)[0].astype(np.float64), rng.random(5000)
-    frame = frame_of(rows, weights)
-    (points,) = chunks_of(frame, rows, weights, size=5000)
-    stats = cluster_stats(frame, get_metric("sqeuclidean"), points, np.zeros((1, 3)))
+    layout = layout_of(rows, weights)
+    (points,) = chunks_of(layout, rows, weights, size=5000)
+    stats = cluster_stats(layout, get_metric("sqeuclidean"), points, np.zeros((1, 3)))
     expected = (fractions(points.array) * fractions(points.weights)[:, None]).sum(0)
-    counts = fractions(stats.sums[0]) * fractions(frame.limbs.quantum)
-    assert [counts[frame.limbs.column == j].sum() for j in range(3)] == list(expected)
+    counts = fractions(stats.sums[0]) * fractions(layout.limbs.quantum)
+    assert [counts[layout.limbs.column == j].sum() for j in range(3)] == list(expected)
 
 
 @pytest.mark.parametrize("weighted", [False, True], ids=["plain", "weighted"])
@@ -45,15 +46,15 @@ def test_squares_are_exact_and_asked_for_once(weighted):
     rng = np.random.default_rng(1)
     rows = rng.standard_normal((500, 3)) * [1e-9, 1.0, 1e9]
     weights = rng.random(500) if weighted else None
-    frame = frame_of(rows, weights)
-    (points,) = chunks_of(frame, rows, weights)
+    layout = layout_of(rows, weights)
+    (points,) = chunks_of(layout, rows, weights)
     state = TrainingState((Trial.start(np.zeros((2, 3))),))
-    squares = step(frame, "sqeuclidean", state, points).squares
+    squares = step(layout, "sqeuclidean", state, points).squares
     whole = fractions(np.ones(500) if weights is None else points.weights)
     expected = ((fractions(points.array) ** 2).sum(1) * whole).sum()
     assert fractions([1.0])[0] * squares / (1 << 1126) == expected
     known = TrainingState(state.trials, 1, squares)
-    assert step(frame, "sqeuclidean", known, points).squares == 0
+    assert step(layout, "sqeuclidean", known, points).squares == 0
 
 
 @pytest.mark.parametrize("weighted", [False, True], ids=["plain", "weighted"])
@@ -63,14 +64,14 @@ def test_row_gradients_add_to_the_same_bits_in_any_split(name, weighted):
     rows = rng.standard_normal((1000, 3))
     weights = rng.random(1000) * 3 if weighted else None
     metric = get_metric(name)
-    frame = frame_of(rows, weights, metric=name)
+    layout = layout_of(rows, weights, metric=name)
     prototypes = rng.standard_normal((4, 3))
 
     def total(order, size):
         shuffled = None if weights is None else weights[order]
         parts = [
-            cluster_stats(frame, metric, chunk, prototypes)
-            for chunk in chunks_of(frame, rows[order], shuffled, size)
+            cluster_stats(layout, metric, chunk, prototypes)
+            for chunk in chunks_of(layout, rows[order], shuffled, size)
         ]
         result = parts[0]
         for part in parts[1:]:
@@ -84,8 +85,8 @@ def test_row_gradients_add_to_the_same_bits_in_any_split(name, weighted):
 
 def test_gradient_limbs_hold_the_bound():
     metric = get_metric("tests.user_metrics:pseudo_huber")
-    frame = frame_of(np.eye(3), metric=metric.name)
-    limbs = gradient_limbs(metric, frame)
+    layout = layout_of(np.eye(3), metric=metric.name)
+    limbs = layout.gradient_limbs(metric)
     values = np.array([[1.0, -1.0, 0.1], [2.0**-GRADIENT_BITS, 1 / 3, -1 + 2.0**-53]])
     assert np.array_equal(limbs.join(limbs.count(limbs.split(limbs.round(values)))), values)
 
@@ -100,19 +101,19 @@ def test_gradient_limbs_hold_the_bound():
 def test_a_metric_that_breaks_its_word_is_an_error(name, message):
     rows = np.random.default_rng(0).standard_normal((10, 2))
     metric = get_metric(name)
-    frame = frame_of(rows, metric=name)
-    (points,) = chunks_of(frame, rows)
+    layout = layout_of(rows, metric=name)
+    (points,) = chunks_of(layout, rows)
     with pytest.raises(ValueError, match=message) as error:
-        cluster_stats(frame, metric, points, rows[:2] + 0.1)
+        cluster_stats(layout, metric, points, rows[:2] + 0.1)
     assert name in str(error.value)
 
 
 def test_only_trials_that_run_are_worked_on():
     rows = np.random.default_rng(0).standard_normal((10, 2))
-    frame = frame_of(rows)
-    (points,) = chunks_of(frame, rows)
+    layout = layout_of(rows)
+    (points,) = chunks_of(layout, rows)
     done = Trial(rows[:2], np.arange(2, dtype=np.int32), status="converged")
     state = TrainingState((done, Trial.start(rows[:3])))
-    stats = step(frame, "sqeuclidean", state, points)
+    stats = step(layout, "sqeuclidean", state, points)
     assert set(stats.clusters) == {1}
-    assert step(frame, "sqeuclidean", TrainingState((done,), 3, 5), points).clusters == {}
+    assert step(layout, "sqeuclidean", TrainingState((done,), 3, 5), points).clusters == {}

@@ -19,19 +19,6 @@ from tests.tables import blobs, write_shards
 
 __all__ = ["embedded", "fitted", "many_blocks"]
 
-# A cluster's runner is another parameter here: its options, and its name as the id.
-RUNNERS = [
-    pytest.param(("--runner=FnApiRunner",), id="FnApiRunner"),
-    pytest.param(
-        (
-            "--runner=DirectRunner",
-            "--direct_running_mode=multi_processing",
-            "--direct_num_workers=2",
-        ),
-        id="DirectRunner-multi_processing",
-    ),
-]
-
 
 class Ran(NamedTuple):
     """How a command ended."""
@@ -72,12 +59,6 @@ def run() -> Callable[..., Ran]:
 def fit() -> Callable[..., Answer]:
     """fit(input, output, *args): a command that must succeed -> its answer."""
     return _fit
-
-
-@pytest.fixture(scope="session", params=RUNNERS)
-def runner(request: pytest.FixtureRequest) -> tuple[str, ...]:
-    """The options that choose a runner."""
-    return request.param
 
 
 @pytest.fixture(scope="session")

@@ -491,7 +491,7 @@ def test_a_failed_overwrite_leaves_the_finished_output_as_it_was(
         def fail(*args):
             raise DataError("found too late")
 
-        monkeypatch.setattr("pipeline.label.count_bad", fail)
+        monkeypatch.setattr("pipeline.passes.label.count_bad", fail)
     ran = run("fit", f"--input={path}", f"--output={tmp_path / 'out'}", "--overwrite", *options)
     assert ran.code in (USAGE, DATA)
     assert contents(tmp_path / "out") == before

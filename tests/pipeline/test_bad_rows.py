@@ -127,8 +127,8 @@ def test_list_columns_tell_null_wrong_length_and_what_is_inside(fit, tmp_path):
     options = ("--features=v", "--k=2", "--max_iterations=1")
     answer = fit(tmp_path / "in", tmp_path / "out", *options, "--on_bad_row=null")
     assert answer.table["label"].is_null().to_pylist() == [False, *[True] * 6, False]
-    found = {(b["column"], b["reason"]): b["rows"] for b in answer.run["counts"]["bad"]}
-    assert found == {
+    bad = {(b["column"], b["reason"]): b["rows"] for b in answer.run["counts"]["bad"]}
+    assert bad == {
         ("v", "null"): 2,
         ("v", "wrong length"): 2,
         ("v", "NaN"): 1,

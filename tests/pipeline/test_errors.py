@@ -20,9 +20,9 @@ TRACE = """Error received from SDK harness for instruction 7: Traceback (most re
 @pytest.mark.parametrize("place", ["", " [while running 'Train/BlockStats0']"])
 def test_in_the_text_of_a_stack_trace(kind, place):
     text = TRACE.format(raised=f"pipeline.errors.{kind.__name__}: {MESSAGE}{place}")
-    found = find_failure(RuntimeError(text))
-    assert type(found) is kind
-    assert str(found) == MESSAGE
+    failure = find_failure(RuntimeError(text))
+    assert type(failure) is kind
+    assert str(failure) == MESSAGE
 
 
 def test_as_the_error_itself_or_its_cause():
@@ -31,27 +31,27 @@ def test_as_the_error_itself_or_its_cause():
     outer.__cause__ = ValueError("between")
     outer.__cause__.__context__ = error
     for raised in (error, outer):
-        found = find_failure(raised)
-        assert (type(found), str(found)) == (DataError, MESSAGE)
+        failure = find_failure(raised)
+        assert (type(failure), str(failure)) == (DataError, MESSAGE)
 
 
 def test_what_beam_puts_behind_the_message_is_taken_off():
-    found = find_failure(DataError(f"{MESSAGE} [while running 'Label/ParDo(LabelBlocks)']"))
-    assert str(found) == MESSAGE
+    failure = find_failure(DataError(f"{MESSAGE} [while running 'Label/ParDo(LabelBlocks)']"))
+    assert str(failure) == MESSAGE
 
 
 @pytest.mark.parametrize("raised", ["OSError", "pyarrow.lib.OSError", "PermissionError"])
 def test_a_disk_that_refuses_in_a_stack_trace(raised):
     text = TRACE.format(raised=f"{raised}: [Errno 28] No space left on device")
-    found = find_failure(RuntimeError(text))
-    assert type(found) is RunError
-    assert "No space left on device" in str(found)
+    failure = find_failure(RuntimeError(text))
+    assert type(failure) is RunError
+    assert "No space left on device" in str(failure)
 
 
 def test_a_disk_that_refuses():
-    found = find_failure(OSError(28, "No space left on device"))
-    assert type(found) is RunError
-    assert str(found) == "reading or writing failed: [Errno 28] No space left on device"
+    failure = find_failure(OSError(28, "No space left on device"))
+    assert type(failure) is RunError
+    assert str(failure) == "reading or writing failed: [Errno 28] No space left on device"
 
 
 @pytest.mark.parametrize(

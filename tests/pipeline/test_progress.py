@@ -11,12 +11,10 @@ import numpy as np
 import pytest
 
 from kmeans_tf import TrainingState, Trial
-from pipeline.checkpoint import WorkFolder, save_state
+from pipeline.data.store import Store
 from pipeline.errors import RunError
+from pipeline.passes.checkpoint import WorkFolder, save_state
 from pipeline.progress import training_progress
-from pipeline.store import Store
-
-store = Store()
 
 
 @pytest.fixture
@@ -27,35 +25,35 @@ def work(tmp_path):
 def train(work, costs):
     for i in range(len(costs) + 1):
         trial = Trial(np.zeros((2, 2)), np.arange(2, dtype=np.int32), costs=tuple(costs[:i]))
-        save_state(store, work, TrainingState((trial,), i))
+        save_state(work, TrainingState((trial,), i))
 
 
-def lines(work, costs, before=0, store=store):
+def lines(work, costs, before=0):
     train(work, costs[:before])
     stderr = io.StringIO()
-    with contextlib.redirect_stderr(stderr), training_progress(store, work, 10, 1000):
+    with contextlib.redirect_stderr(stderr), training_progress(work, 10, 1000):
         train(work, costs)
     return stderr.getvalue().splitlines()
 
 
 def test_a_plain_line_for_every_iteration(work):
-    found = lines(work, [200.0, 100.0, 99.0])
-    assert len(found) == 3
-    assert found[0].startswith("iteration 1/10  cost 200")
-    assert "change" not in found[0]
-    assert found[1].startswith("iteration 2/10  cost 100  change -5.00e-01")
-    assert found[2].startswith("iteration 3/10  cost 99  change -1.00e-02")
-    for line in found[1:]:
+    said = lines(work, [200.0, 100.0, 99.0])
+    assert len(said) == 3
+    assert said[0].startswith("iteration 1/10  cost 200")
+    assert "change" not in said[0]
+    assert said[1].startswith("iteration 2/10  cost 100  change -5.00e-01")
+    assert said[2].startswith("iteration 3/10  cost 99  change -1.00e-02")
+    for line in said[1:]:
         assert re.search(r"  [\d,]+ rows/s  at most [\d,]+ s left$", line)
         assert "\x1b" not in line
 
 
 def test_checkpoints_that_are_gone_already_are_told_from_the_newest(work):
     stderr = io.StringIO()
-    with contextlib.redirect_stderr(stderr), training_progress(store, work, 10, 1000):
+    with contextlib.redirect_stderr(stderr), training_progress(work, 10, 1000):
         train(work, [200.0, 100.0, 99.0])
         for name in ("000001", "000002"):
-            store.delete(f"{work.states}/{name}")
+            work.store.delete(f"{work.states}/{name}")
     assert [line.split("  ")[1] for line in stderr.getvalue().splitlines()] == [
         "cost 200",
         "cost 100",
@@ -64,9 +62,9 @@ def test_checkpoints_that_are_gone_already_are_told_from_the_newest(work):
 
 
 def test_what_was_there_before_is_not_told_again(work):
-    found = lines(work, [200.0, 100.0, 99.0], before=2)
-    assert len(found) == 1
-    assert found[0].startswith("iteration 3/10  cost 99")
+    said = lines(work, [200.0, 100.0, 99.0], before=2)
+    assert len(said) == 1
+    assert said[0].startswith("iteration 3/10  cost 99")
 
 
 class CoarseStore(Store):
@@ -78,7 +76,7 @@ class CoarseStore(Store):
 
 
 def test_checkpoints_of_the_same_second_are_told_without_a_rate(work):
-    assert lines(work, [200.0, 100.0, 99.0], before=1, store=CoarseStore()) == [
+    assert lines(replace(work, store=CoarseStore()), [200.0, 100.0, 99.0], before=1) == [
         "iteration 2/10  cost 100  change -5.00e-01",
         "iteration 3/10  cost 99  change -1.00e-02",
     ]
@@ -92,7 +90,7 @@ def test_it_ends_where_the_training_fails(work):
     threads = threading.active_count()
 
     def fail():
-        with training_progress(store, work, 10, 1000):
+        with training_progress(work, 10, 1000):
             raise ValueError("on the way")
 
     with contextlib.redirect_stderr(io.StringIO()), pytest.raises(ValueError, match="on the way"):
@@ -109,7 +107,7 @@ def test_a_store_that_fails_does_not_hide_why_the_training_failed(work, monkeypa
         raise fault
 
     def train_and_fail():
-        with training_progress(store, work, 10, 1000):
+        with training_progress(work, 10, 1000):
             train(work, [200.0])
             monkeypatch.setattr(Store, "read", fail)
             raise ValueError("on the way")
@@ -131,7 +129,7 @@ class Stderr(io.StringIO):
 
 
 @pytest.mark.parametrize("fault", FAULTS, ids=lambda fault: type(fault).__name__)
-def test_a_checkpoint_that_cannot_be_read_is_looked_at_again(work, monkeypatch, fault):
+def test_a_checkpoint_that_cannot_be_read_is_looked_at_again(work, fault):
     faults = [fault]
 
     class FailingOnce(Store):
@@ -140,9 +138,9 @@ def test_a_checkpoint_that_cannot_be_read_is_looked_at_again(work, monkeypatch, 
                 raise faults.pop()
             return super().read(path)
 
-    monkeypatch.setattr("pipeline.progress._POLL_SECONDS", 0.01)
+    failing = replace(work, store=FailingOnce())
     stderr = Stderr()
-    with contextlib.redirect_stderr(stderr), training_progress(FailingOnce(), work, 10, 1000):
+    with contextlib.redirect_stderr(stderr), training_progress(failing, 10, 1000):
         train(work, [200.0])
         assert stderr.written.wait(20), "while the training runs"
     assert not faults
@@ -154,7 +152,7 @@ def test_a_live_bar_on_a_terminal(work, monkeypatch):
     monkeypatch.setenv("COLUMNS", "120")
     driver, terminal = os.openpty()
     with os.fdopen(terminal, "w") as stderr, contextlib.redirect_stderr(stderr):
-        with training_progress(store, work, 10, 1000):
+        with training_progress(work, 10, 1000):
             train(work, [200.0, 100.0, 99.0])
         stderr.flush()
         os.set_blocking(driver, False)

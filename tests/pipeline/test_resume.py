@@ -2,6 +2,7 @@
 
 import os
 import resource
+import shutil
 import signal
 import subprocess
 import sys
@@ -12,9 +13,10 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from pipeline import fit as stages
-from pipeline import job
-from pipeline.checkpoint import WorkFolder, save_state
+from pipeline import commands
+from pipeline.attempt import Attempt
+from pipeline.fit import Fit
+from pipeline.passes.checkpoint import WorkFolder, save_state
 from tests.pipeline.answer import Answer, assert_same_answer, contents
 from tests.tables import write_shards
 from tests.waiting import latest_iteration, wait_for
@@ -22,7 +24,7 @@ from tests.waiting import latest_iteration, wait_for
 # So slow a descent that it is not over before it is killed.
 SLOW = (
     *("--features=f0,f1", "--k=3", "--keys=id", "--optimizer=sgd", "--learning_rate=1e-5"),
-    *("--tolerance=0", "--max_iterations=40", "--iterations_per_job=3"),
+    *("--tolerance=0", "--max_iterations=18", "--iterations_per_job=6"),
 )
 
 
@@ -58,7 +60,7 @@ def test_a_job_that_is_stopped_resumes_to_the_same_bits(
         assert process.returncode == 130, stderr
         assert "interrupted; run the same command again to resume" in stderr
     reached = latest_iteration(output)
-    assert 3 <= reached < 40
+    assert 3 <= reached < 18
     assert not (output / "_SUCCESS").exists()
     ran = run("fit", *places, *SLOW, "--resume=require")
     assert ran.code == 0, ran.stderr
@@ -66,7 +68,7 @@ def test_a_job_that_is_stopped_resumes_to_the_same_bits(
     assert "scan" not in ran.stderr, "what was scanned is not scanned again"
     answer = Answer(output)
     assert_same_answer(answer, uninterrupted)
-    assert len(answer.history) == 40
+    assert len(answer.history) == 18
     same = ("labels/part-00000-of-00001.parquet", "prototypes.parquet", "history.parquet")
     for name in same:
         assert contents(output)[name] == contents(uninterrupted.folder)[name]
@@ -79,7 +81,7 @@ def test_an_interrupt_in_the_middle_of_a_worker_is_one(run, three_blobs, tmp_pat
     def interrupt(*args):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("pipeline.train.save_state", interrupt)
+    monkeypatch.setattr("pipeline.passes.train.save_state", interrupt)
     ran = run("fit", f"--input={three_blobs.folder}", f"--output={tmp_path / 'out'}", *SLOW)
     assert ran.code == 130, ran.stderr
     assert "interrupted; run the same command again to resume" in ran.stderr
@@ -90,21 +92,30 @@ def uninterrupted(fit, three_blobs, tmp_path_factory):
     return fit(three_blobs.folder, tmp_path_factory.mktemp("whole") / "out", *SLOW)
 
 
-@pytest.fixture
-def stopped(run, three_blobs, tmp_path, monkeypatch):
-    """An output whose job failed after its training, and the command line that made it."""
-    args = [f"--input={three_blobs.folder}", f"--output={tmp_path / 'out'}", "--features=f0,f1"]
-    args += ["--k=3", "--max_iterations=2", "--iterations_per_job=2"]
+FEW = ("--features=f0,f1", "--k=3", "--max_iterations=2", "--iterations_per_job=2")
+
+
+@pytest.fixture(scope="module")
+def failed(run, three_blobs, tmp_path_factory):
+    """An output whose job failed after its training."""
+    output = tmp_path_factory.mktemp("failed") / "out"
 
     def fail(*args):
         raise OSError(5, "Input/output error")
 
-    with monkeypatch.context() as patch:
-        patch.setattr(stages, "label_pass", fail)
-        ran = run("fit", *args)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Attempt, "label", fail)
+        ran = run("fit", f"--input={three_blobs.folder}", f"--output={output}", *FEW)
     assert ran.code == 5
     assert ran.stderr.endswith("Input/output error; run the same command again to resume\n")
-    return tmp_path / "out", args
+    return output
+
+
+@pytest.fixture
+def stopped(failed, three_blobs, tmp_path):
+    """A copy of that output, and the command line that goes on with it."""
+    output = shutil.copytree(failed, tmp_path / "out")
+    return output, [f"--input={three_blobs.folder}", f"--output={output}", *FEW]
 
 
 def test_auto_takes_up_the_checkpoint_of_the_same_configuration(run, stopped):
@@ -145,13 +156,14 @@ def test_require_refuses_a_checkpoint_of_another_configuration(run, stopped):
 
 def test_input_that_changed_since_is_another_configuration(run, fit, tmp_path, monkeypatch):
     write_shards(tmp_path / "in", np.arange(40.0).reshape(20, 2))
-    args = (f"--input={tmp_path / 'in'}", f"--output={tmp_path / 'out'}", "--k=2")
+    places = (f"--input={tmp_path / 'in'}", f"--output={tmp_path / 'out'}")
+    args = (*places, "--k=2", "--max_iterations=1")
 
     def interrupt(*args):
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patch:
-        patch.setattr(stages, "label_pass", interrupt)
+        patch.setattr(Attempt, "label", interrupt)
         assert run("fit", *args).code == 130
     write_shards(tmp_path / "in", np.arange(80.0).reshape(40, 2))
     ran = run("fit", *args, "--resume=require")
@@ -167,7 +179,7 @@ def test_a_model_that_changed_since_is_another_configuration(run, fit, three_blo
     model = fit(three_blobs.folder, tmp_path / "model", *args, "--k=3").folder
     places = (f"--input={three_blobs.folder}", f"--output={tmp_path / 'out'}")
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(job, "write_results", lambda *args, **named: 1 / 0)
+        patch.setattr(commands, "write_results", lambda *args, **named: 1 / 0)
         assert run("label", *places, f"--model={model}").code == 1
     fit(three_blobs.folder, model, *args, "--k=5", "--overwrite")
     assert run("label", *places, f"--model={model}").code == 0
@@ -183,12 +195,12 @@ def test_checkpoints_that_do_not_reach_the_driver_end_the_job(
     """As on a cluster whose workers have a folder of the same name, each on a disk of its own."""
     rounds = []
 
-    def save_elsewhere(store, work, state):
+    def save_elsewhere(work, state):
         rounds.append(state.iteration)
         assert len(rounds) < 3, "the same round again"
-        save_state(store, WorkFolder(str(tmp_path / "elsewhere")), state)
+        save_state(WorkFolder(str(tmp_path / "elsewhere")), state)
 
-    monkeypatch.setattr("pipeline.train.save_state", save_elsewhere)
+    monkeypatch.setattr("pipeline.passes.train.save_state", save_elsewhere)
     output = tmp_path / "out"
     options = ("--features=f0,f1", "--k=3", "--iterations_per_job=1")
     ran = run("fit", f"--input={three_blobs.folder}", f"--output={output}", *options)
@@ -216,7 +228,7 @@ def test_a_file_that_changes_under_the_job_ends_it(run, tmp_path, monkeypatch, w
         else:
             paths[1].write_bytes(paths[1].read_bytes())
 
-    where, name = (stages.Fit, "start") if "scan" in when else (stages, "label_pass")
+    where, name = (Fit, "start") if "scan" in when else (Attempt, "label")
     original = getattr(where, name)
 
     def spoil_first(*args):
@@ -224,7 +236,8 @@ def test_a_file_that_changes_under_the_job_ends_it(run, tmp_path, monkeypatch, w
         return original(*args)
 
     monkeypatch.setattr(where, name, spoil_first)
-    ran = run("fit", f"--input={tmp_path / 'in'}", f"--output={tmp_path / 'out'}", "--k=2")
+    places = (f"--input={tmp_path / 'in'}", f"--output={tmp_path / 'out'}")
+    ran = run("fit", *places, "--k=2", "--max_iterations=1")
     assert ran.code == 3
     message = ran.stderr.splitlines()[-1]
     assert message == (

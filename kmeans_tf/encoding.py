@@ -1,0 +1,141 @@
+"""From rows in the input's units to points that a step can add exactly, and back.
+
+    point = float32((row - centre) * factor), rounded to a multiple of the column's quantum
+
+`centre` keeps the points near zero, where float32 is fine and the rounding bound of a label is
+tight; `factor` holds the standard scaling and one power of two so that |point|**2 cannot
+overflow. Points are float32 *and* whole multiples of a power of two, which is what makes sums
+over them exact.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from kmeans_tf.fixed_point import ceil_power_of_two
+from kmeans_tf.metrics import Metric
+from kmeans_tf.summary import Summary
+
+RANGE_BITS = 35  # a quantum lies this far below the largest |point| of its column ...
+SPREAD_BITS = 30  # ... and at least this far below its spread, so that no outlier coarsens it
+_TILE_ROWS = 2048  # rows that are encoded at once, so that the steps of it stay in cache
+
+
+@dataclass(frozen=True)
+class Encoding:
+    """The mapping between rows and points; small, NumPy only.
+
+    Attributes:
+        centre, factor: (d,) float64.
+        unit: the power of two in `factor`: a distance between points is `unit` times the distance
+            between (scaled) rows.
+        normalize: whether points are divided by their length (cosine).
+        quantum: (d,) float64 powers of two.
+        means: (d,) float64 in the input's units, for bad features; None where they are not
+            imputed.
+    """
+
+    centre: np.ndarray
+    factor: np.ndarray
+    unit: float
+    normalize: bool
+    quantum: np.ndarray
+    means: np.ndarray | None
+
+    @classmethod
+    def fit(cls, summary: Summary, metric: Metric, *, standard: bool, impute: bool) -> "Encoding":
+        """Chooses the encoding from what the scan found.
+
+        Raises:
+            ValueError: scaling or imputing is asked for, and the scan took no moments.
+        """
+        if (standard or impute) and summary.moments is None:
+            raise ValueError("scaling and imputing need the moments of the columns")
+        means = summary.moments.mean() if impute and summary.moments else None
+        centre, factor, spread = _scaling(summary, metric, standard)
+        largest = _reach(summary, centre) * factor
+        if metric.normalize:
+            largest, spread = np.ones_like(largest), np.ones_like(largest)
+        unit = 1.0
+        if metric.rescale and largest.max() > 0:
+            unit = 1.0 / ceil_power_of_two(float(largest.max()))
+        quantum = np.array(
+            [_quantum(a * unit, s * unit) for a, s in zip(largest, spread, strict=True)]
+        )
+        return cls(centre, factor * unit, unit, metric.normalize, quantum, means)
+
+    def largest(self, summary: Summary) -> np.ndarray:
+        """(d,) float64: no point has a larger magnitude in the column."""
+        if self.normalize:
+            return np.ones_like(self.factor)
+        return _reach(summary, self.centre) * self.factor
+
+    def impute(self, rows: np.ndarray) -> np.ndarray:
+        """Rows (n, d) float64 with the means for what is not finite, where there are means."""
+        return rows if self.means is None else np.where(np.isfinite(rows), rows, self.means)
+
+    def encode(self, rows: np.ndarray) -> np.ndarray:
+        """Rows (n, d) float64 in the input's units -> points (n, d) float32."""
+        points = np.empty(rows.shape, np.float32)
+        for start in range(0, len(rows), _TILE_ROWS):
+            tile = slice(start, start + _TILE_ROWS)
+            points[tile] = self._encode_tile(rows[tile])
+        return points
+
+    def _encode_tile(self, rows: np.ndarray) -> np.ndarray:
+        points = (rows - self.centre) * self.factor
+        if self.normalize:
+            lengths = row_lengths(points)[:, None]
+            points /= np.where(lengths > 0, lengths, 1.0)  # scaling may make a row zero
+        points = points.astype(np.float32) / self.quantum
+        return np.rint(points, out=points) * self.quantum
+
+    def decode(self, prototypes: np.ndarray) -> np.ndarray:
+        """Prototypes (k, d) float64 -> the input's units."""
+        return prototypes / self.factor + self.centre
+
+    def encode_prototypes(self, rows: np.ndarray) -> np.ndarray:
+        """Prototypes (k, d) float64 in the input's units -> points, not rounded."""
+        return (rows - self.centre) * self.factor
+
+
+def row_lengths(rows: np.ndarray) -> np.ndarray:
+    """Euclidean lengths (n,) of (n, d) float64 rows, accumulated feature by feature."""
+    squares = np.zeros(len(rows))
+    for column in rows.T:
+        squares += column * column
+    return np.sqrt(squares)
+
+
+def _scaling(summary: Summary, metric: Metric, standard: bool):
+    """centre, factor and the points' spread, each (d,), before the common power of two."""
+    if standard and summary.moments:
+        deviation = summary.moments.standard_deviation()
+        return summary.moments.mean(), 1.0 / deviation, np.ones_like(deviation)
+    rows = summary.sample.rows
+    low, median, high = np.percentile(rows, [25, 50, 75], axis=0)
+    spread = high - low
+    for j in np.flatnonzero(spread == 0):
+        away = np.abs(rows[:, j] - median[j])
+        spread[j] = np.median(away[away > 0]) if away.any() else 0.0
+    if not metric.translation_invariant:
+        return np.zeros_like(median), np.ones_like(median), spread
+    return _snap(median, spread), np.ones_like(median), spread
+
+
+def _snap(centre: np.ndarray, spread: np.ndarray) -> np.ndarray:
+    """Rounds the centre to whole steps of two spreads: subtracting it then costs few bits."""
+    step = np.array([2 * ceil_power_of_two(s) if s > 0 else 0.0 for s in spread])
+    snapped = np.rint(centre / np.where(step > 0, step, 1.0)) * step + 0.0  # no negative zero
+    return np.where(step > 0, snapped, centre)
+
+
+def _quantum(largest: float, spread: float) -> float:
+    if largest == 0:
+        return 1.0
+    quantum = ceil_power_of_two(largest) * 2.0**-RANGE_BITS
+    return min(quantum, ceil_power_of_two(spread) * 2.0**-SPREAD_BITS) if spread > 0 else quantum
+
+
+def _reach(summary: Summary, centre: np.ndarray) -> np.ndarray:
+    return np.maximum(np.abs(summary.minimum - centre), np.abs(summary.maximum - centre))

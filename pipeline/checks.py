@@ -1,0 +1,57 @@
+"""Whether the rows can be clustered and labelled as asked, by what the passes found out."""
+
+import numpy as np
+
+from kmeans_tf import Model
+from kmeans_tf.exact import to_float
+from kmeans_tf.summary import Summary
+from pipeline.data.inputs import Columns
+from pipeline.errors import DataError, bad_rows_error, bad_rows_text
+from pipeline.options import FitOptions
+from pipeline.passes.totals import LabelTotals
+
+ESTIMATE_WARNING = 0.10
+LARGEST, SMALLEST = 1e120, 1e-120
+
+
+def check_scanned(options: FitOptions, k: int, columns: Columns, summary: Summary) -> None:
+    """Raises a DataError if the rows cannot be clustered as asked."""
+    if options.on_bad_row == "fail" and summary.bad_rows:
+        raise bad_rows_error(summary.bad_rows, summary.rows, summary.bad)
+    distinct = len(summary.sample.hashes)
+    if not distinct:
+        if summary.bad_rows == summary.rows:
+            raise DataError(f"all {summary.rows} rows are bad: {bad_rows_text(summary.bad)}")
+        raise DataError(f"weight column {options.names.weight!r} is 0 in every good row")
+    if not summary.sample.full and distinct < k:
+        raise DataError(f"--k {k}: there are only {distinct} distinct good rows")
+    _check_range(columns, summary)
+
+
+def estimate_warning(summary: Summary) -> str | None:
+    """What is wrong with the sample that the start is chosen from; None if nothing is."""
+    total, estimate = to_float(summary.weight), summary.sample.estimated_weight()
+    if abs(estimate - total) <= ESTIMATE_WARNING * total:
+        return None
+    return (
+        f"the sample that the start is chosen from stands for a weight of {estimate:,.0f}, "
+        f"the rows weigh {total:,.0f}: some rows are there very often, and the start may "
+        "miss them"
+    )
+
+
+def check_labelled(model: Model, totals: LabelTotals) -> None:
+    """Raises a DataError if there were bad rows, and the policy is to fail."""
+    if model.on_bad_row == "fail" and totals.bad_rows:
+        raise bad_rows_error(totals.bad_rows, totals.all_rows, totals.bad)
+
+
+def _check_range(columns: Columns, summary: Summary) -> None:
+    """Squares of float64 numbers beyond these overflow, or vanish."""
+    for j, (low, high) in enumerate(zip(summary.minimum, summary.maximum, strict=True)):
+        name = columns.features[0 if columns.is_list else j]
+        if max(abs(low), abs(high)) > LARGEST or 0 < np.subtract(high, low) < SMALLEST:
+            raise DataError(
+                f"column {name!r} holds values from {low:g} to {high:g}, expected magnitudes "
+                f"below {LARGEST:g} and a range above {SMALLEST:g}: rescale it"
+            )

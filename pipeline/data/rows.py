@@ -1,0 +1,187 @@
+"""From Parquet to float64 rows, a bounded number of them at a time."""
+
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import dataclass
+from itertools import groupby
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+from pyarrow import types
+
+from kmeans_tf.metrics import Metric
+from kmeans_tf.model import good_rows
+from pipeline.data.blocks import BlockRef, Span
+from pipeline.data.inputs import Columns
+from pipeline.data.store import Store
+from pipeline.errors import DataError
+
+_BUFFER_BYTES = 1 << 20  # of a column: a row group is streamed, not read whole
+
+NULL, NAN, INFINITE, LENGTH, ZERO = "null", "NaN", "infinite", "wrong length", "zero row"
+
+
+@dataclass(frozen=True)
+class Rows:
+    """Some consecutive rows of one row group.
+
+    Attributes:
+        span: where they come from.
+        first_row: the place of the first of them in the file.
+        batch: their columns as read.
+        values: (n, d) float64 features; NaN for what is null or of the wrong length.
+        weights: (n,) float64; None without a weight column.
+    """
+
+    span: Span
+    first_row: int
+    batch: pa.RecordBatch
+    values: np.ndarray
+    weights: np.ndarray | None
+
+    def __len__(self) -> int:
+        return len(self.values)
+
+    @property
+    def weights_or_ones(self) -> np.ndarray:
+        return np.ones(len(self)) if self.weights is None else self.weights
+
+
+def read_block(
+    store: Store, columns: Columns, block: BlockRef, batch_rows: int, *, keys: bool = False
+) -> Iterator[Rows]:
+    """The rows of a block, at most `batch_rows` at a time and never across row groups.
+
+    Args:
+        keys: whether to read the key columns too.
+
+    Raises:
+        DataError: a file changed or cannot be decoded, or a weight is not a weight.
+    """
+    wanted = list(dict.fromkeys([*columns.trained, *(columns.stored_keys if keys else [])]))
+    for file, spans in groupby(block.spans, lambda span: span.file):
+        with store.open(file) as source:
+            parquet = pq.ParquetFile(
+                source,
+                pre_buffer=False,
+                buffer_size=_BUFFER_BYTES,
+                page_checksum_verification=True,
+            )
+            for span in spans:
+                yield from _read_span(parquet, columns, span, wanted, batch_rows)
+
+
+def _read_span(
+    parquet: pq.ParquetFile, columns: Columns, span: Span, wanted: list[str], batch_rows: int
+) -> Iterator[Rows]:
+    row = span.first_row
+    batches = parquet.iter_batches(batch_rows, row_groups=[span.row_group], columns=wanted)
+    while True:
+        try:
+            batch = next(batches, None)
+        except (pa.ArrowException, OSError) as error:
+            reason = str(error).splitlines()[0]
+            raise DataError(
+                f"{span.file.path}: row group {span.row_group} cannot be read: {reason}"
+            ) from error
+        if batch is None:
+            return
+        yield Rows(span, row, batch, _features(batch, columns), _weights(batch, columns, span, row))
+        row += batch.num_rows
+
+
+def _features(batch: pa.RecordBatch, columns: Columns) -> np.ndarray:
+    if columns.is_list:
+        return _list_values(batch.column(columns.features[0]), columns.dimension)
+    values = np.empty((batch.num_rows, columns.dimension), order="F")
+    for j, name in enumerate(columns.features):
+        values[:, j] = to_float64(batch.column(name))
+    return values
+
+
+def to_float64(array: pa.Array) -> np.ndarray:
+    """Any numeric array as float64, null as NaN."""
+    kind = array.type
+    if not array.null_count and (types.is_integer(kind) or types.is_floating(kind)):
+        return array.to_numpy(zero_copy_only=False).astype(np.float64, copy=False)
+    if types.is_float16(kind):
+        array = array.cast(pa.float32())
+    return array.cast(pa.float64(), safe=False).to_numpy(zero_copy_only=False)
+
+
+def _list_values(array: pa.Array, d: int) -> np.ndarray:
+    right = _list_lengths(array) == d
+    if right.all():
+        return to_float64(array.flatten()).reshape(-1, d)
+    values = np.full((len(array), d), np.nan)
+    values[right] = to_float64(array.filter(pa.array(right)).flatten()).reshape(-1, d)
+    return values
+
+
+def _list_lengths(array: pa.Array) -> np.ndarray:
+    """The length of each list, -1 for null."""
+    return array.value_lengths().fill_null(-1).to_numpy(zero_copy_only=False)
+
+
+def _weights(batch: pa.RecordBatch, columns: Columns, span: Span, row: int) -> np.ndarray | None:
+    if columns.weight is None:
+        return None
+    weights = to_float64(batch.column(columns.weight))
+    wrong = ~((weights >= 0) & np.isfinite(weights))
+    if wrong.any():
+        place = int(wrong.argmax())
+        value = batch.column(columns.weight)[place].as_py()
+        raise DataError(
+            f"{span.file.path}: row {row + place}: weight column {columns.weight!r} holds "
+            f"{value}, expected a finite number that is not negative"
+        )
+    return weights
+
+
+def count_bad(rows: Rows, columns: Columns, metric: Metric) -> tuple[np.ndarray, Counter]:
+    """Which rows are good (n,) bool, and the bad ones by (file, column, reason).
+
+    A row with several bad features counts once for each column.
+    """
+    good = good_rows(metric, rows.values)
+    if good.all():
+        return good, Counter()
+    reasons: dict[tuple[str, str], np.ndarray] = {}
+    if columns.is_list:
+        name = columns.features[0]
+        reasons |= _list_reasons(rows, name, columns.dimension)
+    else:
+        for j, name in enumerate(columns.features):
+            is_null = rows.batch.column(name).is_null().to_numpy(zero_copy_only=False)
+            reasons |= _number_reasons(name, rows.values[:, j : j + 1], is_null)
+    if metric.normalize:
+        reasons[", ".join(columns.features), ZERO] = np.logical_not(rows.values.any(1))
+    counts = {
+        (rows.span.file.path, column, reason): int(mask.sum())
+        for (column, reason), mask in reasons.items()
+        if mask.any()
+    }
+    return good, Counter(counts)
+
+
+def _number_reasons(name: str, values: np.ndarray, is_null: np.ndarray):
+    return {
+        (name, NULL): is_null,
+        (name, NAN): np.isnan(values).any(1) & ~is_null,
+        (name, INFINITE): np.isinf(values).any(1),
+    }
+
+
+def _list_reasons(rows: Rows, name: str, d: int):
+    array = rows.batch.column(name)
+    lengths = _list_lengths(array)
+    right = lengths == d
+    is_null = np.zeros(len(rows), bool)
+    inside = pc.is_null(array.filter(pa.array(right)).flatten()).to_numpy(zero_copy_only=False)
+    is_null[right] = inside.reshape(-1, d).any(1)
+    reasons = _number_reasons(name, rows.values, is_null | ~right)
+    reasons[name, NULL] = is_null | (lengths == -1)
+    reasons[name, LENGTH] = ~right & (lengths != -1)
+    return reasons

@@ -1,0 +1,260 @@
+"""The one door to files: local paths, and whatever pyarrow reaches by URI (gs://, s3://, hdfs://).
+
+A file appears under its name only when it is complete. Where there is a rename, it is written
+under a temporary name unique to the attempt and renamed; where there is none (object stores), it
+becomes visible when its upload is closed, and moving is a copy and a delete.
+"""
+
+import contextlib
+import fnmatch
+import os
+import posixpath
+import re
+import uuid
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field, replace
+from functools import cache
+from pathlib import Path
+from urllib.parse import urlsplit
+
+import pyarrow as pa
+from pyarrow import fs
+
+from pipeline.errors import DataError, UsageError
+
+_WILDCARDS = set("*?[")
+_OPTIONS = re.compile(r"\?\w+=[^/?]*$")  # behind a URI; any other question mark is a wildcard
+HIDDEN = ("_", ".")  # how names begin that readers of tables pass over
+
+
+@dataclass(frozen=True)
+class FileVersion:
+    """A file as it was when the job first saw it.
+
+    Attributes:
+        path: what names it.
+        size: in bytes.
+        modified: nanoseconds since 1970, 0 where the store does not tell.
+        below: its path below the folder or wildcard that found it; no part of its identity.
+    """
+
+    path: str
+    size: int
+    modified: int
+    below: str = field(default="", compare=False)
+
+
+@dataclass(frozen=True)
+class Store:
+    """Local paths, and URIs as `plain` spells them. Small and picklable: it travels to workers.
+
+    Attributes:
+        roots: of buckets for which the user gave more than a name (a user, options for pyarrow):
+            (scheme://bucket, scheme://user@bucket?options).
+    """
+
+    roots: tuple[tuple[str, str], ...] = ()
+
+    @classmethod
+    def reaching(cls, paths: Iterable[str]) -> "Store":
+        """The store that knows what the user's paths say of their buckets.
+
+        Raises:
+            UsageError: two paths say different things of one bucket.
+        """
+        roots: dict[str, str] = {}
+        for path in paths:
+            plain, full = _roots(path)
+            if roots.setdefault(plain, full) != full:
+                raise UsageError(f"{plain}: two paths give different users or options for it")
+        return cls(tuple((plain, full) for plain, full in roots.items() if plain != full))
+
+    @staticmethod
+    def plain(path: str) -> str:
+        """One spelling of a path: absolute, for workers are elsewhere; of a URI, the bare one."""
+        if "://" not in path:
+            return posixpath.abspath(path)
+        scheme, _, rest = _OPTIONS.sub("", path).partition("://")
+        bucket, slash, below = rest.partition("/")
+        return f"{scheme}://{bucket.rpartition('@')[2]}{slash}{below}".rstrip("/")
+
+    def place(self, path: str) -> tuple[str, str]:
+        """What tells a file from all others: its file system, and its path with links resolved."""
+        system, base = self._locate(path)
+        if isinstance(system, fs.LocalFileSystem):
+            return "", os.path.realpath(base)
+        return _roots(path)[0], base
+
+    def inside(self, path: str, folder: str) -> bool:
+        """Whether a path is a folder or lies somewhere below it."""
+        system, base = self.place(path)
+        folder_system, folder_base = self.place(folder)
+        below = base == folder_base or base.startswith(folder_base.rstrip("/") + "/")
+        return system == folder_system and below
+
+    def version(self, path: str) -> FileVersion | None:
+        """The file at `path`; None if there is no file."""
+        info = self._info(path)
+        return _version(path, info) if info.type == fs.FileType.File else None
+
+    def is_folder(self, path: str) -> bool:
+        return self._info(path).type == fs.FileType.Directory
+
+    def files(self, folder: str, recursive: bool = False) -> list[FileVersion]:
+        """The files in a folder, sorted by name; none if there is no such folder."""
+        system, base = self._locate(folder)
+        selector = fs.FileSelector(base, allow_not_found=True, recursive=recursive)
+        infos = [i for i in system.get_file_info(selector) if i.type == fs.FileType.File]
+        names = ((i.path[len(base) :].lstrip("/"), i) for i in infos)
+        files = (_version(posixpath.join(folder, name), i, name) for name, i in names)
+        return sorted(files, key=lambda file: file.path)
+
+    def folders(self, folder: str) -> list[str]:
+        """The names of the folders in a folder, sorted."""
+        system, base = self._locate(folder)
+        infos = system.get_file_info(fs.FileSelector(base, allow_not_found=True))
+        return sorted(i.base_name for i in infos if i.type == fs.FileType.Directory)
+
+    def glob(self, pattern: str) -> list[FileVersion]:
+        """The files that match: `*`, `?` and `[…]` within a name, `**` for any folders.
+
+        A wildcard at the beginning of a name stands for no hidden one.
+        """
+        parts = pattern.split("/")
+        fixed = next(i for i, part in enumerate(parts) if _WILDCARDS & set(part))
+        folder = "/".join(parts[:fixed]) or ("/" if pattern.startswith("/") else ".")
+        deep = "**" in parts or len(parts) > fixed + 1
+        start = 0 if folder == "." else len(folder.rstrip("/")) + 1
+        files = [
+            replace(file, below=file.path[start:].removeprefix("./"))
+            for file in self.files(folder, recursive=deep)
+        ]
+        return [file for file in files if _matches(file.below.split("/"), parts[fixed:])]
+
+    def open(self, file: FileVersion) -> pa.NativeFile:
+        """Opens a file for reading, if it is still the one that the job first saw.
+
+        Raises:
+            DataError: it changed or is gone.
+        """
+        now = self.version(file.path)
+        if now != file:
+            what = "is gone" if now is None else "was rewritten"
+            raise DataError(f"{file.path} {what} while the job ran: run the job again")
+        system, path = self._locate(file.path)
+        return system.open_input_file(path)
+
+    def read(self, path: str) -> bytes:
+        system, base = self._locate(path)
+        with system.open_input_stream(base, compression=None) as stream:
+            return stream.read()
+
+    def write(self, path: str, data: bytes) -> None:
+        """Writes a small file; it appears complete or not at all."""
+        with self.create(path) as stream:
+            stream.write(data)
+
+    @contextlib.contextmanager
+    def create(self, path: str) -> Iterator[pa.NativeFile]:
+        """A stream to a file that appears when the block ends without an error."""
+        system, base = self._locate(path)
+        folder, name = posixpath.split(base)
+        system.create_dir(folder, recursive=True)
+        temporary = posixpath.join(folder, f".{name}.{uuid.uuid4().hex}")
+        try:
+            with system.open_output_stream(temporary, compression=None) as stream:
+                yield stream
+            system.move(temporary, base)
+        except BaseException:
+            with contextlib.suppress(OSError):
+                system.delete_file(temporary)
+            raise
+
+    def move(self, source: str, target: str) -> None:
+        """Moves a file, over the target if there is one."""
+        system, base = self._locate(source)
+        target = self._locate(target)[1]
+        system.create_dir(posixpath.dirname(target), recursive=True)
+        system.move(base, target)
+
+    def upload(self, folder: Path, target: str) -> None:
+        """Copies a local folder's files below `target`."""
+        for file in sorted(p for p in folder.rglob("*") if p.is_file()):
+            name = file.relative_to(folder).as_posix()
+            self.write(posixpath.join(target, name), file.read_bytes())
+
+    def download(self, folder: str, target: Path) -> None:
+        """Copies a folder's files below the local `target`."""
+        for file in self.files(folder, recursive=True):
+            copy = target / file.path[len(folder) :].lstrip("/")
+            copy.parent.mkdir(parents=True, exist_ok=True)
+            copy.write_bytes(self.read(file.path))
+
+    def delete(self, path: str) -> None:
+        """Deletes a file or a folder with all that is in it, if it is there."""
+        system, base = self._locate(path)
+        kind = self._info(path).type
+        if kind == fs.FileType.Directory:
+            system.delete_dir(base)
+        elif kind == fs.FileType.File:
+            system.delete_file(base)
+
+    def delete_empty(self, folder: str) -> None:
+        """Deletes a folder if nothing is in it."""
+        if self.is_folder(folder) and not self.files(folder) and not self.folders(folder):
+            self.delete(folder)
+
+    def _info(self, path: str) -> fs.FileInfo:
+        system, base = self._locate(path)
+        return system.get_file_info(base)
+
+    def _locate(self, path: str) -> tuple[fs.FileSystem, str]:
+        """The file system of a path or URI, and the path in it.
+
+        Raises:
+            UsageError: there is no such kind of store.
+        """
+        path = self.plain(path.removeprefix("file://"))
+        if "://" not in path:
+            return _local(), path
+        root = _roots(path)[0]
+        system, base = _remote(dict(self.roots).get(root, root), root)
+        below = path[len(root) :].strip("/")
+        return system, f"{base.rstrip('/')}/{below}" if below else base
+
+
+def _roots(path: str) -> tuple[str, str]:
+    """A URI's scheme and bucket, without and with its user and options; both empty for a path."""
+    if "://" not in path or path.startswith("file://"):
+        return "", ""
+    options = _OPTIONS.search(path)
+    parts = urlsplit(path)
+    plain = f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}"
+    return plain, f"{parts.scheme}://{parts.netloc}{options[0] if options else ''}"
+
+
+@cache
+def _local() -> fs.FileSystem:
+    return fs.LocalFileSystem()
+
+
+@cache
+def _remote(uri: str, plain: str) -> tuple[fs.FileSystem, str]:
+    try:
+        return fs.FileSystem.from_uri(uri)
+    except pa.ArrowInvalid as error:
+        raise UsageError(f"{plain}: no such store: {str(error).splitlines()[0]}") from error
+
+
+def _version(path: str, info: fs.FileInfo, below: str = "") -> FileVersion:
+    return FileVersion(path, info.size, info.mtime_ns or 0, below)
+
+
+def _matches(names: list[str], patterns: list[str]) -> bool:
+    if not patterns:
+        return not names
+    if patterns[0] == "**":
+        return any(_matches(names[i:], patterns[1:]) for i in range(len(names) + 1))
+    if not names or (names[0][0] in HIDDEN and patterns[0][0] not in HIDDEN):
+        return False
+    return fnmatch.fnmatchcase(names[0], patterns[0]) and _matches(names[1:], patterns[1:])

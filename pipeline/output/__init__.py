@@ -1,0 +1,1 @@
+"""The output folder: its files, and publishing them; imports anything but the driver's commands."""

@@ -1,0 +1,189 @@
+"""The files of the output folder, beside the labels."""
+
+import posixpath
+import tempfile
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from kmeans_tf.exact import to_float
+from kmeans_tf.model import Model
+from kmeans_tf.state import Trial
+from pipeline.data.inputs import Columns
+from pipeline.data.plan import Plan
+from pipeline.output.report import render_report
+from pipeline.output.run_record import BadRows, Result, RunRecord, Scatter
+from pipeline.passes.checkpoint import WorkFolder
+from pipeline.passes.label import label_schema
+from pipeline.passes.totals import LabelTotals
+
+SCATTER_POINTS = 2000
+
+
+@dataclass(frozen=True)
+class Results:
+    """What a run found.
+
+    Attributes:
+        plan: what was read.
+        model: the prototypes.
+        trial: how they were trained; None where the model is an earlier run's.
+        totals: what the label pass counted.
+        sample: (m, d) float64 rows for the scatter.
+    """
+
+    plan: Plan
+    model: Model
+    trial: Trial | None
+    totals: LabelTotals
+    sample: np.ndarray
+
+    @property
+    def cluster_costs(self) -> np.ndarray:
+        """(k,) float64 costs in the (scaled) input's units, from the labels themselves."""
+        unit = self.model.encoding.unit
+        return np.array([to_float(cost) / unit / unit for cost in self.totals.cost])
+
+    @property
+    def cost(self) -> float:
+        unit = self.model.encoding.unit
+        return to_float(sum(self.totals.cost)) / unit / unit
+
+    @property
+    def weight(self) -> float:
+        return to_float(sum(self.totals.weight))
+
+    @property
+    def result(self) -> Result:
+        """The figures of run.json."""
+        trial = self.trial
+        return Result(
+            k=len(self.model.prototypes),
+            iterations=trial.iterations if trial else 0,
+            status=trial.status if trial and trial.costs else "given",
+            cost=self.cost,
+            relocated=sum(trial.relocated) if trial else 0,
+        )
+
+    @property
+    def scatter(self) -> Scatter:
+        """Two coordinates of some rows and of the prototypes: features, or principal components."""
+        return _scatter(self)
+
+
+def write_results(work: WorkFolder, results: Results, run: RunRecord) -> dict[str, str]:
+    """Writes everything but the labels below the work folder; the model, if it was trained.
+
+    Returns:
+        The path of every file of the output, the labels too, by the name it is to have.
+    """
+    history = history_table(results.trial)
+    prototypes = prototypes_table(results)
+    files = {
+        "prototypes.parquet": _parquet(prototypes),
+        "history.parquet": _parquet(history),
+        "run.json": run.to_json(),
+        "report.html": render_report(run, history, prototypes).encode(),
+    }
+    for name, data in files.items():
+        work.store.write(work.file(name), data)
+    names = list(files)
+    if results.trial is not None:
+        names += _write_model(work, results.model)
+    labels = {posixpath.join("labels", n): path for n, path in sorted(results.totals.parts.items())}
+    return labels | {name: work.file(name) for name in names}
+
+
+def history_table(trial: Trial | None) -> pa.Table:
+    """trial, iteration, cost and how many empty clusters were given another row."""
+    costs, relocated = (trial.costs, trial.relocated) if trial else ((), ())
+    return pa.table(
+        {
+            "trial": pa.array(np.zeros(len(costs), np.int32)),
+            "iteration": pa.array(np.arange(len(costs), dtype=np.int32)),
+            "cost": pa.array(costs, pa.float64()),
+            "relocated": pa.array(relocated, pa.int32()),
+        }
+    )
+
+
+def prototypes_table(results: Results) -> pa.Table:
+    """label, rows, weight, cost, and the prototypes in the input's units."""
+    totals, columns = results.totals, results.plan.columns
+    table = {
+        "label": pa.array(results.model.labels),
+        "rows": pa.array(totals.rows),
+        "weight": pa.array([to_float(weight) for weight in totals.weight], pa.float64()),
+        "cost": pa.array(results.cluster_costs),
+    }
+    return pa.table(table | _feature_columns(columns, results.model.prototype_rows))
+
+
+def _feature_columns(columns: Columns, rows: np.ndarray) -> dict[str, pa.Array]:
+    if columns.is_list:
+        values = pa.array(rows.ravel())
+        return {columns.features[0]: pa.FixedSizeListArray.from_arrays(values, rows.shape[1])}
+    return {name: pa.array(rows[:, j]) for j, name in enumerate(columns.features)}
+
+
+def key_types(plan: Plan) -> dict[str, str]:
+    """The types of the keys by name."""
+    schema = label_schema(plan.columns, plan.footers[0])
+    return {key: str(schema.field(key).type) for key in plan.columns.keys}
+
+
+def bad_rows_by_place(totals: LabelTotals) -> list[BadRows]:
+    """The bad rows by file, column and reason."""
+    return [
+        BadRows(file, column, reason, rows)
+        for (file, column, reason), rows in sorted(totals.bad.items())
+    ]
+
+
+def _scatter(results: Results) -> Scatter:
+    columns, model = results.plan.columns, results.model
+    rows = results.sample[:SCATTER_POINTS]
+    prototypes = model.prototype_rows
+    names = list(columns.features)
+    if not len(rows):
+        return Scatter("", "", [], [])
+    axes = np.eye(columns.dimension)[:, :2]
+    if columns.dimension > 2:
+        names = ["principal component 1", "principal component 2"]
+        mean = rows.mean(0)
+        axes = np.linalg.svd(rows - mean, full_matrices=False)[2][:2].T
+        rows, prototypes = rows - mean, prototypes - mean
+    elif columns.dimension == 1:
+        names, axes = [*names, ""], np.array([[1.0, 0.0]])
+    elif columns.is_list:
+        names = [f"{names[0]}[0]", f"{names[0]}[1]"]
+    labels, _ = model.label(results.sample[:SCATTER_POINTS])
+    return Scatter(
+        x=names[0],
+        y=names[1],
+        points=_placed(rows @ axes, labels),
+        prototypes=_placed(prototypes @ axes, model.labels),
+    )
+
+
+def _placed(places: np.ndarray, labels: np.ndarray) -> list[list]:
+    pairs = zip(places.tolist(), labels.tolist(), strict=True)
+    return [[*place, label] for place, label in pairs]
+
+
+def _parquet(table: pa.Table) -> bytes:
+    sink = pa.BufferOutputStream()
+    pq.write_table(table, sink, compression="zstd")
+    return sink.getvalue().to_pybytes()
+
+
+def _write_model(work: WorkFolder, model: Model) -> list[str]:
+    with tempfile.TemporaryDirectory() as folder:
+        model.save(folder)
+        work.store.delete(work.file("model"))
+        work.store.upload(Path(folder), work.file("model"))
+        files = (p for p in Path(folder).rglob("*") if p.is_file())
+        return sorted(f"model/{p.relative_to(folder).as_posix()}" for p in files)

@@ -1,0 +1,121 @@
+"""run.json: what a run read, did and found, written and read here alone."""
+
+import json
+from dataclasses import asdict, dataclass, fields, is_dataclass
+from typing import Any, get_args, get_origin, get_type_hints
+
+
+@dataclass(frozen=True)
+class Schema:
+    """The columns that were read; `keys` are their types by name."""
+
+    features: list[str]
+    layout: str
+    keys: dict[str, str]
+    weight: str | None
+
+
+@dataclass(frozen=True)
+class BadRows:
+    """How many rows of a file had a column bad for one reason."""
+
+    file: str
+    column: str
+    reason: str
+    rows: int
+
+
+@dataclass(frozen=True)
+class Counts:
+    """What was read; `weight` is of the rows that have a label."""
+
+    files: int
+    row_groups: int
+    blocks: int
+    rows: int
+    bad_rows: int
+    bad: list[BadRows]
+    weight: float
+    sample_rows: int
+
+
+@dataclass(frozen=True)
+class Input:
+    """The files that were read: their identity as one digest, and their size."""
+
+    fingerprint: str
+    bytes: int
+
+
+@dataclass(frozen=True)
+class Result:
+    """What came out; `cost` is that of the labels."""
+
+    k: int
+    iterations: int
+    status: str
+    cost: float
+    relocated: int
+
+
+@dataclass(frozen=True)
+class Scatter:
+    """Two coordinates of some rows and of the prototypes, each with its label."""
+
+    x: str
+    y: str
+    points: list[list]
+    prototypes: list[list]
+
+
+@dataclass(frozen=True)
+class RunRecord:
+    """A run, as run.json has it.
+
+    Attributes:
+        seconds: by stage, and under `iterations` a list of each iteration's.
+        counters: what the workers counted, by name.
+        workers: who answered before the first pass.
+    """
+
+    run_id: str
+    command: list[str]
+    configuration: dict[str, Any]
+    schema: Schema
+    counts: Counts
+    versions: dict[str, str]
+    input: Input
+    seconds: dict[str, Any]
+    counters: dict[str, Any]
+    workers: list[dict[str, Any]]
+    warnings: list[str]
+    result: Result
+    scatter: Scatter
+
+    def to_json(self) -> bytes:
+        """The content of run.json."""
+        return json.dumps(asdict(self), indent=1).encode()
+
+    @classmethod
+    def parse(cls, text: bytes | str) -> "RunRecord":
+        """Reads what `to_json` wrote.
+
+        Raises:
+            ValueError: it is not JSON, or a field is not there.
+        """
+        return _built(cls, json.loads(text), "it")
+
+
+def _built(kind: Any, value: Any, place: str) -> Any:
+    """A dataclass of what JSON has for it; anything else as it is."""
+    if get_origin(kind) is list and is_dataclass(get_args(kind)[0]):
+        return [_built(get_args(kind)[0], entry, place) for entry in value]
+    if not (isinstance(kind, type) and is_dataclass(kind)):
+        return value
+    if not isinstance(value, dict):
+        raise ValueError(f"{place} is no object")
+    missing = [field.name for field in fields(kind) if field.name not in value]
+    if missing:
+        raise ValueError(f"{place} has no {missing[0]!r}")
+    types = get_type_hints(kind)
+    return kind(**{name: _built(types[name], value[name], repr(name)) for name in types})

@@ -1,0 +1,132 @@
+"""What the job writes down between its passes, under the work folder.
+
+summary              what the scan found
+state/000012         the training state after 12 iterations
+manifest             what the label pass wrote
+"""
+
+import posixpath
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from kmeans_tf.sample import Sample
+from kmeans_tf.state import TrainingState, Trial
+from kmeans_tf.summary import Moments, Summary
+from pipeline.data.store import Store
+from pipeline.errors import RunError
+from pipeline.passes.archive import pack, unpack
+from pipeline.passes.totals import LabelTotals
+
+_SUMMARY = (Summary, Moments, Sample)
+_STATE = (TrainingState, Trial)
+
+
+@dataclass(frozen=True)
+class WorkFolder:
+    """The files of one configuration's attempt(s) at the answer, and the store they lie in."""
+
+    path: str
+    store: Store = field(default_factory=Store)
+
+    def file(self, name: str) -> str:
+        return posixpath.join(self.path, name)
+
+    @property
+    def states(self) -> str:
+        return self.file("state")
+
+    def state(self, iteration: int) -> str:
+        return posixpath.join(self.states, f"{iteration:06d}")
+
+
+def save_summary(work: WorkFolder, summary: Summary) -> None:
+    """Writes down what the scan found."""
+    work.store.write(work.file("summary"), pack(summary))
+
+
+def find_summary(work: WorkFolder) -> Summary | None:
+    """What `save_summary` wrote; None if it did not."""
+    return _find(work, "summary", _SUMMARY)
+
+
+def load_summary(work: WorkFolder) -> Summary:
+    """What `save_summary` wrote.
+
+    Raises:
+        RunError: it is not here.
+    """
+    return _present(find_summary(work), work)
+
+
+def save_manifest(work: WorkFolder, totals: LabelTotals) -> None:
+    """Writes down what the label pass counted and wrote."""
+    work.store.write(work.file("manifest"), pack(totals))
+
+
+def find_manifest(work: WorkFolder) -> LabelTotals | None:
+    """What `save_manifest` wrote; None if it did not."""
+    return _find(work, "manifest", (LabelTotals,))
+
+
+def load_manifest(work: WorkFolder) -> LabelTotals:
+    """What `save_manifest` wrote.
+
+    Raises:
+        RunError: it is not here.
+    """
+    return _present(find_manifest(work), work)
+
+
+def save_state(work: WorkFolder, state: TrainingState) -> None:
+    """Writes the state down as the checkpoint of its iteration."""
+    work.store.write(work.state(state.iteration), pack(state))
+
+
+def load_state(work: WorkFolder, path: str) -> TrainingState:
+    """The state in a checkpoint."""
+    return _read(work.store, path, _STATE)
+
+
+def checkpoints(work: WorkFolder) -> list[str]:
+    """The paths of the checkpoints, oldest first."""
+    files = work.store.files(work.states)
+    return [file.path for file in files if posixpath.basename(file.path).isdigit()]
+
+
+def find_state(work: WorkFolder) -> TrainingState | None:
+    """The newest checkpoint's state; None if there is none."""
+    paths = checkpoints(work)
+    return load_state(work, paths[-1]) if paths else None
+
+
+def latest_state(work: WorkFolder) -> TrainingState:
+    """The newest checkpoint's state.
+
+    Raises:
+        RunError: there is none here.
+    """
+    return _present(find_state(work), work)
+
+
+def _find(work: WorkFolder, name: str, kinds: Sequence[type]) -> Any:
+    path = work.file(name)
+    return _read(work.store, path, kinds) if work.store.version(path) else None
+
+
+def _present(value: Any, work: WorkFolder) -> Any:
+    if value is None:
+        raise RunError(
+            f"what the workers wrote did not reach {work.path} here: give an --output that every "
+            "worker and the driver reach"
+        )
+    return value
+
+
+def _read(store: Store, path: str, kinds: Sequence[type]) -> Any:
+    try:
+        return unpack(store.read(path), kinds)
+    except ValueError as error:
+        raise RunError(
+            f"checkpoint {path} cannot be read ({error}): start again with --resume never"
+        ) from error

@@ -1,0 +1,179 @@
+"""The label pass: one row out for every row in, in the input's order."""
+
+import posixpath
+import uuid
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import partial
+from itertools import groupby
+
+import apache_beam as beam
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from kmeans_tf.exact import exact_sums, two_product
+from kmeans_tf.metrics import get_metric
+from kmeans_tf.model import Model
+from kmeans_tf.points import Points, chunk_rows
+from pipeline.data.blocks import BlockRef, Span
+from pipeline.data.inputs import PLACE_COLUMNS, Columns, Footer, partition_values
+from pipeline.data.plan import Plan
+from pipeline.data.rows import Rows, count_bad, read_block
+from pipeline.passes.cache import PROCESS_CACHE
+from pipeline.passes.checkpoint import WorkFolder, save_manifest
+from pipeline.passes.sums import Sum, SumBlocks
+from pipeline.passes.totals import LabelTotals
+
+
+@dataclass(frozen=True)
+class LabelSpec:
+    """What the label pass's workers need to know.
+
+    Attributes:
+        columns: what to read.
+        schema: of the labels.
+        model: what to label with; bad features are imputed where its encoding has means.
+        blocks: how many blocks there are, for the names of the parts.
+        work: where parts are written.
+        threads: blocks at once in a worker process.
+    """
+
+    columns: Columns
+    schema: pa.Schema
+    model: Model
+    blocks: int
+    work: WorkFolder
+    threads: int
+
+    @classmethod
+    def of(cls, plan: Plan, model: Model, work: WorkFolder, threads: int = 1) -> "LabelSpec":
+        """What it takes to label a plan's rows with a model."""
+        schema = label_schema(plan.columns, plan.footers[0])
+        return cls(plan.columns, schema, model, len(plan.blocks), work, threads)
+
+
+def label_schema(columns: Columns, footer: Footer) -> pa.Schema:
+    """The schema of the labels: keys (or the row's place), label, distance."""
+    folders = dict(columns.partitions)
+    keys = [
+        pa.field(key, folders[key] if key in folders else footer.schema.field(key).type)
+        for key in columns.keys
+    ]
+    place = [pa.field(PLACE_COLUMNS[0], pa.string()), pa.field(PLACE_COLUMNS[1], pa.int64())]
+    answer = [pa.field("label", pa.int32()), pa.field("distance", pa.float32())]
+    return pa.schema([*(keys or place), *answer])
+
+
+@dataclass
+class Label(beam.PTransform):
+    """Blocks -> label files, and a manifest that names them."""
+
+    spec: LabelSpec
+
+    def expand(self, blocks: beam.PCollection) -> beam.PCollection:
+        return (
+            blocks
+            | beam.ParDo(LabelBlocks(self.spec)).with_output_types(tuple[int, LabelTotals])
+            | beam.CombinePerKey(Sum()).with_output_types(tuple[int, LabelTotals])
+            | beam.MapTuple(partial(_save, self.spec.work)).with_output_types(type(None))
+        )
+
+
+class LabelBlocks(SumBlocks):
+    """Blocks -> the totals of a bundle; a file is written for each block."""
+
+    def __init__(self, spec: LabelSpec):
+        super().__init__(spec.threads)
+        self.spec = spec
+
+    def tasks(self, block: BlockRef) -> Iterator[partial]:
+        PROCESS_CACHE.drop(self.spec.work.path)  # nothing is read twice any more
+        yield partial(label_block, self.spec, block)
+
+
+def label_block(spec: LabelSpec, block: BlockRef) -> LabelTotals:
+    """Labels the rows of a block into a file of its own, a row group for a row group."""
+    store = spec.work.store
+    width = max(5, len(str(spec.blocks)))
+    name = f"part-{block.index:0{width}d}-of-{spec.blocks:0{width}d}.parquet"
+    path = spec.work.file(posixpath.join("labels", f"{name}.{uuid.uuid4().hex}"))
+    total = LabelTotals.zero(len(spec.model.prototypes), {name: path})
+    rows = read_block(store, spec.columns, block, chunk_rows(spec.columns.dimension), keys=True)
+    with (
+        store.create(path) as stream,
+        pq.ParquetWriter(stream, spec.schema, compression="zstd") as writer,
+    ):
+        for span, batches in groupby(rows, lambda r: r.span):
+            tables, totals = zip(*(label_rows(spec, r) for r in batches), strict=True)
+            writer.write_table(pa.concat_tables(tables), row_group_size=span.rows)
+            total = sum(totals, total)
+    return total
+
+
+def label_rows(spec: LabelSpec, rows: Rows) -> tuple[pa.Table, LabelTotals]:
+    """The labels of some rows, and what they add to the totals."""
+    model = spec.model
+    values = rows.values
+    good, bad = count_bad(rows, spec.columns, get_metric(model.metric))
+    if model.encoding.means is not None:
+        values = model.encoding.impute(values)
+        usable = np.flatnonzero(model.good_rows(values))
+    else:
+        usable = np.flatnonzero(good)
+    index, cost = model.nearest(Points.encode(model.encoding, values[usable]))
+    answer = [
+        _nullable(len(rows), usable, model.labels[index]),
+        _nullable(len(rows), usable, model.distance(cost).astype(np.float32)),
+    ]
+    table = pa.Table.from_arrays([*_key_columns(spec, rows), *answer], schema=spec.schema)
+    counted, weight, costs = _totals(model, rows.weights_or_ones[usable], index, cost)
+    bad_rows = int(len(rows) - good.sum())
+    return table, LabelTotals(counted, weight, costs, len(rows), bad_rows, bad, {})
+
+
+def _nullable(n: int, places: np.ndarray, values: np.ndarray) -> pa.Array:
+    """n values of which those at `places` are given, the others null."""
+    full, missing = np.zeros(n, values.dtype), np.ones(n, bool)
+    full[places], missing[places] = values, False
+    return pa.array(full, mask=missing)
+
+
+def _totals(model: Model, weights: np.ndarray, index: np.ndarray, cost: np.ndarray):
+    k = len(model.prototypes)
+    product, error = two_product(weights, cost)
+    costs = zip(exact_sums(product, index, k), exact_sums(error, index, k), strict=True)
+    return (
+        np.bincount(index, minlength=k),
+        tuple(exact_sums(weights, index, k)),
+        tuple(a + b for a, b in costs),
+    )
+
+
+def _key_columns(spec: LabelSpec, rows: Rows) -> list[pa.Array]:
+    if not spec.columns.keys:
+        return _place(rows.span, rows.first_row, len(rows))
+    folders = _folder_values(spec.columns, rows.span.file.below)
+    return [
+        pa.repeat(pa.scalar(folders[key], spec.schema.field(key).type), len(rows))
+        if key in folders
+        else rows.batch.column(key)
+        for key in spec.columns.keys
+    ]
+
+
+def _place(span: Span, first_row: int, count: int) -> list[pa.Array]:
+    numbers = np.arange(first_row, first_row + count, dtype=np.int64)
+    return [pa.repeat(pa.scalar(span.file.path), count), pa.array(numbers)]
+
+
+def _folder_values(columns: Columns, path: str) -> dict:
+    texts = dict(partition_values(path))
+    return {
+        name: pa.scalar(texts.get(name), pa.string()).cast(kind).as_py()
+        for name, kind in columns.partitions
+    }
+
+
+def _save(work: WorkFolder, _: int, totals: LabelTotals) -> None:
+    save_manifest(work, totals)

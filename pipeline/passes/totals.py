@@ -1,0 +1,45 @@
+"""What the label pass adds up."""
+
+from collections import Counter
+from dataclasses import dataclass
+
+import numpy as np
+
+
+@dataclass(frozen=True)
+class LabelTotals:
+    """What the label pass counted and wrote.
+
+    Attributes:
+        rows: (k,) int64 rows by prototype.
+        weight: (k,) exact sums of row weights (see `kmeans_tf.exact`).
+        cost: (k,) exact sums of weighted costs, in the points' units.
+        all_rows: rows read, bad ones included.
+        bad_rows: rows with a bad feature.
+        bad: how many by (file, column, reason).
+        parts: the path of each part that was written, by the name it is to have.
+    """
+
+    rows: np.ndarray
+    weight: tuple[int, ...]
+    cost: tuple[int, ...]
+    all_rows: int
+    bad_rows: int
+    bad: Counter
+    parts: dict[str, str]
+
+    @classmethod
+    def zero(cls, prototypes: int, parts: dict[str, str]) -> "LabelTotals":
+        nothing = (0,) * prototypes
+        return cls(np.zeros(prototypes, np.int64), nothing, nothing, 0, 0, Counter(), parts)
+
+    def __add__(self, other: "LabelTotals") -> "LabelTotals":
+        return LabelTotals(
+            self.rows + other.rows,
+            tuple(a + b for a, b in zip(self.weight, other.weight, strict=True)),
+            tuple(a + b for a, b in zip(self.cost, other.cost, strict=True)),
+            self.all_rows + other.all_rows,
+            self.bad_rows + other.bad_rows,
+            self.bad + other.bad,
+            self.parts | other.parts,
+        )

@@ -1,0 +1,1 @@
+"""How and where Beam's jobs run; imports the passes' counters and whatever stands below them."""

@@ -1,0 +1,185 @@
+"""What is checked before any data is read: can this job run where it is asked to run?
+
+A job of a few elements lets the workers themselves report who they are, and whether they reach the
+input and the output. A check that fails ends in one message that says what to change.
+"""
+
+import json
+import posixpath
+import uuid
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from functools import partial
+
+import apache_beam as beam
+import numpy as np
+import pyarrow as pa
+
+from pipeline.data.store import HIDDEN, FileVersion, Store
+from pipeline.errors import JobError, RunError
+from pipeline.passes.checkpoint import WorkFolder
+from pipeline.runners.identity import Worker, this_worker
+from pipeline.runners.runner import Runner
+
+PROBES = 8
+_FOLDER = "preflight"
+_SHARED = "on a shared file system or an object store"
+# How the message of a worker's own failure begins, by which the driver knows that one answered.
+_WORKER = "the worker "
+
+
+@dataclass(frozen=True)
+class _Report:
+    """What a worker found.
+
+    Attributes:
+        worker: who it is.
+        problem: why it cannot read the input; None if it can.
+    """
+
+    worker: Worker
+    problem: str | None
+
+
+def preflight(runner: Runner, work: WorkFolder, file: FileVersion) -> list[Worker]:
+    """Checks the workers of a runner whose endpoints are there.
+
+    Args:
+        runner: what is checked.
+        work: the folder that workers must be able to write.
+        file: an input file that workers must be able to read.
+
+    Returns:
+        The worker processes that answered, each once.
+
+    Raises:
+        UsageError: an option is missing or does not fit.
+        RunError: something is not there, or not as it must be.
+    """
+    attempt = f"{_FOLDER}-{uuid.uuid4().hex}"  # its own: what another left is no report to it
+    try:
+        _run_probes(runner, partial(probe, work, attempt, file))
+        reports = _reports(work.store, work.file(attempt))
+    finally:
+        work.store.delete(work.file(attempt))
+    _check_reached(reports, work)
+    workers = sorted({report.worker for report in reports}, key=lambda w: (w.host, w.pid))
+    _check_versions(workers)
+    _check_read(reports, file)
+    return workers
+
+
+def describe_workers(workers: Sequence[Worker]) -> str:
+    """One line about the workers."""
+    places = ", ".join(f"{worker.host} pid {worker.pid}" for worker in workers)
+    return f"{len(workers)} worker process(es): {places}"
+
+
+def _run_probes(runner: Runner, probe: partial[None]) -> None:
+    settings = runner.settings
+    try:
+        runner.run(
+            lambda p: (
+                p
+                | beam.Create(range(PROBES)).with_output_types(int)
+                | beam.Reshuffle()
+                | beam.Map(probe).with_output_types(type(None))
+            ),
+            settings.start_seconds,
+        )
+    except JobError as error:
+        if str(error).startswith(_WORKER):
+            raise
+        place = f"{settings.runner} (environment: {settings.environment})"
+        raise RunError(f"no worker answered on {place}: {error}") from error
+
+
+def probe(work: WorkFolder, attempt: str, file: FileVersion, number: int) -> None:
+    """Runs on a worker: reads a byte, and writes down who it is.
+
+    Raises:
+        RunError: it cannot be written down.
+    """
+    store, worker = work.store, this_worker()
+    report = asdict(worker) | {"problem": _problem(store, file)}
+    try:
+        store.write(work.file(posixpath.join(attempt, f"{number}")), json.dumps(report).encode())
+    except (JobError, OSError, pa.ArrowException) as error:
+        raise RunError(
+            f"{_name(worker)} cannot write {work.path}: {_first_line(error)}: give an --output "
+            f"that every worker can write, {_SHARED}"
+        ) from error
+
+
+def _problem(store: Store, file: FileVersion) -> str | None:
+    """Why this worker cannot read the file that the driver saw; None if it can."""
+    try:
+        now = store.version(file.path)
+        if now is None:
+            return "there is no such file"
+        if now != file:
+            return f"another version: {_describe(now)}, the driver's is {_describe(file)}"
+        with store.open(file) as source:
+            source.read(1)
+    except (JobError, OSError, pa.ArrowException) as error:
+        return _first_line(error)
+    return None
+
+
+def _describe(file: FileVersion) -> str:
+    """Size and time, to the nanosecond: a copy may differ in no more than that."""
+    when = f"{np.datetime64(file.modified, 'ns')}Z" if file.modified else "unknown"
+    return f"{file.size} bytes, modified {when}"
+
+
+def _first_line(error: Exception) -> str:
+    return (str(error).strip() or type(error).__name__).splitlines()[0]
+
+
+def _name(worker: Worker) -> str:
+    return f"{_WORKER}{worker.pid} on {worker.host}"
+
+
+def _reports(store: Store, folder: str) -> list[_Report]:
+    names = (posixpath.basename(file.path) for file in store.files(folder))
+    # A worker that was lost while it wrote leaves a hidden file.
+    whole = [name for name in names if not name.startswith(HIDDEN)]
+    return [_parsed(store.read(posixpath.join(folder, name))) for name in whole]
+
+
+def _parsed(report: bytes) -> _Report:
+    fields = json.loads(report)
+    problem = fields.pop("problem")
+    return _Report(Worker(**fields), problem)
+
+
+def _check_reached(reports: Sequence[_Report], work: WorkFolder) -> None:
+    if len(reports) == PROBES:
+        return
+    hosts = ", ".join(sorted({report.worker.host for report in reports}))
+    raise RunError(
+        f"only {len(reports)} of {PROBES} reports of the workers reached {work.path} here"
+        + (f", from hosts {hosts}" if hosts else "")
+        + f": give an --output that every worker and the driver reach, {_SHARED}"
+    )
+
+
+def _check_read(reports: Sequence[_Report], file: FileVersion) -> None:
+    for report in reports:
+        if report.problem:
+            raise RunError(
+                f"{_name(report.worker)} cannot read {file.path} ({report.problem}): put the "
+                f"input {_SHARED}, under the same name"
+            )
+
+
+def _check_versions(workers: Sequence[Worker]) -> None:
+    mine = this_worker()
+    for worker in workers:
+        for name in ("python", "kmeans_tf", "tensorflow", "beam"):
+            theirs, ours = getattr(worker, name), getattr(mine, name)
+            if theirs != ours:
+                raise RunError(
+                    f"{_name(worker)} has {name} {theirs}, the driver {ours}: install the same "
+                    "on both"
+                )

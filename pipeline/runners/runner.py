@@ -1,0 +1,132 @@
+"""Running Beam, and what a failure means."""
+
+import contextlib
+import hashlib
+import re
+import signal
+import threading
+from collections import Counter
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import apache_beam as beam
+import grpc
+from apache_beam.runners.runner import PipelineResult, PipelineState
+
+from pipeline.console import say
+from pipeline.errors import JobError, RunError, find_failure, without_place
+from pipeline.passes.counters import counted
+from pipeline.runners import job_service
+from pipeline.runners.settings import Settings
+
+_JOB_NAME = "kmeans-tf"
+
+# What stands before the cause in a job server's message, and how the loss of a worker reads.
+_WRAPPERS = re.compile(r"^(Pipeline \S+ failed in state \w+: )?([\w.$]+(Exception|Throwable): )*")
+_WORKER_LOST = (
+    "StatusRuntimeException: CANCELLED",
+    "SDK harness closed connection",
+    "Unknown process bundle instruction id",
+)
+
+
+@dataclass(frozen=True)
+class Runner:
+    """Runs pipelines.
+
+    Attributes:
+        settings: how.
+        work: what they work on, part of their names: one attempt can end another's jobs.
+    """
+
+    settings: Settings
+    work: str = ""
+
+    def run(self, build: Callable[[beam.Pipeline], object], seconds: int | None = None) -> Counter:
+        """Builds a pipeline, runs it and waits; returns what its workers counted.
+
+        Args:
+            build: applies the transforms.
+            seconds: how long it may take; None: as long as it likes.
+
+        Raises:
+            JobError: it failed, for a reason that is told in one line.
+        """
+        result = None
+        try:
+            pipeline = beam.Pipeline(options=self.settings.beam(f"--job_name={self._job_name}"))
+            build(pipeline)
+            result = _run(pipeline)
+            state = result.wait_until_finish(duration=seconds and seconds * 1000)
+            if seconds and not PipelineState.is_terminal(state):
+                raise RunError(f"the job was not over after {seconds} s")
+            return counted(result)
+        except BaseException as error:
+            self._give_up(result)
+            if isinstance(error, Exception):
+                raise _explained(error) from error
+            raise
+
+    def cancel_jobs(self) -> None:
+        """Ends what an attempt whose driver or job server was killed has left on the cluster.
+
+        Raises:
+            RunError: the cluster does not answer, or a job does not end.
+        """
+        if self.settings.flink:
+            self.settings.flink.cancel(self._name_end)
+        if self.settings.job_endpoint:
+            job_service.cancel(self.settings.job_endpoint, self._name_end)
+
+    def _give_up(self, result: PipelineResult | None) -> None:
+        """Leaves nothing running, as far as what is left of the cluster can be asked."""
+        if _is_over(result):
+            return
+        if result is not None and not self.settings.job_endpoint:
+            with contextlib.suppress(Exception):  # whatever a runner's own way of ending raises
+                result.cancel()
+        try:
+            self.cancel_jobs()
+        except (RunError, KeyboardInterrupt) as error:
+            say(f"warning: {self._job_name} may still run on {self.settings.runner}: {error}")
+
+    @property
+    def _job_name(self) -> str:
+        return self.settings.flags.get("job_name", _JOB_NAME) + self._name_end
+
+    @property
+    def _name_end(self) -> str:
+        return f"-{hashlib.sha256(self.work.encode()).hexdigest()[:16]}"
+
+
+def _run(pipeline: beam.Pipeline) -> PipelineResult:
+    """Runs it, and lets an interrupt be one: Beam's own handler must not be interrupted again."""
+    if threading.current_thread() is not threading.main_thread():
+        return pipeline.run()
+    handler = signal.getsignal(signal.SIGINT)
+    try:
+        return pipeline.run()
+    finally:
+        signal.signal(signal.SIGINT, handler)
+
+
+def _is_over(result: PipelineResult | None) -> bool:
+    """Whether the job has ended by itself, as far as can be known."""
+    with contextlib.suppress(Exception):  # the one to ask is gone
+        return result is not None and PipelineState.is_terminal(result.state)
+    return False
+
+
+def _explained(error: Exception) -> JobError:
+    failure = find_failure(error)
+    if failure is not None:
+        return failure
+    if isinstance(error, grpc.RpcError):
+        return RunError(f"the job server was lost: {error.details()}")
+    lines = without_place(error).strip().splitlines() or [type(error).__name__]
+    cause = _WRAPPERS.sub("", lines[-1]).rstrip(".")
+    if "failed in state CANCELLED" in lines[-1]:
+        return RunError("the job was cancelled on the cluster")
+    if any(text in lines[-1] for text in _WORKER_LOST):
+        return RunError(f"the runner lost a worker process: {cause}")
+    return RunError(f"the runner failed: {cause}")

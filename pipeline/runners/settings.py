@@ -1,0 +1,237 @@
+"""How jobs run: what the user gave, else what the cluster says of itself, else by runner."""
+
+import os
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field, replace
+
+from apache_beam.options.pipeline_options import DirectOptions, PipelineOptions
+from apache_beam.runners import create_runner
+
+from pipeline.errors import UsageError
+from pipeline.options import RunOptions
+from pipeline.runners import endpoints
+from pipeline.runners.flink import FlinkCluster
+
+_FN_API_RUNNER = "apache_beam.runners.portability.fn_api_runner.FnApiRunner"
+# Workers of a cluster are a pool beside each of its hosts, and live through the pauses of a job.
+_POOL = {
+    "environment_type": "EXTERNAL",
+    "environment_config": "localhost:50000",
+    "environment_cache_millis": "60000",
+}
+_IN_PARTS = {"environment_option", "environment_options"}  # instead of environment_config
+
+
+@dataclass(frozen=True)
+class RunnerKind:
+    """What is known of a runner: what it gets where the user says nothing, and what it needs.
+
+    Attributes:
+        iterations_per_job: more where a job is dear to start, fewer where a large graph is dear.
+        flags: Beam's options by name.
+        threads: chunks at once in a worker process; None: the driver's cores, shared by the
+            processes.
+        start_seconds: how long workers may take to answer.
+        master: the option that names its cluster.
+        begins_in_driver: whether it runs on this machine where no address is given.
+        check: raises an error where something that it needs is missing.
+    """
+
+    iterations_per_job: int = 10
+    flags: dict[str, str] = field(default_factory=dict)
+    threads: int | None = 1  # a cluster's task slot is a core
+    start_seconds: int = 300
+    master: str | None = None
+    begins_in_driver: bool = False
+    check: Callable[[dict[str, str]], None] = lambda flags: None
+
+
+_RUNNERS = {
+    "fnapirunner": RunnerKind(threads=None),
+    "directrunner": RunnerKind(threads=None),
+    "prismrunner": RunnerKind(
+        flags={"environment_type": "LOOPBACK"},
+        threads=None,
+        begins_in_driver=True,
+        check=endpoints.check_prism,
+    ),
+    "flinkrunner": RunnerKind(
+        flags=_POOL, master="flink_master", begins_in_driver=True, check=endpoints.check_flink
+    ),
+    "sparkrunner": RunnerKind(
+        iterations_per_job=20,
+        flags=_POOL,
+        master="spark_master_url",
+        begins_in_driver=True,
+        check=endpoints.check_spark,
+    ),
+    "portablerunner": RunnerKind(check=endpoints.check_portable),
+    "dataflowrunner": RunnerKind(
+        iterations_per_job=20, start_seconds=1200, check=endpoints.check_dataflow
+    ),
+}
+
+
+def default_threads() -> int:
+    """How many chunks the processes of a machine work on at once, if nobody says."""
+    return os.cpu_count() or 1
+
+
+@dataclass(frozen=True)
+class Settings:
+    """How jobs run.
+
+    Attributes:
+        options: what the user gave.
+        discovered: Beam's options by name, where the cluster itself says what they should be.
+        task_slots: of a worker's host, where the cluster says so. Beam asks for one worker process
+            on each, so it works on as many chunks at once.
+    """
+
+    options: RunOptions
+    discovered: dict[str, str] = field(default_factory=dict)
+    task_slots: int | None = None
+
+    @property
+    def runner(self) -> str:
+        """The runner's name as the user gave it."""
+        return self.options.runner
+
+    @property
+    def iterations_per_job(self) -> int:
+        return self.options.iterations_per_job or self._known.iterations_per_job
+
+    @property
+    def threads(self) -> int:
+        """Chunks at once in a worker process."""
+        if self.options.threads:
+            return self.options.threads
+        if self.task_slots and "sdk_worker_parallelism" not in self._user_flags:
+            return self.task_slots
+        if self._known.threads and not self._in_process:
+            return self._known.threads
+        direct = self.beam().view_as(DirectOptions)
+        processes = 1
+        if direct.direct_running_mode == "multi_processing":
+            processes = direct.direct_num_workers or default_threads()
+        return max(1, default_threads() // processes)
+
+    @property
+    def start_seconds(self) -> int:
+        """How long workers may take to answer; runners wait for an absent one for ever."""
+        return self._known.start_seconds
+
+    @property
+    def flags(self) -> dict[str, str]:
+        """Beam's options by name: the user's, else the cluster's, else the runner's defaults."""
+        chosen = self._user_flags
+        defaults = {} if self._in_process else self._known.flags
+        if chosen.get("environment_type", "EXTERNAL") != "EXTERNAL" or _IN_PARTS & set(chosen):
+            defaults = {n: v for n, v in defaults.items() if n != "environment_config"}
+        return defaults | self.discovered | chosen
+
+    @property
+    def flink(self) -> FlinkCluster | None:
+        """The Flink cluster that the jobs run on, where its address is known."""
+        is_flink = self.kind == "flinkrunner"
+        return None if not is_flink or self._has_no_master else FlinkCluster(self._master)
+
+    @property
+    def job_endpoint(self) -> str | None:
+        """Where a job service takes the jobs in, if it is not the driver's own."""
+        endpoint = self._user_flags.get("job_endpoint")
+        return None if endpoint == endpoints.EMBEDDED else endpoint
+
+    @property
+    def used(self) -> dict[str, object]:
+        """What the run report says of how the job ran."""
+        return {
+            "runner": self.runner,
+            "iterations_per_job": self.iterations_per_job,
+            "threads": self.threads,
+            "cache_mb": self.options.cache_mb,
+            "beam": [*self.options.beam, *self._added],
+        }
+
+    @property
+    def environment(self) -> str:
+        """Which environment the workers have, in words."""
+        kind = self.flags.get("environment_type", "the runner's own")
+        place = self.flags.get("environment_config")
+        return f"{kind} at {place}" if place else kind
+
+    def beam(self, *more: str) -> PipelineOptions:
+        """The options as Beam takes them; `more` words come last, and win."""
+        return PipelineOptions([f"--runner={self._name}", *self.options.beam, *self._added, *more])
+
+    def check(self) -> None:
+        """Raises a UsageError if there is no such runner."""
+        try:
+            create_runner(self._name)
+        except (ValueError, TypeError, ImportError, AttributeError) as error:
+            reason = str(error).splitlines()[0]
+            raise UsageError(f"--runner {self.runner}: {reason}") from error
+
+    def connect(self) -> "Settings":
+        """These settings, completed by what the cluster says of itself.
+
+        Raises:
+            UsageError: an option is missing or does not fit.
+            RunError: what the runner needs is not there.
+        """
+        flags, known = self.flags, self._known
+        discovered, task_slots = self.flink.settings(flags) if self.flink else ({}, None)
+        known.check(flags)
+        local = endpoints.is_local(flags, begins_in_driver=known.begins_in_driver)
+        if flags.get("environment_type") == "EXTERNAL" and local:
+            endpoints.check_pool(flags)
+        return replace(self, discovered=discovered, task_slots=task_slots)
+
+    @property
+    def kind(self) -> str:
+        """The runner's class in lower case, however it was named: Flink, FlinkRunner, its path."""
+        name = self.runner.lower().rpartition(".")[2]
+        return name if name.endswith("runner") else f"{name}runner"
+
+    @property
+    def _known(self) -> RunnerKind:
+        return _RUNNERS.get(self.kind, RunnerKind())
+
+    @property
+    def _added(self) -> list[str]:
+        """What the user left open, as words of a command line."""
+        return [f"--{name}={v}" for name, v in self.flags.items() if name not in self._user_flags]
+
+    @property
+    def _name(self) -> str:
+        return _FN_API_RUNNER if self.runner.lower() == "fnapirunner" else self.runner
+
+    @property
+    def _user_flags(self) -> dict[str, str]:
+        words = [word.removeprefix("--").partition("=") for word in _joined(self.options.beam)]
+        return {name: value if assigned else "true" for name, assigned, value in words}
+
+    @property
+    def _master(self) -> str:
+        return self._user_flags.get(self._known.master or "", "")
+
+    @property
+    def _has_no_master(self) -> bool:
+        return endpoints.LOCAL_MASTER.fullmatch(self._master) is not None
+
+    @property
+    def _in_process(self) -> bool:
+        """Whether the runner starts its cluster in a process of the driver's."""
+        is_cluster = self._known.master is not None and not self.job_endpoint
+        return is_cluster and self._has_no_master
+
+
+def _joined(words: Sequence[str]) -> list[str]:
+    """`--name value` as `--name=value`."""
+    joined: list[str] = []
+    for word in words:
+        if word.startswith("--") or not joined:
+            joined.append(word)
+        else:
+            joined[-1] += f"={word}"
+    return joined

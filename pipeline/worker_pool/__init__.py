@@ -1,0 +1,1 @@
+"""Warm workers: a process of the pool imports the passes, the pool itself next to nothing."""

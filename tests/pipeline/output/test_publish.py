@@ -1,0 +1,336 @@
+"""The output folder: every file of it, the labels in order, publishing and labelling again."""
+
+import re
+import shutil
+from functools import partial
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+import tensorflow as tf
+
+from pipeline.data.plan import make_plan
+from pipeline.data.store import Store
+from tests import reference
+from tests.pipeline.answer import Answer, assert_same_answer, contents
+from tests.tables import write_shards
+
+MODEL_FILES = {
+    "model/saved_model.pb",
+    "model/fingerprint.pb",
+    "model/variables/variables.index",
+    "model/variables/variables.data-00000-of-00001",
+}
+FIT = ("--features=f0,f1", "--keys=id", "--k=3", "--max_iterations=4")
+BESIDE = {"prototypes.parquet", "history.parquet", "run.json", "report.html", "_SUCCESS"}
+
+
+@pytest.fixture(scope="module")
+def trained(fit, three_blobs, tmp_path_factory) -> Answer:
+    """Trained from rows in blocks of one row group or two, with a key."""
+    folder = tmp_path_factory.mktemp("trained")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("pipeline.commands.make_plan", partial(make_plan, block_rows=150))
+        return fit(three_blobs.folder, folder / "out", *FIT)
+
+
+def part_names(blocks: int) -> list[str]:
+    return [f"part-{i:05d}-of-{blocks:05d}.parquet" for i in range(blocks)]
+
+
+def test_exactly_these_files_are_there(trained):
+    blocks = trained.run["counts"]["blocks"]
+    assert blocks > 3
+    labels = {f"labels/{name}" for name in part_names(blocks)}
+    assert set(contents(trained.folder)) == labels | MODEL_FILES | BESIDE
+    assert (trained.folder / "_SUCCESS").read_bytes() == b""
+
+
+def test_labels_are_one_row_per_row_in_the_order_of_the_input(trained, three_blobs):
+    schema = pa.schema({"id": pa.int64(), "label": pa.int32(), "distance": pa.float32()})
+    assert trained.table.schema.equals(schema)
+    np.testing.assert_array_equal(trained.table["id"], np.arange(600))
+    points = three_blobs.points
+    nearest = reference.labels(points, trained.centres, "sqeuclidean")
+    np.testing.assert_array_equal(trained.labels, nearest)
+    distances = np.sqrt(reference.distances(points, trained.centres, "sqeuclidean").min(1))
+    np.testing.assert_allclose(trained.distances, distances, rtol=1e-5, atol=1e-6)
+
+
+def test_parts_have_the_row_groups_of_the_input_and_are_zstd(trained, three_blobs):
+    expected = [70, 70, 60] * 3
+    rows = []
+    for path in sorted((trained.folder / "labels").iterdir()):
+        meta = pq.ParquetFile(path).metadata
+        for i in range(meta.num_row_groups):
+            group = meta.row_group(i)
+            rows.append(group.num_rows)
+            codecs = {group.column(c).compression for c in range(group.num_columns)}
+            assert codecs == {"ZSTD"}
+    assert rows == expected
+
+
+def test_prototypes(trained, three_blobs):
+    table = trained.prototypes
+    assert table.schema.equals(
+        pa.schema(
+            {
+                "label": pa.int32(),
+                "rows": pa.int64(),
+                "weight": pa.float64(),
+                "cost": pa.float64(),
+                "f0": pa.float64(),
+                "f1": pa.float64(),
+            }
+        )
+    )
+    assert table["label"].to_pylist() == [0, 1, 2]
+    assert table["rows"].to_pylist() == np.bincount(trained.labels).tolist()
+    assert table["weight"].to_pylist() == table["rows"].to_pylist()
+    squares = reference.distances(three_blobs.points, trained.centres, "sqeuclidean").min(1)
+    costs = np.bincount(trained.labels, squares)
+    np.testing.assert_allclose(table["cost"], costs, rtol=1e-6)
+
+
+def test_history_holds_the_cost_that_each_iteration_started_with(trained, three_blobs):
+    history = trained.history
+    assert history.schema.names == ["trial", "iteration", "cost", "relocated"]
+    assert history.schema.types == [pa.int32(), pa.int32(), pa.float64(), pa.int32()]
+    assert history["iteration"].to_pylist() == list(range(len(history)))
+    assert set(history["trial"].to_pylist()) == {0}
+    assert (np.diff(trained.costs) <= 0).all()
+    cost = trained.run["result"]["cost"]
+    assert cost == pytest.approx(reference.cost(three_blobs.points, trained.centres), rel=1e-6)
+    assert cost == pytest.approx(trained.prototypes["cost"].to_numpy().sum(), rel=1e-12)
+
+
+def test_run_json_tells_what_was_run_and_how_it_went(trained, three_blobs):
+    run = trained.run
+    assert re.fullmatch(r"\d{8}T\d{6}Z-[0-9a-f]{8}", run["run_id"])
+    configuration = run["configuration"]
+    assert configuration["input"] == str(three_blobs.folder)
+    assert (configuration["k"], configuration["init"], configuration["runner"]) == (
+        3,
+        "k-means++",
+        "FnApiRunner",
+    )
+    assert run["schema"] == {
+        "features": ["f0", "f1"],
+        "layout": "scalars",
+        "keys": {"id": "int64"},
+        "weight": None,
+    }
+    counts = run["counts"]
+    assert (counts["files"], counts["row_groups"], counts["rows"]) == (3, 9, 600)
+    assert (counts["bad_rows"], counts["bad"], counts["weight"]) == (0, [], 600.0)
+    assert counts["sample_rows"] == len(np.unique(three_blobs.points, axis=0))
+    assert set(run["versions"]) == {
+        "python",
+        "kmeans-tf",
+        "tensorflow",
+        "numpy",
+        "apache-beam",
+        "pyarrow",
+    }
+    assert run["versions"]["tensorflow"] == tf.__version__
+    files = list(three_blobs.folder.iterdir())
+    assert run["input"]["bytes"] == sum(file.stat().st_size for file in files)
+    assert re.fullmatch("[0-9a-f]{64}", run["input"]["fingerprint"])
+    seconds = run["seconds"]
+    assert {"scan", "seed", "train", "label", "iterations"} == set(seconds)
+    assert len(seconds["iterations"]) == len(trained.history)
+    assert min(seconds["iterations"]) > 0
+    assert run["warnings"] == []
+    assert run["result"]["k"] == 3
+    assert run["result"]["status"] == "converged"
+
+
+def test_the_report_is_one_page_that_loads_nothing(trained):
+    page = (trained.folder / "report.html").read_text()
+    assert page.startswith("<!DOCTYPE html>")
+    assert not re.search(r"(src|href)=\"(?!#|data:)", page)
+    assert trained.run["run_id"] in page
+
+
+def test_the_model_labels_as_the_job_did(trained, three_blobs):
+    """That it needs nothing of this project is in tests/kmeans_tf/test_model.py."""
+    model = tf.saved_model.load(str(trained.folder / "model"))
+    served = model.label(three_blobs.points.astype(np.float64))
+    np.testing.assert_array_equal(served["label"], trained.labels)
+    np.testing.assert_array_equal(np.float32(served["distance"]), trained.distances)
+
+
+def test_label_gives_the_labels_of_fit(fit, trained, three_blobs, tmp_path, many_blocks):
+    args = ("--keys=id", f"--model={trained.folder}")
+    again = fit(three_blobs.folder, tmp_path / "again", *args, command="label")
+    assert again.table.equals(trained.table)
+    labels = {f"labels/{name}" for name in part_names(again.run["counts"]["blocks"])}
+    assert set(contents(again.folder)) == labels | BESIDE
+    columns = ["label", "rows", "weight", "cost"]
+    assert again.prototypes.select(columns).equals(trained.prototypes.select(columns))
+    assert again.history.num_rows == 0
+    assert again.run["result"]["status"] == "given"
+
+
+def test_label_takes_the_folder_of_the_model_itself_and_other_rows(fit, trained, tmp_path):
+    points = np.array([[0.0, 0.0], [1e3, -1e3]])
+    write_shards(tmp_path / "in", points, names=["f0", "f1"])
+    model = f"--model={trained.folder / 'model'}"
+    answer = fit(tmp_path / "in", tmp_path / "out", model, command="label")
+    nearest = reference.labels(points, trained.centres, "sqeuclidean")
+    np.testing.assert_array_equal(answer.labels, nearest)
+
+
+def test_report_draws_it_again(run, trained):
+    before = contents(trained.folder)
+    (trained.folder / "report.html").unlink()
+    assert run("report", trained.folder).code == 0
+    assert contents(trained.folder) == before
+
+
+# Publishing
+
+
+def test_overwrite_replaces_the_answer_and_leaves_nothing_of_it(
+    fit, three_blobs, tmp_path, monkeypatch
+):
+    args = ("--features=f0,f1", "--k=3", "--max_iterations=0")
+    with monkeypatch.context() as patch:
+        patch.setattr("pipeline.commands.make_plan", partial(make_plan, block_rows=100))
+        first = fit(three_blobs.folder, tmp_path / "out", *args)
+    assert len(list((first.folder / "labels").iterdir())) > 1
+    again = fit(three_blobs.folder, tmp_path / "out", *args, "--seed=5", "--overwrite")
+    assert [path.name for path in (again.folder / "labels").iterdir()] == part_names(1)
+    assert set(contents(again.folder)) == {f"labels/{part_names(1)[0]}"} | MODEL_FILES | BESIDE
+    assert again.run["configuration"]["seed"] == 5
+
+
+def test_a_label_run_may_replace_a_fit(fit, trained, three_blobs, tmp_path):
+    shutil.copytree(trained.folder, tmp_path / "out")
+    args = (f"--model={trained.folder}", "--keys=id", "--overwrite")
+    again = fit(three_blobs.folder, tmp_path / "out", *args, command="label")
+    assert again.table.equals(trained.table)
+    assert not (again.folder / "model").exists()
+
+
+@pytest.mark.parametrize("model", ["out", "out/", "out/model"])
+def test_a_label_run_does_not_replace_its_own_model(run, trained, three_blobs, tmp_path, model):
+    output = shutil.copytree(trained.folder, tmp_path / "out")
+    places = (f"--input={three_blobs.folder}", f"--output={output}", "--overwrite")
+    ran = run("label", *places, f"--model={tmp_path / model}")
+    assert ran.code == 2
+    assert "is where --model is" in ran.stderr
+    assert (output / "model" / "saved_model.pb").exists()
+
+
+@pytest.fixture
+def failing_moves(monkeypatch):
+    """Moves fail from the fourth on, until it is called."""
+    moves = []
+    move = Store.move
+
+    def fail(store, source, target):
+        moves.append(target)
+        if len(moves) > 3:
+            raise OSError(5, "Input/output error")
+        move(store, source, target)
+
+    monkeypatch.setattr(Store, "move", fail)
+    return lambda: monkeypatch.setattr(Store, "move", move)
+
+
+@pytest.mark.parametrize("over", ["a new folder", "a finished output"])
+def test_a_publishing_that_fails_is_finished_by_the_next_run(
+    run, trained, three_blobs, tmp_path, many_blocks, failing_moves, over
+):
+    args = [*FIT]
+    output = tmp_path / "out"
+    if over == "a finished output":
+        (output / "labels").mkdir(parents=True)
+        for name in ("labels/part-of-another.parquet", "run.json", "_SUCCESS"):
+            (output / name).touch()
+        args.append("--overwrite")
+    ran = run("fit", f"--input={three_blobs.folder}", f"--output={output}", *args)
+    assert ran.code == 5
+    assert "Input/output error" in ran.stderr
+    assert "run the same command again to resume" in ran.stderr
+    assert len(list((output / "labels").glob("part-0*"))) == 3
+    assert not (output / "_SUCCESS").exists()
+    failing_moves()
+    ran = run("fit", f"--input={three_blobs.folder}", f"--output={output}", *args)
+    assert ran.code == 0
+    assert "train" not in ran.stderr, "it only publishes"
+    assert_same_answer(Answer(output), trained)
+    assert set(contents(output)) == set(contents(trained.folder))
+
+
+@pytest.mark.parametrize("command", ["fit", "label"])
+def test_a_check_finishes_no_publishing(
+    run, trained, three_blobs, tmp_path, many_blocks, failing_moves, command
+):
+    own = {
+        "fit": ["--features=f0,f1", "--max_iterations=0"],
+        "label": [f"--model={trained.folder}"],
+    }
+    output = tmp_path / "out"
+    args = [command, f"--input={three_blobs.folder}", f"--output={output}", *own[command]]
+    assert run(*args).code == 5
+    failing_moves()
+    before = contents(output)
+    ran = run(*args, "--check")
+    assert ran.code == 0, ran.stderr
+    assert ran.stderr.startswith("ready: ")
+    assert contents(output) == before
+    assert run(*args).code == 0
+    assert (output / "_SUCCESS").exists()
+
+
+@pytest.mark.parametrize("command", ["fit", "label"])
+def test_a_check_leaves_the_folders_that_were_there(run, trained, three_blobs, tmp_path, command):
+    own = {"fit": "--features=f0,f1", "label": f"--model={trained.folder}"}[command]
+    output = tmp_path / "new" / "parent" / "out"
+    args = (command, f"--input={three_blobs.folder}", f"--output={output}", own, "--check")
+    folders = []
+    for folder in (output.parents[1], output.parents[0], output):
+        ran = run(*args)
+        assert ran.code == 0, ran.stderr
+        assert sorted(tmp_path.rglob("*")) == folders
+        folder.mkdir()
+        folders.append(folder)
+    assert run(*args).code == 0
+    assert sorted(tmp_path.rglob("*")) == folders
+
+
+def test_a_publishing_whose_files_are_gone_says_so(
+    run, three_blobs, tmp_path, many_blocks, failing_moves
+):
+    args = ["--features=f0,f1", "--k=3", "--max_iterations=0"]
+    places = (f"--input={three_blobs.folder}", f"--output={tmp_path / 'out'}")
+    assert run("fit", *places, *args).code == 5
+    failing_moves()
+    (left,) = (tmp_path / "out" / "_work").iterdir()
+    (left / "run.json").unlink()
+    ran = run("fit", *places, *args)
+    assert ran.code == 5
+    assert f"run.json is gone: delete {tmp_path / 'out'}" in ran.stderr
+    assert not (tmp_path / "out" / "_SUCCESS").exists()
+
+
+def test_labels_of_an_attempt_that_failed_are_not_in_the_answer(
+    run, trained, three_blobs, tmp_path, monkeypatch
+):
+    places = (f"--input={three_blobs.folder}", f"--output={tmp_path / 'out'}")
+
+    def fail(*args):
+        raise OSError(5, "Input/output error")
+
+    with monkeypatch.context() as patch:
+        patch.setattr("pipeline.passes.label.save_manifest", fail)
+        assert run("fit", *places, *FIT).code == 5
+    (left,) = (tmp_path / "out" / "_work").iterdir()
+    assert len(list((left / "labels").iterdir())) == 1
+    assert run("fit", *places, *FIT).code == 0
+    parts = list((tmp_path / "out" / "labels").iterdir())
+    assert [path.name for path in parts] == part_names(1)
+    assert_same_answer(Answer(tmp_path / "out"), trained)

@@ -1,0 +1,161 @@
+"""What the job writes down comes back to the bit."""
+
+from collections import Counter
+
+import hypothesis
+import numpy as np
+import pytest
+from hypothesis import strategies as st
+from hypothesis.extra import numpy as hnp
+
+from kmeans_tf import TrainingState, Trial
+from kmeans_tf.sample import Sample
+from kmeans_tf.summary import Summary
+from pipeline.passes.checkpoint import (
+    WorkFolder,
+    checkpoints,
+    find_manifest,
+    find_state,
+    find_summary,
+    latest_state,
+    load_manifest,
+    load_state,
+    load_summary,
+    save_manifest,
+    save_state,
+    save_summary,
+)
+from pipeline.passes.totals import LabelTotals
+
+any_float = st.floats(width=64)
+matrix = hnp.arrays(np.float64, (3, 2), elements=any_float)
+
+
+@pytest.fixture(scope="module")
+def work(tmp_path_factory):
+    return WorkFolder(str(tmp_path_factory.mktemp("work")))
+
+
+@st.composite
+def trials(draw):
+    return Trial(
+        prototypes=draw(matrix),
+        labels=np.array(draw(st.lists(st.integers(0, 99), min_size=3, max_size=3)), np.int32),
+        optimizer_state=tuple(draw(st.lists(matrix, max_size=2))),
+        status=draw(st.sampled_from(["running", "converged", "max_iterations", "diverged"])),
+        costs=tuple(draw(st.lists(any_float, max_size=4))),
+        relocated=tuple(draw(st.lists(st.integers(0, 9), max_size=4))),
+    )
+
+
+def bits(values) -> bytes:
+    return np.array(values, np.float64).tobytes()
+
+
+@hypothesis.given(
+    st.lists(trials(), min_size=1, max_size=3),
+    st.integers(0, 999_999),
+    st.none() | st.integers(0, 2**2000),
+)
+def test_a_state_comes_back_to_the_bit(work, parts, iteration, squares):
+    state = TrainingState(tuple(parts), iteration, squares)
+    save_state(work, state)
+    loaded = load_state(work, work.state(iteration))
+    assert (loaded.iteration, loaded.squares, loaded.done) == (iteration, squares, state.done)
+    for mine, theirs in zip(state.trials, loaded.trials, strict=True):
+        assert bits(mine.prototypes) == bits(theirs.prototypes)
+        assert mine.labels.tobytes() == theirs.labels.tobytes()
+        assert list(map(bits, mine.optimizer_state)) == list(map(bits, theirs.optimizer_state))
+        assert (mine.status, mine.relocated) == (theirs.status, theirs.relocated)
+        # A NaN is one NaN, whatever its bits.
+        np.testing.assert_array_equal(mine.costs, theirs.costs)
+        assert (
+            np.array_equal(np.signbit(mine.costs), np.signbit(theirs.costs))
+            or np.isnan(mine.costs).any()
+        )
+
+
+def test_the_latest_state_is_that_of_the_most_iterations(tmp_path):
+    work = WorkFolder(str(tmp_path))
+    assert find_state(work) is None
+    trial = Trial.start(np.zeros((2, 2)))
+    for iteration in (0, 9, 10, 2):
+        save_state(work, TrainingState((trial,), iteration))
+    (tmp_path / "state" / ".000011.half-written").touch()
+    assert latest_state(work).iteration == 10
+    names = [path.rpartition("/")[2] for path in checkpoints(work)]
+    assert names == ["000000", "000002", "000009", "000010"]
+
+
+@pytest.mark.parametrize("moments", [False, True])
+def test_a_summary_comes_back_to_the_bit(tmp_path, moments):
+    rng = np.random.default_rng(0)
+    rows, weights = rng.standard_normal((50, 3)), rng.uniform(size=50)
+    rows[3, 1], rows[4, 2] = np.nan, np.inf
+    good = np.isfinite(rows).all(1)
+    bad = Counter({("a, ü.parquet", "x", "NaN"): 1, ("a, ü.parquet", "y", "infinite"): 1})
+    summary = Summary.of(
+        rows, weights, good, seed=1, capacity=20, moments=moments, used=good, bad=bad
+    )
+    work = WorkFolder(str(tmp_path))
+    assert find_summary(work) is None
+    save_summary(work, summary)
+    loaded = load_summary(work)
+    for name in ("rows", "bad_rows", "weight", "largest_weight", "whole_weights", "bad", "moments"):
+        assert getattr(loaded, name) == getattr(summary, name), name
+    for name in ("minimum", "maximum"):
+        assert getattr(loaded, name).tobytes() == getattr(summary, name).tobytes()
+    for name in ("rows", "hashes", "weights"):
+        mine, theirs = getattr(summary.sample, name), getattr(loaded.sample, name)
+        assert (mine.dtype, mine.tobytes()) == (theirs.dtype, theirs.tobytes())
+    assert isinstance(loaded.sample, Sample)
+    assert loaded.sample.capacity == 20
+
+
+def test_a_summary_that_came_back_adds_up_like_the_one_written(tmp_path):
+    rows = np.random.default_rng(0).standard_normal((50, 3))
+    ones, good = np.ones(50), np.ones(50, bool)
+    summary = Summary.of(rows, ones, good, seed=1, capacity=20, moments=True)
+    work = WorkFolder(str(tmp_path))
+    save_summary(work, summary)
+    loaded = load_summary(work)
+    assert (loaded + summary).moments == (summary + summary).moments
+
+
+def totals(part: str, rows: list[int]) -> LabelTotals:
+    bad = Counter({(part, "x", "null"): 2})
+    counts = np.array(rows)
+    return LabelTotals(counts, (2**900, 5), (7, 2**1100), int(counts.sum()), 2, bad, {part: part})
+
+
+def test_a_manifest_comes_back(tmp_path):
+    work = WorkFolder(str(tmp_path))
+    assert find_manifest(work) is None
+    total = totals("a", [1, 2]) + totals("b", [3, 4])
+    save_manifest(work, total)
+    loaded = load_manifest(work)
+    assert loaded.rows.tolist() == [4, 6]
+    assert loaded.parts == {"a": "a", "b": "b"}
+    assert loaded.weight == (2**901, 10)
+    assert loaded.cost == (14, 2**1101)
+    assert (loaded.all_rows, loaded.bad_rows, loaded.bad) == (10, 4, total.bad)
+
+
+def test_totals_add_up_in_any_order():
+    parts = [totals(name, [i, 2 * i]) for i, name in enumerate("abc")]
+    zero = LabelTotals.zero(2, {})
+    one = sum(parts, zero)
+    other = zero + (parts[2] + (parts[1] + parts[0]))
+    assert one.rows.tolist() == other.rows.tolist()
+    assert (one.weight, one.cost, one.bad, one.parts) == (
+        other.weight,
+        other.cost,
+        other.bad,
+        other.parts,
+    )
+
+
+def test_nothing_in_a_checkpoint_is_pickled(work):
+    save_state(work, TrainingState((Trial.start(np.zeros((2, 2))),), 77))
+    with np.load(work.state(77), allow_pickle=False) as archive:
+        assert {archive[name].dtype.kind for name in archive.files} <= {"f", "i", "u"}

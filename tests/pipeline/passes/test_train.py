@@ -1,0 +1,175 @@
+"""The transforms in a user's own pipeline: scan, train and label without the command."""
+
+import apache_beam as beam
+import numpy as np
+import pyarrow.parquet as pq
+import pytest
+from apache_beam.testing.util import assert_that, equal_to
+
+import kmeans_tf
+from kmeans_tf import Model, TrainingOptions, TrainingState, Trial, get_metric
+from kmeans_tf.layout import SumLayout
+from kmeans_tf.sample import sample_capacity
+from pipeline.passes import train
+from pipeline.passes.checkpoint import checkpoints
+from pipeline.transforms import (
+    Blocks,
+    ColumnNames,
+    Label,
+    LabelSpec,
+    Loader,
+    Scan,
+    ScanSpec,
+    Train,
+    TrainSpec,
+    WorkFolder,
+    load_manifest,
+    load_summary,
+    make_plan,
+)
+
+IN_PROCESS = "apache_beam.runners.portability.fn_api_runner.FnApiRunner"
+K = 3
+
+
+@pytest.fixture(scope="module")
+def plan(three_blobs):
+    names = ColumnNames(("f0", "f1"), ("id",))
+    return make_plan(str(three_blobs.folder), names, block_rows=150)
+
+
+@pytest.fixture
+def work(tmp_path):
+    return WorkFolder(str(tmp_path / "work"))
+
+
+@pytest.fixture(scope="module")
+def summary(plan, tmp_path_factory):
+    work = WorkFolder(str(tmp_path_factory.mktemp("scan")))
+    spec = ScanSpec(
+        columns=plan.columns,
+        metric="sqeuclidean",
+        seed=0,
+        capacity=sample_capacity(2, K),
+        moments=True,
+        impute=False,
+        work=work,
+        threads=2,
+    )
+    with beam.Pipeline(runner=IN_PROCESS) as pipeline:
+        _ = pipeline | Blocks(plan.blocks) | Scan(spec)
+    return load_summary(work)
+
+
+@pytest.fixture
+def spec(plan, work, summary):
+    layout = SumLayout.fit(summary, get_metric("sqeuclidean"), standard=False, impute=False)
+    return TrainSpec(
+        loader=Loader(plan.columns, layout, "sqeuclidean", drop_bad=False),
+        options=TrainingOptions(tolerance=0.0, max_iterations=20),
+        work=work,
+        cache_bytes=1 << 20,
+        threads=2,
+    )
+
+
+@pytest.fixture
+def start(spec, three_blobs):
+    return TrainingState(
+        (Trial.start(spec.loader.layout.encoding.encode_prototypes(three_blobs.start)),)
+    )
+
+
+KEPT = []  # of this process, as the runner is: what a pipeline is given it copies
+
+
+def keep(state: TrainingState) -> None:
+    KEPT.append(state)
+
+
+def trained(plan, spec, start, iterations) -> TrainingState:
+    KEPT.clear()
+    with beam.Pipeline(runner=IN_PROCESS) as pipeline:
+        blocks, state = pipeline | Blocks(plan.blocks), pipeline | "Start" >> beam.Create([start])
+        _ = (blocks, state) | Train(spec, iterations) | beam.Map(keep)
+    (state,) = KEPT
+    return state
+
+
+def test_a_scan_finds_what_numpy_finds(plan, summary, three_blobs):
+    assert len(plan.blocks) > 3
+    points = three_blobs.points.astype(np.float64)
+    assert (summary.rows, summary.bad_rows) == (600, 0)
+    np.testing.assert_array_equal(summary.minimum, points.min(0))
+    np.testing.assert_array_equal(summary.maximum, points.max(0))
+    np.testing.assert_allclose(summary.moments.mean(), points.mean(0), rtol=1e-15)
+    np.testing.assert_allclose(summary.moments.standard_deviation(), points.std(0), rtol=1e-12)
+    sample = summary.sample.rows[np.lexsort(summary.sample.rows.T)]
+    np.testing.assert_array_equal(sample, points[np.lexsort(points.T)])
+
+
+def test_training_in_a_pipeline_is_training_in_memory(plan, spec, start, three_blobs):
+    state = trained(plan, spec, start, 6)
+    options = spec.options
+    _, expected = kmeans_tf.fit(
+        three_blobs.points, K, init=three_blobs.start, seed=0, options=options
+    )
+    assert state.trials[0].prototypes.tobytes() == expected.trials[0].prototypes.tobytes()
+    assert state.trials[0].costs == expected.trials[0].costs
+    assert state.trials[0].status == "converged"
+
+
+def test_every_iteration_is_written_down(plan, spec, start, work):
+    state = trained(plan, spec, start, 6)
+    names = [path.rpartition("/")[2] for path in checkpoints(work)]
+    assert names == [f"{i:06d}" for i in range(1, state.iteration + 1)]
+
+
+def test_a_converged_state_makes_the_rest_of_the_round_free(plan, spec, start, monkeypatch):
+    steps, loads = [], []
+    step, chunks = train.step, train.cached_chunks
+
+    def count_steps(*args):
+        steps.append(args)
+        return step(*args)
+
+    def count_loads(*args):
+        loads.append(args)
+        return chunks(*args)
+
+    monkeypatch.setattr(train, "step", count_steps)
+    monkeypatch.setattr(train, "cached_chunks", count_loads)
+    state = trained(plan, spec, start, 6)
+    assert 1 < state.iteration < 6
+    assert len(steps) == len(loads) == state.iteration * len(plan.blocks)
+    steps.clear()
+    again = trained(plan, spec, state, 3)
+    assert not steps
+    assert again.iteration == state.iteration
+    assert again.trials[0].prototypes.tobytes() == state.trials[0].prototypes.tobytes()
+
+
+def test_trials_of_one_state_share_reads_and_end_as_they_do_alone(plan, spec, three_blobs):
+    encoding = spec.loader.layout.encoding
+    starts = [three_blobs.start, three_blobs.start[:2]]
+    several = [Trial.start(encoding.encode_prototypes(rows)) for rows in starts]
+    both = trained(plan, spec, TrainingState(tuple(several)), 4)
+    for i, trial in enumerate(several):
+        alone = trained(plan, spec, TrainingState((trial,)), 4)
+        assert both.trials[i].prototypes.tobytes() == alone.trials[0].prototypes.tobytes()
+        assert both.trials[i].costs == alone.trials[0].costs
+
+
+def test_labels_are_written_and_named_in_the_manifest(plan, spec, start, work, three_blobs):
+    prototypes = start.trials[0].prototypes
+    numbers = np.arange(K, dtype=np.int32)
+    model = Model(spec.loader.layout.encoding, "sqeuclidean", prototypes, numbers)
+    labels = LabelSpec.of(plan, model, work, threads=2)
+    with beam.Pipeline(runner=IN_PROCESS) as pipeline:
+        done = pipeline | Blocks(plan.blocks) | Label(labels)
+        assert_that(done, equal_to([None]))
+    totals = load_manifest(work)
+    assert totals.rows.tolist() == np.bincount(three_blobs.truth).tolist()
+    assert len(totals.parts) == len(plan.blocks)
+    parts = [pq.read_table(path)["label"].to_numpy() for _, path in sorted(totals.parts.items())]
+    np.testing.assert_array_equal(np.concatenate(parts), three_blobs.truth)

@@ -1,0 +1,143 @@
+"""The same answer on every runner, and what is said when one fails."""
+
+import grpc
+import pytest
+from apache_beam.runners.runner import PipelineState
+
+from tests.runner_cases import *  # noqa: F403  collected here, with this module's `runner`
+
+IN_PROCESS = pytest.param(("--runner=FnApiRunner",), id="FnApiRunner")
+PROCESSES = pytest.param(
+    (
+        "--runner=DirectRunner",
+        "--direct_running_mode=multi_processing",
+        "--direct_num_workers=2",
+    ),
+    id="DirectRunner-multi_processing",
+)
+# What has to get from process to process. Each of this runner's jobs starts its own processes,
+# which takes seconds; all cases run on processes that stay in tests/clusters.
+CROSSING = (
+    "test_a_data_error_in_a_worker_reaches_the_user",
+    "test_fit_gives_the_embedded_runners_answer",
+)
+
+
+def pytest_generate_tests(metafunc):
+    if "runner" in metafunc.fixturenames:
+        both = metafunc.function.__name__ in CROSSING
+        runners = [IN_PROCESS, PROCESSES] if both else [IN_PROCESS]
+        metafunc.parametrize("runner", runners, indirect=True, scope="session")
+
+
+@pytest.fixture(scope="session")
+def runner(request):
+    """The options that choose a runner."""
+    return request.param
+
+
+def test_a_runner_by_its_own_path_and_an_option_of_beams(fit, three_blobs, tmp_path):
+    path = "apache_beam.runners.portability.fn_api_runner.FnApiRunner"
+    args = ("--features=f0,f1", "--k=3", "--max_iterations=0", "--job_name=nightly")
+    answer = fit(three_blobs.folder, tmp_path / "out", f"--runner={path}", *args)
+    assert answer.run["configuration"]["runner"] == path
+
+
+def test_beams_options_reach_beam(run, three_blobs, tmp_path, monkeypatch):
+    from apache_beam.options.pipeline_options import GoogleCloudOptions
+
+    import pipeline.runners.runner
+
+    seen = []
+
+    class Pipeline(pipeline.runners.runner.beam.Pipeline):
+        def __init__(self, options):
+            seen.append(options.view_as(GoogleCloudOptions).job_name)
+            super().__init__(options=options)
+
+    monkeypatch.setattr("pipeline.runners.runner.beam.Pipeline", Pipeline)
+    places = (f"--input={three_blobs.folder}", f"--output={tmp_path / 'out'}")
+    assert run("fit", *places, "--k=3", "--max_iterations=1", "--job_name=nightly").code == 0
+    assert len(seen) >= 3, "scan, train, label"
+    assert len(set(seen)) == 1, "one name, by which another attempt finds them"
+    assert seen[0].startswith("nightly-")
+
+
+def test_a_runner_that_fails_says_how_to_resume(run, three_blobs, tmp_path, monkeypatch):
+    def fail(pipeline):
+        raise RuntimeError("first line\nthe cluster is gone")
+
+    monkeypatch.setattr("pipeline.runners.runner.beam.Pipeline.run", fail)
+    ran = run("fit", f"--input={three_blobs.folder}", f"--output={tmp_path / 'out'}")
+    assert ran == (
+        5,
+        "kmeans-tf: error: no worker answered on FnApiRunner (environment: the runner's own): "
+        "the runner failed: the cluster is gone; run the same command again to resume\n",
+    )
+
+
+def test_workers_that_never_answer_are_not_waited_for(run, three_blobs, tmp_path, monkeypatch):
+    class Waiting:
+        cancelled = 0
+
+        def wait_until_finish(self, duration):
+            assert duration == 300_000, "in milliseconds"
+            return PipelineState.RUNNING
+
+        def cancel(self):
+            self.cancelled += 1
+
+    job = Waiting()
+    monkeypatch.setattr("pipeline.runners.runner.beam.Pipeline.run", lambda pipeline: job)
+    ran = run("fit", f"--input={three_blobs.folder}", f"--output={tmp_path / 'out'}")
+    assert ran.code == 5
+    assert ran.stderr.startswith("kmeans-tf: error: no worker answered on FnApiRunner")
+    assert "the job was not over after 300 s" in ran.stderr
+    assert job.cancelled == 1
+
+
+@pytest.mark.parametrize(
+    ("raised", "told"),
+    [
+        (
+            "Pipeline kmeans-tf-1_2 failed in state FAILED: java.io.IOException: Insufficient "
+            "number of network buffers: required 512.",
+            "the runner failed: Insufficient number of network buffers: required 512",
+        ),
+        (
+            "Pipeline kmeans-tf-1_2 failed in state FAILED: org.x.grpc.StatusRuntimeException: "
+            "org.x.grpc.StatusRuntimeException: CANCELLED: call already cancelled.",
+            "the runner lost a worker process: CANCELLED: call already cancelled",
+        ),
+        (
+            "Pipeline kmeans-tf-1_2 failed in state CANCELLED: unknown error",
+            "the job was cancelled on the cluster",
+        ),
+        ("Failed.\nCaused by: a", "the runner failed: Caused by: a"),
+    ],
+)
+def test_the_clusters_cause_without_its_wrappers(run, three_blobs, tmp_path, raised, told):
+    def fail(pipeline):
+        raise RuntimeError(raised)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("pipeline.runners.runner.beam.Pipeline.run", fail)
+        ran = run("fit", f"--input={three_blobs.folder}", f"--output={tmp_path / 'out'}")
+    assert f"): {told}; run the same command again to resume" in ran.stderr
+
+
+def test_a_lost_job_server_is_one_line(run, three_blobs, tmp_path, monkeypatch):
+    class Lost(grpc.RpcError):
+        def details(self):
+            return "Socket closed"
+
+        def __str__(self):
+            return "<RPC that terminated with:\n\tdetails = Socket closed\n>"
+
+    def fail(pipeline):
+        raise Lost
+
+    monkeypatch.setattr("pipeline.runners.runner.beam.Pipeline.run", fail)
+    ran = run("fit", f"--input={three_blobs.folder}", f"--output={tmp_path / 'out'}")
+    assert "): the job server was lost: Socket closed; run the same" in ran.stderr
+    assert ran.stderr.count("\n") == 1

@@ -1,0 +1,150 @@
+"""What a runner gets where the user says nothing, and what the user says instead."""
+
+from dataclasses import replace
+
+import pytest
+from apache_beam import Pipeline
+from apache_beam.options.pipeline_options import FlinkRunnerOptions, PortableOptions
+
+from pipeline.errors import RunError
+from pipeline.options import RunOptions
+from pipeline.runners.settings import Settings
+
+FIVE_SLOTS = {"slots-total": 5, "taskmanagers": 2}
+POOL = {
+    "environment_type": "EXTERNAL",
+    "environment_config": "localhost:50000",
+    "environment_cache_millis": "60000",
+}
+
+
+def settings(runner, *beam, **options):
+    return Settings(RunOptions(runner=runner, beam=beam, **options))
+
+
+@pytest.mark.parametrize(
+    ("runner", "beam"),
+    [
+        ("FlinkRunner", ["--flink_master=localhost:8081"]),
+        ("flinkrunner", ["--flink_master", "http://node:8081"]),
+        ("FlinkRunner", ["--job_endpoint=localhost:8099"]),
+        ("FlinkRunner", ["--flink_master=[::1]:8081"]),
+        ("SparkRunner", ["--spark_master_url=spark://localhost:7077"]),
+        ("Flink", ["--flink_master=localhost:8081"]),
+        (
+            "apache_beam.runners.portability.flink_runner.FlinkRunner",
+            ["--flink_master=localhost:8081"],
+        ),
+    ],
+)
+def test_a_cluster_by_its_address_alone_has_a_pool(runner, beam):
+    assert settings(runner, *beam).flags.items() >= POOL.items()
+
+
+@pytest.mark.parametrize(
+    ("runner", "beam"),
+    [
+        ("FlinkRunner", []),
+        ("FlinkRunner", ["--flink_master=[local]"]),
+        ("FlinkRunner", ["--flink_master=[auto]"]),
+        ("SparkRunner", ["--spark_master_url=local"]),
+        ("SparkRunner", ["--spark_master_url=local[4]"]),
+    ],
+)
+def test_a_cluster_in_the_drivers_process_has_none(runner, beam):
+    assert not settings(runner, *beam).flags.keys() & POOL.keys()
+    assert settings(runner, *beam).flink is None
+
+
+@pytest.mark.parametrize(
+    ("beam", "place"),
+    [
+        (["--environment_type=LOOPBACK"], None),
+        (["--environment_type=DOCKER"], None),
+        (["--environment_type=DOCKER", "--environment_config=image:latest"], "image:latest"),
+        (["--environment_type=PROCESS", "--environment_options=process_command=boot"], None),
+        (["--environment_type=EXTERNAL"], "localhost:50000"),
+        (["--environment_options=external_service_address=pool:7"], None),
+    ],
+)
+def test_another_environment_than_the_pool(beam, place):
+    options = settings("FlinkRunner", "--flink_master=f:1", *beam).beam()
+    assert options.view_as(PortableOptions).environment_config == place
+    Pipeline(options=options)  # Beam refuses options that contradict each other
+
+
+def test_as_many_threads_as_a_host_has_slots():
+    flink = replace(settings("FlinkRunner", "--flink_master=f:1"), task_slots=8)
+    assert flink.threads == 8
+    assert replace(flink, options=replace(flink.options, threads=3)).threads == 3
+    several = settings("FlinkRunner", "--flink_master=f:1", "--sdk_worker_parallelism=8")
+    assert replace(several, task_slots=8).threads == 1
+
+
+def test_the_report_has_the_users_words_and_then_the_defaults():
+    beam = ["--flink_master=f:1", "--experiments=a", "--experiments=b", "--environment_config="]
+    used = settings("FlinkRunner", *beam).used["beam"]
+    assert used[: len(beam)] == beam
+    assert "--environment_type=EXTERNAL" in used[len(beam) :]
+
+
+def test_what_the_user_gives_wins():
+    chosen = settings(
+        "FlinkRunner", "--flink_master=f:1", "--environment_config", "pool:7", iterations_per_job=3
+    )
+    assert chosen.flags["environment_config"] == "pool:7"
+    assert chosen.iterations_per_job == 3
+    assert chosen.beam().view_as(PortableOptions).environment_config == "pool:7"
+    assert chosen.beam().view_as(PortableOptions).environment_type == "EXTERNAL"
+
+
+@pytest.fixture
+def of_version(flink):
+    """of_version(version): a Flink cluster of five slots -> the option that names it."""
+    return lambda version: f"--flink_master={flink(**{**FIVE_SLOTS, 'flink-version': version})}"
+
+
+@pytest.fixture
+def java(monkeypatch):
+    monkeypatch.setattr(
+        "pipeline.runners.endpoints.shutil.which", lambda program: f"/bin/{program}"
+    )
+
+
+# An environment that needs no pool at hand.
+LOOPBACK = "--environment_type=LOOPBACK"
+
+
+def test_flink_says_how_many_slots_it_has_and_of_which_version_it_is(of_version, java):
+    connected = settings("FlinkRunner", of_version("1.20.1"), LOOPBACK).connect()
+    options = connected.beam().view_as(FlinkRunnerOptions)
+    assert (options.parallelism, options.flink_version) == (5, "1.20")
+    assert "--parallelism=5" in connected.used["beam"]
+    assert connected.threads == 3, "two TaskManagers share five slots"
+
+
+def test_parallelism_as_the_user_wants_it(of_version, java):
+    beam = (of_version("1.20.1"), LOOPBACK, "--parallelism=2")
+    assert settings("FlinkRunner", *beam).connect().flags["parallelism"] == "2"
+
+
+def test_a_jar_of_the_users_own_has_its_own_version(of_version, java, tmp_path):
+    jar = tmp_path / "a.jar"
+    jar.touch()
+    beam = (
+        of_version("1.17.2"),
+        LOOPBACK,
+        f"--flink_job_server_jar={jar}",
+    )
+    assert "flink_version" not in settings("FlinkRunner", *beam).connect().flags
+
+
+def test_a_flink_that_beam_has_no_job_server_for(of_version, java):
+    master = of_version("1.17.2")
+    with pytest.raises(RunError) as caught:
+        settings("FlinkRunner", master, LOOPBACK).connect()
+    address = master.removeprefix("--flink_master=")
+    assert str(caught.value).startswith(
+        f"the cluster at {address} runs Flink 1.17.2, and this Beam"
+    )
+    assert str(caught.value).endswith(": give --job_endpoint")

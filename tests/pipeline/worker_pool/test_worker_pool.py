@@ -1,0 +1,407 @@
+"""The warm worker pool, asked as a runner asks it."""
+
+import os
+import re
+import signal
+import socket
+import subprocess
+import sys
+import threading
+from concurrent import futures
+
+import grpc
+import psutil
+import pytest
+from apache_beam.portability.api import beam_fn_api_pb2 as api
+from apache_beam.portability.api import beam_fn_api_pb2_grpc
+
+from pipeline.errors import RunError
+from pipeline.worker_pool import __main__ as command_line
+from pipeline.worker_pool import pool as pool_module
+from pipeline.worker_pool.pool import WorkerPool, WorkerProcess
+from pipeline.worker_pool.warm_process import WorkerThreads
+from tests.waiting import wait_for
+
+
+@pytest.fixture(scope="module")
+def pool():
+    pool = WorkerPool(2)
+    yield pool
+    pool.close()
+
+
+@pytest.fixture(scope="module")
+def start(pool):
+    """start(id): asks for a worker, for a runner that listens and has no work."""
+    runner = grpc.server(futures.ThreadPoolExecutor(4))
+    port = runner.add_insecure_port("localhost:0")
+    runner.start()
+    yield lambda worker_id: pool.StartWorker(asked(worker_id, f"localhost:{port}"), None)
+    runner.stop(None)
+
+
+def asked(worker_id, url):
+    request = api.StartWorkerRequest(worker_id=worker_id)
+    request.control_endpoint.url = url
+    return request
+
+
+def stop_request(worker_id):
+    return api.StopWorkerRequest(worker_id=worker_id)
+
+
+def ids(process):
+    return [request.worker_id for request in process.workers.values()]
+
+
+def loads(pool):
+    return sorted(len(process.workers) for process in pool.processes)
+
+
+def test_the_pool_itself_loads_none_of_the_heavy_libraries():
+    code = (
+        "import sys, pipeline.worker_pool.pool, pipeline.worker_pool.__main__\n"
+        "print(*{'tensorflow', 'matplotlib', 'kmeans_tf'} & sys.modules.keys())"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60)
+    assert (done.returncode, done.stdout.split()) == (0, []), done.stderr
+
+
+def test_workers_run_in_processes_of_their_own(pool):
+    pids = {process.pid for process in pool.processes}
+    assert len(pids) == 2
+    assert os.getpid() not in pids
+    assert all(process.alive for process in pool.processes)
+
+
+def test_a_process_that_is_not_ready_starts_no_worker():
+    process = WorkerProcess()
+    try:
+        with pytest.raises(RunError, match=f"^worker process {process.pid} was asked for a worker"):
+            _ = process.stub
+    finally:
+        process.kill()
+
+
+def test_the_processes_listen_on_localhost_alone(pool):
+    for process in pool.processes:
+        assert listens("127.0.0.1", process.port)
+        assert not listens("127.0.0.2", process.port)
+
+
+def listens(host, port):
+    """Whether something does; all of 127.0.0.0/8 is this machine, and a server binds but one."""
+    try:
+        socket.create_connection((host, port), 5).close()
+    except ConnectionRefusedError:
+        return False
+    return True
+
+
+def test_the_processes_take_turns(pool, start):
+    for i, expected in enumerate([[0, 1], [1, 1], [1, 2], [2, 2]]):
+        assert not start(f"worker-{i}").error
+        assert loads(pool) == expected
+    (busy,) = [process for process in pool.processes if "worker-0" in ids(process)]
+    pool.StopWorker(stop_request("worker-0"), None)
+    assert len(busy.workers) == 1
+    start("worker-4")
+    assert "worker-4" in ids(busy)
+    for i in range(5):
+        pool.StopWorker(stop_request(f"worker-{i}"), None)
+    assert loads(pool) == [0, 0]
+
+
+def test_a_killed_process_is_replaced_and_its_workers_with_it(pool, start):
+    start("promised")
+    (busy,) = [process for process in pool.processes if process.workers]
+    (idle,) = [process for process in pool.processes if not process.workers]
+    busy.popen.kill()
+    wait_for(lambda: busy not in pool.processes, 60)
+    (successor,) = [process for process in pool.processes if process is not idle]
+    assert successor.alive
+    assert successor.pid != busy.pid
+    assert ids(successor) == ["promised"]
+    pool.StopWorker(stop_request("promised"), None)
+    assert loads(pool) == [0, 0]
+
+
+class FakeProcess:
+    """A worker process in name only, which writes down what it is asked."""
+
+    def __init__(self):
+        self.asked = []
+        self.alive = True
+        self.workers = {}
+        self.turn = 0
+        self.stub = self
+        self.popen = self
+        self.ended = threading.Event()
+
+    keep = WorkerProcess.keep
+
+    def wait_until_ready(self):
+        pass
+
+    def wait(self):
+        self.ended.wait()
+
+    def kill(self):
+        self.ended.set()
+
+    def StartWorker(self, request, timeout):  # noqa: N802
+        self.asked.append(("start", request.worker_id, request.control_endpoint.url))
+        return api.StartWorkerResponse()
+
+    def StopWorker(self, request, timeout):  # noqa: N802
+        self.asked.append(("stop", request.worker_id))
+        return api.StopWorkerResponse()
+
+
+@pytest.fixture
+def faked(monkeypatch):
+    """A pool of two fake processes."""
+    monkeypatch.setattr(pool_module, "WorkerProcess", FakeProcess)
+    pool = WorkerPool(2)
+    yield pool
+    pool.close()
+
+
+def test_one_id_from_two_control_endpoints_is_two_workers(faked):
+    for url in ("a:1", "b:1"):
+        faked.StartWorker(asked("1-1", url), None)
+    first, second = faked.processes
+    assert first.asked == [("start", "1-1", "a:1")]
+    assert second.asked == [("start", "1-1", "b:1")]
+    assert loads(faked) == [1, 1]
+
+
+def test_a_worker_that_is_asked_for_again_is_kept_once(faked):
+    for _ in range(3):
+        faked.StartWorker(asked("1-1", "a:1"), None)
+    assert loads(faked) == [0, 1]
+
+
+def test_an_ambiguous_stop_touches_nobody(faked):
+    for url in ("a:1", "b:1"):
+        faked.StartWorker(asked("4-1", url), None)
+    faked.StopWorker(stop_request("4-1"), None)
+    assert loads(faked) == [1, 1]
+    assert not [
+        entry for process in faked.processes for entry in process.asked if entry[0] == "stop"
+    ]
+
+
+def test_an_unambiguous_stop_reaches_that_worker_alone(faked):
+    for worker_id, url in (("4-1", "a:1"), ("4-2", "a:1"), ("4-1", "b:1"), ("5-1", "b:1")):
+        faked.StartWorker(asked(worker_id, url), None)
+    faked.StopWorker(stop_request("5-1"), None)
+    first, second = faked.processes
+    assert [entry for entry in first.asked if entry[0] == "stop"] == []
+    assert [entry for entry in second.asked if entry[0] == "stop"] == [("stop", "5-1 at b:1")]
+    assert (ids(first), ids(second)) == (["4-1", "4-1"], ["4-2"])
+
+
+def test_workers_that_were_never_stopped_do_not_count(faked):
+    """Each job has executors of its own, which end without a word; both number from "1-1"."""
+    for job in range(4):
+        for executor in range(2):
+            faked.StartWorker(asked("1-1", f"host:{job}{executor}"), None)
+    assert [len(process.asked) for process in faked.processes] == [4, 4]
+    faked.processes[0].workers.clear()
+    for url in ("a:1", "b:1"):
+        faked.StartWorker(asked("1-1", url), None)
+    assert [len(process.asked) for process in faked.processes] == [5, 5]
+
+
+def test_a_dead_process_has_no_turn(faked):
+    faked.processes[0].alive = False
+    for url in ("a:1", "b:1"):
+        faked.StartWorker(asked("1-1", url), None)
+    assert [len(process.asked) for process in faked.processes] == [0, 2]
+
+
+def test_the_latest_workers_are_kept_and_no_more(faked):
+    kept = pool_module.KEPT_WORKERS
+    for i in range(2 * kept + 20):
+        faked.StartWorker(asked(f"{i}", "a:1"), None)
+    for parity, process in enumerate(faked.processes):
+        assert ids(process) == [str(i) for i in range(20 + parity, 2 * kept + 20, 2)]
+
+
+class Runner(beam_fn_api_pb2_grpc.BeamFnControlServicer):
+    """A runner that has no work; it notes when a worker closes its half of the stream."""
+
+    def __init__(self):
+        self.came, self.gone, self.over = (threading.Event() for _ in range(3))
+        self._server = grpc.server(futures.ThreadPoolExecutor(4))
+        beam_fn_api_pb2_grpc.add_BeamFnControlServicer_to_server(self, self._server)
+        self.url = f"localhost:{self._server.add_insecure_port('localhost:0')}"
+        self._server.start()
+
+    def Control(self, answers, context):  # noqa: N802
+        self.came.set()
+        for _ in answers:
+            pass
+        self.gone.set()
+        self.over.wait()
+        yield from ()
+
+    def end(self):
+        self.over.set()
+        self._server.stop(None)
+
+
+def test_two_workers_of_one_id_in_one_process():
+    workers = WorkerThreads()
+    runners = [Runner(), Runner()]
+    try:
+        names = [f"1-1 at {runner.url}" for runner in runners]
+        for runner in runners:
+            assert not workers.StartWorker(asked("1-1", runner.url), None).error
+            assert runner.came.wait(30)
+        assert set(workers.harnesses) == set(names)
+        workers.StopWorker(stop_request(names[0]), None)
+        assert runners[0].gone.wait(30)
+        assert not runners[1].gone.is_set()
+        assert set(workers.harnesses) == {names[1]}
+    finally:
+        for runner in runners:
+            runner.end()
+    wait_for(lambda: not workers.harnesses, 60)  # a worker whose runner is gone is forgotten
+
+
+def test_a_process_that_prints(tmp_path, monkeypatch, capfd):
+    """More than a pipe holds, before the process is ready."""
+    (tmp_path / "sitecustomize.py").write_text("print('stray\\n' * 20_000, flush=True)")
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path))
+    process = WorkerProcess()
+    late = threading.Timer(60, process.popen.kill)
+    late.start()
+    try:
+        process.wait_until_ready()
+        assert process.alive
+        response = process.stub.StopWorker(stop_request("nobody"), timeout=10)
+        assert response == api.StopWorkerResponse()
+    finally:
+        late.cancel()
+        process.kill()
+    out, err = capfd.readouterr()
+    assert "stray" not in out
+    assert err.count("stray") == 20_000
+
+
+def test_a_process_that_reports_nonsense_is_killed(tmp_path, monkeypatch):
+    program = tmp_path / "python"
+    code = "import os, signal, sys\nos.write(int(sys.argv[-1]), b'what?\\n')\nsignal.pause()\n"
+    program.write_text(f"#!{sys.executable}\n{code}")
+    program.chmod(0o755)
+    monkeypatch.setattr(sys, "executable", str(program))
+    monkeypatch.setattr(pool_module, "_END_SECONDS", 0)
+    process = WorkerProcess()
+    try:
+        with pytest.raises(RunError, match="ended with code -9 before it was ready"):
+            process.wait_until_ready()
+        assert not process.alive
+    finally:
+        process.kill()
+
+
+def pool_command(port, *options, **env):
+    command = [sys.executable, "-m", "pipeline.worker_pool", f"--service_port={port}", *options]
+    return subprocess.Popen(
+        command,
+        stderr=subprocess.PIPE,
+        text=True,
+        env=os.environ | env,
+        start_new_session=True,  # a process group of its own, as a terminal's foreground job has
+    )
+
+
+@pytest.mark.parametrize("slots", ["0", "-1"])
+def test_a_pool_of_no_processes(monkeypatch, capsys, slots):
+    monkeypatch.setattr(command_line, "serve", lambda *_: pytest.fail("a pool was started"))
+    monkeypatch.setattr(signal, "signal", lambda *_: None)
+    with pytest.raises(SystemExit) as ended:
+        command_line.main([f"--slots={slots}"])
+    assert ended.value.code == 2
+    last = capsys.readouterr().err.splitlines()[-1]
+    assert last.endswith(f"error: argument --slots: {slots} given, at least 1 expected")
+
+
+@pytest.mark.parametrize(
+    ("options", "everywhere", "number", "code"),
+    [([], False, signal.SIGINT, 130), (["--host=0.0.0.0"], True, signal.SIGTERM, 0)],
+)
+def test_where_a_pool_listens_and_that_it_ends_quietly(options, everywhere, number, code):
+    port = free_port()
+    process = pool_command(port, "--slots=2", *options)
+    try:
+        said = process.stderr.readline()
+        while not said.startswith("worker pool on port"):
+            assert process.poll() is None, said
+            said = process.stderr.readline()
+        assert listens("127.0.0.1", port)
+        assert listens("127.0.0.2", port) == everywhere
+        os.killpg(process.pid, number)  # as a terminal does: to the pool and all in its group
+        _, rest = process.communicate(timeout=30)
+    finally:
+        process.kill()
+    assert (process.returncode, rest) == (code, "")
+    for pid in re.search(r"processes (\d+), (\d+)$", said).groups():
+        wait_for(lambda pid=int(pid): not alive(pid), 30)
+
+
+def free_port():
+    with socket.socket() as s:
+        s.bind(("localhost", 0))
+        return s.getsockname()[1]
+
+
+def test_a_pool_that_cannot_import_the_job_ends_loudly(tmp_path):
+    (tmp_path / "tensorflow.py").write_text("raise ImportError('no TensorFlow here')")
+    process = pool_command(free_port(), PYTHONPATH=str(tmp_path))
+    _, stderr = process.communicate(timeout=60)
+    assert process.returncode == 5, stderr
+    assert "ImportError: no TensorFlow here" in stderr
+    assert stderr.splitlines()[-1] == (
+        "worker pool: a worker of the pool ended with code 1 before it was ready"
+    )
+
+
+def test_a_port_that_is_taken():
+    with socket.socket() as s:
+        s.bind(("", 0))
+        s.listen()
+        port = s.getsockname()[1]
+        process = pool_command(port)
+        _, stderr = process.communicate(timeout=60)
+    assert process.returncode == 5, stderr
+    assert stderr.splitlines()[-1].startswith(f"worker pool: --service_port {port}: ")
+
+
+def test_a_second_pool_at_one_port_and_the_end_of_the_first():
+    port = free_port()
+    first = pool_command(port)
+    try:
+        channel = grpc.insecure_channel(f"localhost:{port}")
+        grpc.channel_ready_future(channel).result(timeout=60)
+        stub = beam_fn_api_pb2_grpc.BeamFnExternalWorkerPoolStub(channel)
+        stub.StopWorker(stop_request("nobody"), timeout=10)
+        second = pool_command(port)
+        _, stderr = second.communicate(timeout=60)
+        assert second.returncode == 5, stderr
+        assert f"--service_port {port}: " in stderr.splitlines()[-1]
+    finally:
+        first.send_signal(signal.SIGTERM)
+        _, stderr = first.communicate(timeout=30)
+    assert f"worker pool on port {port}: " in stderr
+    pid = int(stderr.split("processes ")[1].split()[0])
+    wait_for(lambda: not alive(pid), 30)
+
+
+def alive(pid):
+    try:
+        return psutil.Process(pid).status() != psutil.STATUS_ZOMBIE
+    except psutil.NoSuchProcess:
+        return False

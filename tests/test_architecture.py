@@ -1,0 +1,111 @@
+"""Who may import whom, read from the imports as they are written; only --help is run."""
+
+import ast
+import graphlib
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parent.parent
+PACKAGES = ("kmeans_tf", "pipeline")
+
+
+def module_name(path: Path) -> str:
+    parts = path.relative_to(ROOT).with_suffix("").parts
+    return ".".join(parts[:-1] if parts[-1] == "__init__" else parts)
+
+
+SOURCES = {module_name(path): path for name in PACKAGES for path in (ROOT / name).rglob("*.py")}
+
+
+def imports(module: str, tree: ast.AST) -> Iterator[str]:
+    """Every module that is imported in a tree, by its full name."""
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            assert not node.level, f"{module}: imports are absolute"
+            for alias in node.names:
+                inner = f"{node.module}.{alias.name}"
+                yield inner if inner in SOURCES else node.module
+
+
+def parsed(module: str) -> ast.Module:
+    return ast.parse(SOURCES[module].read_text())
+
+
+def imports_when_loaded(module: str) -> set[str]:
+    """Those that are not inside a function."""
+    tree = parsed(module)
+    for node in ast.walk(tree):
+        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
+            node.body = []
+    return set(imports(module, tree))
+
+
+def inside(module: str, places: tuple[str, ...]) -> bool:
+    return any(module == place or module.startswith(f"{place}.") for place in places)
+
+
+def arrows(room: str) -> list[tuple[str, str]]:
+    """(module of the room, what it imports), imports inside functions too."""
+    modules = [module for module in SOURCES if inside(module, (room,))]
+    assert modules, f"no module in {room}"
+    return sorted({(m, imported) for m in modules for imported in imports(m, parsed(m))})
+
+
+BELOW = {
+    "kmeans_tf": ("kmeans_tf",),
+    "pipeline.data": ("pipeline.data", "pipeline.errors"),
+    "pipeline.passes": ("pipeline.passes", "pipeline.data", "pipeline.errors"),
+}
+
+
+@pytest.mark.parametrize("room", BELOW)
+def test_a_room_imports_only_what_lies_below_it(room):
+    ours = [arrow for arrow in arrows(room) if inside(arrow[1], PACKAGES)]
+    above = [arrow for arrow in ours if not inside(arrow[1], ("kmeans_tf", *BELOW[room]))]
+    assert not above
+
+
+DRIVER = ("pipeline.__main__", "pipeline.attempt", "pipeline.commands", "pipeline.fit")
+
+
+@pytest.mark.parametrize("room", ["pipeline.runners", "pipeline.output"])
+def test_runners_and_output_do_not_know_the_driver(room):
+    assert not [arrow for arrow in arrows(room) if inside(arrow[1], DRIVER)]
+
+
+@pytest.mark.parametrize(
+    ("room", "libraries"),
+    [("kmeans_tf", ("apache_beam", "pyarrow")), ("pipeline.data", ("apache_beam",))],
+)
+def test_a_room_does_without_these_libraries(room, libraries):
+    assert not [arrow for arrow in arrows(room) if inside(arrow[1], libraries)]
+
+
+def test_no_modules_import_each_other_in_a_circle():
+    graph = {module: imports_when_loaded(module) & SOURCES.keys() for module in SOURCES}
+    try:
+        graphlib.TopologicalSorter(graph).prepare()
+    except graphlib.CycleError as error:
+        pytest.fail(" -> ".join(error.args[1]))
+
+
+@pytest.mark.parametrize("command", [[], ["fit"]], ids=["all commands", "fit"])
+def test_help_loads_no_large_library(command):
+    done = subprocess.run(
+        [sys.executable, "-X", "importtime", "-m", "pipeline", *command, "--help"],
+        capture_output=True,
+        text=True,
+        check=True,
+        cwd=ROOT,
+    )
+    assert done.stdout.startswith("usage: kmeans-tf")
+    loaded = {line.rpartition("|")[2].strip() for line in done.stderr.splitlines()}
+    assert "pipeline.options" in loaded
+    large = loaded & {"tensorflow", "apache_beam", "pyarrow", "matplotlib"}
+    assert not large
