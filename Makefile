@@ -29,7 +29,7 @@ seed: setup ## The run that the project began from, beside its printed table
 	$(BIN)/python -m examples.seed
 
 test: setup ## Run all tests but those for clusters and Dataflow
-	$(BIN)/python -m pytest --numprocesses auto --maxprocesses 4
+	$(BIN)/python -m pytest --numprocesses auto --maxprocesses 4 --dist loadgroup
 
 flink-up: setup ## Start Flink, Beam's job server and a worker pool on this machine
 	$(BIN)/python -m cluster flink-up

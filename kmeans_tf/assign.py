@@ -1,8 +1,9 @@
-"""Which prototype a point belongs to.
+"""Which prototype a row, or a point, belongs to.
 
 The definition of a label: the argmin over the prototypes of the float64 squared distance,
 accumulated feature by feature without fused multiply-add, ties to the lowest index. (For a
-metric of another form: the argmin of its float64 cost.)
+metric of another form: the argmin of its float64 cost.) `assign_rows` has it for rows in the
+input's units, `assign` for the points that a training adds up.
 
 The fast path scores tiles of rows with one float32 matrix product each, compiled by XLA, and
 proves with a rounding bound which labels are the definition's. Only the others are resolved in
@@ -10,7 +11,7 @@ float64. So a label depends on the row and the prototypes alone, not on the tile
 the instruction set. Resolving is never compiled by XLA, which contracts to fused multiply-adds.
 
 The bound. With q = |x|**2, computed scores s_k and true distances D_k, let
-s_k = |w_k|**2 (1 - 2G) - 2 x.w_k + q, where G >= gamma_(d+10) bounds the relative error of a dot
+s_k = |w_k|**2 (1 - 2G) - 2 x.w_k + q, where G >= gamma_(d+12) bounds the relative error of a dot
 product of d + O(1) terms (Higham 2002, section 3.1). The error of s_k is at most
 G (|x| + |w_k|)**2 <= 2G (q + |w_k|**2), and the constant has the prototype's share taken off, so
 
@@ -19,6 +20,10 @@ G (|x| + |w_k|)**2 <= 2G (q + |w_k|**2), and the constant has the prototype's sh
 
 Hence s_2 - s_1 > 13G q + 10G |s_1| proves that the smallest score has the smallest distance.
 A distant outlier among the prototypes does not widen it.
+
+The product sees float32 numbers x of what is really x + e, |e| <= 2**-24 |x|: an encoded row, or
+the coarse half of a point. That moves a distance by 2 e.x + |e|**2, the same for every prototype,
+and by 2 e.w_k, at most 2**-24 (q + |w_k|**2), which two of the twelve roundings in G are for.
 """
 
 from functools import cache
@@ -26,6 +31,7 @@ from functools import cache
 import numpy as np
 import tensorflow as tf
 
+from kmeans_tf.encoding import Encoding
 from kmeans_tf.metrics import Metric
 from kmeans_tf.points import Points
 
@@ -47,20 +53,43 @@ def assign(metric: Metric, points: Points, prototypes: np.ndarray) -> np.ndarray
         prototypes: (k, d) float64, in the points' units.
     """
     if not metric.sums_suffice:
-        return _assign_by_cost(metric, points, prototypes)
+        return _assign_by_cost(metric, points.array, prototypes)
     projected = metric.project(prototypes)
     if len(projected) == 1:
         return np.zeros(points.rows, np.int32)
     labels, unsure = fast_labels(points, projected)
     if len(unsure):
-        labels[unsure] = resolve(points.array[unsure], projected)
+        labels[unsure] = resolve(points.take(unsure), projected)
+    return labels
+
+
+def assign_rows(
+    metric: Metric, rows: np.ndarray, targets: np.ndarray, factors: np.ndarray
+) -> np.ndarray:
+    """Labels (n,) int32: the index of each row's target, by the definition above.
+
+    Args:
+        metric: what to compare with.
+        rows: (n, d) float64, at most 2**16 of them.
+        targets: (k, d) float64, projected.
+        factors: (d,) float64, of the differences before they are squared.
+    """
+    if not metric.sums_suffice:
+        return _assign_by_cost(metric, rows, targets)
+    if len(targets) == 1:
+        return np.zeros(len(rows), np.int32)
+    encoding = Encoding.around(targets, factors)
+    encoded = encoding.encode_prototypes(targets)
+    labels, unsure = fast_labels(Points.encode(encoding, rows), encoded)
+    if len(unsure):
+        labels[unsure] = resolve(rows[unsure], targets, factors, encoding)
     return labels
 
 
 def fast_labels(points: Points, prototypes: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Labels (n,) int32, and the indices of those that are not proven."""
     capacity, d = points.values.shape
-    roundoffs = (d + 10) * _UNIT_ROUNDOFF
+    roundoffs = (d + 12) * _UNIT_ROUNDOFF
     bound = 1.01 * roundoffs / (1 - roundoffs)
     norms = (prototypes * prototypes).sum(1)
     # XLA's minimum loses its way at a NaN, so no score may overflow: a far prototype gets one that
@@ -81,40 +110,70 @@ def fast_labels(points: Points, prototypes: np.ndarray) -> tuple[np.ndarray, np.
     return labels.numpy()[: points.rows].copy(), unsure
 
 
-def resolve(points: np.ndarray, prototypes: np.ndarray) -> np.ndarray:
-    """The definition's labels of (n, d) points; a float64 product decides nearly all of them."""
-    labels = np.empty(len(points), np.int32)
-    rows = max(1, _RESOLVE_ELEMENTS // len(prototypes))
-    for start in range(0, len(points), rows):
-        labels[start : start + rows] = _resolve_tile(points[start : start + rows], prototypes)
+def resolve(
+    rows: np.ndarray,
+    targets: np.ndarray,
+    factors: np.ndarray | None = None,
+    encoding: Encoding | None = None,
+) -> np.ndarray:
+    """The definition's labels of (n, d) rows; a float64 product decides nearly all of them.
+
+    Args:
+        rows: float64.
+        targets: (k, d) float64.
+        factors: (d,) float64, of the differences; None stands for ones.
+        encoding: which brings rows and targets near zero, with these factors, for the product.
+    """
+    labels = np.empty(len(rows), np.int32)
+    tile = max(1, _RESOLVE_ELEMENTS // len(targets))
+    near = targets if encoding is None else encoding.encode_prototypes(targets)
+    for start in range(0, len(rows), tile):
+        part = rows[start : start + tile]
+        points = part if encoding is None else encoding.encode_prototypes(part)
+        nearest, unsure = _product_labels(points, near)
+        if len(unsure):
+            nearest[unsure] = labels_by_definition(part[unsure], targets, factors)
+        labels[start : start + tile] = nearest
     return labels
 
 
-def labels_by_definition(points: np.ndarray, prototypes: np.ndarray) -> np.ndarray:
-    """Labels (n,) int32 of (n, d) points against (k, d) prototypes, in float64."""
-    distances = np.zeros((len(points), len(prototypes)))
-    for x, w in zip(points.T.astype(np.float64), prototypes.T, strict=True):
-        difference = x[:, None] - w[None, :]
+def labels_by_definition(
+    rows: np.ndarray, targets: np.ndarray, factors: np.ndarray | None = None
+) -> np.ndarray:
+    """Labels (n,) int32 of (n, d) rows against (k, d) targets, in float64."""
+    factors = np.ones(targets.shape[1]) if factors is None else factors
+    distances = np.zeros((len(rows), len(targets)))
+    for x, w, factor in zip(rows.T.astype(np.float64), targets.T, factors, strict=True):
+        difference = (x[:, None] - w[None, :]) * factor
         distances += difference * difference
     return distances.argmin(1).astype(np.int32)
 
 
 def assigned_costs(
-    metric: Metric, points: np.ndarray, prototypes: np.ndarray, labels: np.ndarray
+    metric: Metric,
+    rows: np.ndarray,
+    targets: np.ndarray,
+    labels: np.ndarray,
+    factors: np.ndarray | None = None,
 ) -> np.ndarray:
-    """Costs (n,) float64 of (n, d) points against the prototypes they are assigned to."""
+    """Costs (n,) float64 of (n, d) rows against the projected (k, d) targets of their labels.
+
+    Args:
+        factors: (d,) float64, of the differences; None stands for ones.
+    """
     if not metric.sums_suffice:
-        chosen = tf.constant(prototypes[labels])
-        return metric.cost(tf.constant(points, tf.float64), chosen).numpy()
-    total = np.zeros(len(points))
-    for x, w in zip(points.T, metric.project(prototypes).T, strict=True):
-        difference = x.astype(np.float64) - w[labels]
+        chosen = tf.constant(targets[labels])
+        return metric.cost(tf.constant(rows, tf.float64), chosen).numpy()
+    factors = np.ones(targets.shape[1]) if factors is None else factors
+    total = np.zeros(len(rows))
+    for x, w, factor in zip(rows.T, targets.T, factors, strict=True):
+        difference = (x.astype(np.float64) - w[labels]) * factor
         total += difference * difference
     return metric.scale * total
 
 
-def _resolve_tile(points: np.ndarray, prototypes: np.ndarray) -> np.ndarray:
-    points = points.astype(np.float64)
+def _product_labels(points: np.ndarray, prototypes: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Labels (n,) int32 by a float64 product, and the indices of those that are not proven."""
     norms = (prototypes * prototypes).sum(1)
     scores = norms - 2 * (points @ prototypes.T)
     labels = scores.argmin(1).astype(np.int32)
@@ -122,11 +181,8 @@ def _resolve_tile(points: np.ndarray, prototypes: np.ndarray) -> np.ndarray:
     best = scores[row, labels].copy()
     scores[row, labels] = np.inf
     reach = np.sqrt((points * points).sum(1)) + np.sqrt(norms.max())
-    bound = (points.shape[1] + 10) * 2.0**-52 * reach * reach
-    unsure = np.flatnonzero(~(scores.min(1) - best > 4 * bound))
-    if len(unsure):
-        labels[unsure] = labels_by_definition(points[unsure], prototypes)
-    return labels
+    bound = (points.shape[1] + 14) * 2.0**-52 * reach * reach
+    return labels, np.flatnonzero(~(scores.min(1) - best > 4 * bound))
 
 
 def _tile_rows(prototypes: int) -> int:
@@ -177,14 +233,13 @@ def _scoring_program(capacity: int, d: int, k: int):
     return program
 
 
-def _assign_by_cost(metric: Metric, points: Points, prototypes: np.ndarray) -> np.ndarray:
+def _assign_by_cost(metric: Metric, values: np.ndarray, prototypes: np.ndarray) -> np.ndarray:
     program = _cost_program(metric)
     prototypes = tf.constant(prototypes, tf.float64)
     tile = _tile_rows(1)
-    values = points.array
     tiles = [
         program(tf.constant(values[a : a + tile], tf.float64), prototypes).numpy()
-        for a in range(0, points.rows, tile)
+        for a in range(0, len(values), tile)
     ]
     return np.concatenate([np.empty(0, np.int32), *tiles])
 

@@ -1,6 +1,9 @@
 """From rows in the input's units to points that a step can add exactly, and back.
 
-    point = float32((row - centre) * factor), rounded to a multiple of the column's quantum
+    point = (row - centre) * factor, rounded to float32 and to a multiple of the column's quantum
+
+Where the structure of the rows is finer than float32 about one centre can hold, a point is the sum
+of two float32 numbers, which hold 48 bits: precision 'double'.
 
 `centre` keeps the points near zero, where float32 is fine and the rounding bound of a label is
 tight; `factor` holds the standard scaling and one power of two so that |point|**2 cannot
@@ -13,10 +16,14 @@ from dataclasses import dataclass
 import numpy as np
 
 from kmeans_tf.fixed_point import ceil_power_of_two
-from kmeans_tf.metrics import Metric
+from kmeans_tf.metrics import Metric, row_lengths
 from kmeans_tf.summary import Summary
 
-RANGE_BITS = 35  # a quantum lies this far below the largest |point| of its column ...
+SINGLE, DOUBLE = "single", "double"
+RANGE_BITS = {
+    SINGLE: 35,
+    DOUBLE: 48,
+}  # a quantum lies this far below the largest |point| of its column ...
 SPREAD_BITS = 30  # ... and at least this far below its spread, so that no outlier coarsens it
 _TILE_ROWS = 2048  # rows that are encoded at once, so that the steps of it stay in cache
 
@@ -30,7 +37,8 @@ class Encoding:
         unit: the power of two in `factor`: a distance between points is `unit` times the distance
             between (scaled) rows.
         normalize: whether points are divided by their length (cosine).
-        quantum: (d,) float64 powers of two.
+        quantum: (d,) float64 powers of two; 0: points are not rounded, for nobody adds them.
+        precision: 'single' or 'double': whether a point is one float32 number or two.
         means: (d,) float64 in the input's units, for bad features; None where they are not
             imputed.
     """
@@ -39,11 +47,28 @@ class Encoding:
     factor: np.ndarray
     unit: float
     normalize: bool
-    quantum: np.ndarray
-    means: np.ndarray | None
+    quantum: np.ndarray | float
+    means: np.ndarray | None = None
+    precision: str = SINGLE
 
     @classmethod
-    def fit(cls, summary: Summary, metric: Metric, *, standard: bool, impute: bool) -> "Encoding":
+    def around(cls, prototypes: np.ndarray, factors: np.ndarray) -> "Encoding":
+        """An encoding that is good for comparing rows with (k, d) prototypes, and for no sums."""
+        centre = prototypes.min(0) / 2 + prototypes.max(0) / 2
+        reach = np.abs((prototypes - centre) * factors).max()
+        unit = 1.0 / ceil_power_of_two(float(reach)) if 0 < reach < np.inf else 1.0
+        return cls(centre, factors * unit, unit, normalize=False, quantum=0.0)
+
+    @classmethod
+    def fit(
+        cls,
+        summary: Summary,
+        metric: Metric,
+        *,
+        standard: bool,
+        impute: bool,
+        precision: str = SINGLE,
+    ) -> "Encoding":
         """Chooses the encoding from what the scan found.
 
         Raises:
@@ -60,9 +85,9 @@ class Encoding:
         if metric.rescale and largest.max() > 0:
             unit = 1.0 / ceil_power_of_two(float(largest.max()))
         quantum = np.array(
-            [_quantum(a * unit, s * unit) for a, s in zip(largest, spread, strict=True)]
+            [_quantum(a * unit, s * unit, precision) for a, s in zip(largest, spread, strict=True)]
         )
-        return cls(centre, factor * unit, unit, metric.normalize, quantum, means)
+        return cls(centre, factor * unit, unit, metric.normalize, quantum, means, precision)
 
     def largest(self, summary: Summary) -> np.ndarray:
         """(d,) float64: no point has a larger magnitude in the column."""
@@ -74,20 +99,47 @@ class Encoding:
         """Rows (n, d) float64 with the means for what is not finite, where there are means."""
         return rows if self.means is None else np.where(np.isfinite(rows), rows, self.means)
 
+    @property
+    def scaling(self) -> tuple[np.ndarray, np.ndarray]:
+        """offset and scale, (d,) float64: what the encoding does for the sake of the clustering."""
+        scale = self.factor / self.unit
+        return (self.centre if (scale != 1).any() else np.zeros_like(scale)), scale
+
     def encode(self, rows: np.ndarray) -> np.ndarray:
-        """Rows (n, d) float64 in the input's units -> points (n, d) float32."""
-        points = np.empty(rows.shape, np.float32)
+        """Rows (n, d) float64 in the input's units -> points (n, d), float32 if single."""
+        coarse, fine = self.encode_limbs(rows)
+        return coarse if fine is None else coarse.astype(np.float64) + fine
+
+    def encode_limbs(self, rows: np.ndarray) -> tuple[np.ndarray, np.ndarray | None]:
+        """Rows (n, d) float64 -> float32 numbers (n, d) whose sums the points are.
+
+        The second is None where precision is single.
+        """
+        coarse = np.empty(rows.shape, np.float32)
+        fine = np.empty(rows.shape, np.float32) if self.precision == DOUBLE else None
         for start in range(0, len(rows), _TILE_ROWS):
             tile = slice(start, start + _TILE_ROWS)
-            points[tile] = self._encode_tile(rows[tile])
-        return points
+            points = self.exactly(rows[tile])
+            if fine is None:
+                coarse[tile] = self._rounded(points.astype(np.float32))
+            else:
+                points = self._rounded(points)
+                coarse[tile] = points
+                fine[tile] = points - coarse[tile]
+        return coarse, fine
 
-    def _encode_tile(self, rows: np.ndarray) -> np.ndarray:
+    def exactly(self, rows: np.ndarray) -> np.ndarray:
+        """Rows (n, d) float64 -> their points (n, d) float64, as float64 has them."""
         points = (rows - self.centre) * self.factor
         if self.normalize:
             lengths = row_lengths(points)[:, None]
             points /= np.where(lengths > 0, lengths, 1.0)  # scaling may make a row zero
-        points = points.astype(np.float32) / self.quantum
+        return points
+
+    def _rounded(self, points: np.ndarray) -> np.ndarray:
+        if not np.any(self.quantum):
+            return points
+        points = points / self.quantum
         return np.rint(points, out=points) * self.quantum
 
     def decode(self, prototypes: np.ndarray) -> np.ndarray:
@@ -97,14 +149,6 @@ class Encoding:
     def encode_prototypes(self, rows: np.ndarray) -> np.ndarray:
         """Prototypes (k, d) float64 in the input's units -> points, not rounded."""
         return (rows - self.centre) * self.factor
-
-
-def row_lengths(rows: np.ndarray) -> np.ndarray:
-    """Euclidean lengths (n,) of (n, d) float64 rows, accumulated feature by feature."""
-    squares = np.zeros(len(rows))
-    for column in rows.T:
-        squares += column * column
-    return np.sqrt(squares)
 
 
 def _scaling(summary: Summary, metric: Metric, standard: bool):
@@ -130,10 +174,10 @@ def _snap(centre: np.ndarray, spread: np.ndarray) -> np.ndarray:
     return np.where(step > 0, snapped, centre)
 
 
-def _quantum(largest: float, spread: float) -> float:
+def _quantum(largest: float, spread: float, precision: str) -> float:
     if largest == 0:
         return 1.0
-    quantum = ceil_power_of_two(largest) * 2.0**-RANGE_BITS
+    quantum = ceil_power_of_two(largest) * 2.0 ** -RANGE_BITS[precision]
     return min(quantum, ceil_power_of_two(spread) * 2.0**-SPREAD_BITS) if spread > 0 else quantum
 
 

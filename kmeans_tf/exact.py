@@ -4,11 +4,16 @@ A sum is held as a Python integer in units of 2**-UNIT_BITS, in which every fini
 whole number, so addition is associative and commutative to the bit.
 """
 
+from dataclasses import dataclass
+
 import numpy as np
 
 UNIT_BITS = 1126  # the last bit of the smallest subnormal, written with a 53-bit significand
 _LOW_BITS = 26  # a significand is added in two parts: 2**26 terms of 27 bits fit in 53
 _MAX_TERMS = 1 << 26
+_DIGIT_BITS = 32
+_DIGIT = (1 << _DIGIT_BITS) - 1
+_FEW_TERMS = 1 << 21  # so many digits add without rounding in float64
 
 
 def exact_sums(values: np.ndarray, groups: np.ndarray, count: int) -> list[int]:
@@ -64,3 +69,73 @@ def _halves(a: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     scaled = a * 134217729.0  # 2**27 + 1
     high = scaled - (scaled - a)
     return high, a - high
+
+
+@dataclass(frozen=True)
+class ExactVector:
+    """Sums of float64 numbers from 0, by place, to the bit.
+
+    Attributes:
+        lowest: the place of the first digit: it counts 2**(32 * lowest).
+        digits: (m, b) int64 in [0, 2**32), the least first. Equal sums have equal digits, but for
+            zeros at either end.
+    """
+
+    lowest: int
+    digits: np.ndarray
+
+    @classmethod
+    def of(cls, values: np.ndarray) -> "ExactVector":
+        """(m,) finite float64 numbers from 0 as they are."""
+        fraction, exponent = np.frexp(values)
+        significand = np.ldexp(fraction, 53).astype(np.int64)
+        place, shift = np.divmod(np.where(values > 0, exponent - 53, 0), _DIGIT_BITS)
+        lowest = int(place.min(initial=0))
+        width = int(place.max(initial=0)) - lowest + 3
+        low = (significand & _DIGIT) << shift
+        high = ((significand >> _DIGIT_BITS) << shift) + (low >> _DIGIT_BITS)
+        digits = np.zeros((len(values), width), np.int64)
+        row = np.arange(len(values))
+        for offset, digit in enumerate((low & _DIGIT, high & _DIGIT, high >> _DIGIT_BITS)):
+            digits[row, place - lowest + offset] = digit
+        return cls(lowest, digits)
+
+    def __len__(self) -> int:
+        return len(self.digits)
+
+    def __getitem__(self, places: np.ndarray | slice) -> "ExactVector":
+        return ExactVector(self.lowest, self.digits[places])
+
+    def joined(self, other: "ExactVector") -> "ExactVector":
+        """The places of both, one after the other."""
+        lowest = min(self.lowest, other.lowest)
+        width = max(v.lowest + v.digits.shape[1] for v in (self, other)) - lowest
+        return ExactVector(
+            lowest, np.concatenate([v._padded(lowest, width) for v in (self, other)])
+        )
+
+    def grouped(self, groups: np.ndarray, count: int) -> "ExactVector":
+        """Adds up what has the same group (m,), of `count`; at most 2**31 numbers."""
+        totals = np.zeros((count, self.digits.shape[1] + 1), np.int64)
+        for place, digit in enumerate(self.digits.T):
+            if len(groups) <= _FEW_TERMS:
+                totals[:, place] += np.bincount(groups, digit, count).astype(np.int64)
+            else:
+                np.add.at(totals[:, place], groups, digit)
+            totals[:, place + 1] += totals[:, place] >> _DIGIT_BITS
+            totals[:, place] &= _DIGIT
+        if not totals[:, -1].any():
+            totals = totals[:, :-1]
+        return ExactVector(self.lowest, totals)
+
+    def to_floats(self) -> np.ndarray:
+        """(m,) float64: the sums, rounded once for each digit from the highest down."""
+        total = np.zeros(len(self))
+        for place in reversed(range(self.digits.shape[1])):
+            scale = _DIGIT_BITS * (self.lowest + place)
+            total += np.ldexp(self.digits[:, place].astype(np.float64), scale)
+        return total
+
+    def _padded(self, lowest: int, width: int) -> np.ndarray:
+        before = self.lowest - lowest
+        return np.pad(self.digits, ((0, 0), (before, width - before - self.digits.shape[1])))

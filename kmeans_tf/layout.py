@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from kmeans_tf.encoding import Encoding
+from kmeans_tf.encoding import SINGLE, Encoding
 from kmeans_tf.exact import to_float
 from kmeans_tf.fixed_point import FixedPoint, ceil_power_of_two, limb_bits
 from kmeans_tf.metrics import Metric
@@ -35,20 +35,30 @@ class SumLayout:
     total_weight: float
 
     @classmethod
-    def fit(cls, summary: Summary, metric: Metric, *, standard: bool, impute: bool) -> "SumLayout":
+    def fit(
+        cls,
+        summary: Summary,
+        metric: Metric,
+        *,
+        standard: bool,
+        impute: bool,
+        precision: str = SINGLE,
+    ) -> "SumLayout":
         """Chooses encoding and layout from what the scan found.
 
         Raises:
             ValueError: the weights are too large to be added exactly.
         """
-        encoding = Encoding.fit(summary, metric, standard=standard, impute=impute)
+        encoding = Encoding.fit(
+            summary, metric, standard=standard, impute=impute, precision=precision
+        )
         weight_quantum = _weight_quantum(summary)
         total_weight = to_float(summary.weight)
         heaviest = int(np.rint(summary.largest_weight / weight_quantum))
         # Rounding a weight adds at most half a quantum to each row.
         ceiling = int(total_weight / weight_quantum) + summary.rows
         bits = limb_bits(heaviest.bit_length(), ceiling)
-        limbs = FixedPoint.plan(encoding.largest(summary), encoding.quantum, bits)
+        limbs = FixedPoint.plan(encoding.largest(summary), np.asarray(encoding.quantum), bits)
         return cls(encoding, limbs, bits, weight_quantum, total_weight)
 
     def encode_weights(self, weights: np.ndarray) -> np.ndarray:

@@ -3,11 +3,12 @@
 import numpy as np
 
 from kmeans_tf.layout import SumLayout
-from kmeans_tf.metrics import get_metric
-from kmeans_tf.model import Model, good_rows
+from kmeans_tf.metrics import get_metric, good_rows
+from kmeans_tf.model import Model
 from kmeans_tf.points import Points, chunk_rows
 from kmeans_tf.sample import sample_capacity
-from kmeans_tf.seeding import INITS, initial_prototypes
+from kmeans_tf.seeding import INITS
+from kmeans_tf.start import AUTO, StartOptions, choose_start
 from kmeans_tf.state import TrainingOptions, TrainingState, Trial
 from kmeans_tf.stats import IterationStats
 from kmeans_tf.step import step
@@ -23,6 +24,7 @@ def fit(
     init: str | np.ndarray = "k-means++",
     seed: int = 0,
     standard: bool = False,
+    precision: str = AUTO,
     options: TrainingOptions | None = None,
 ) -> tuple[Model, TrainingState]:
     """Clusters rows that fit in memory.
@@ -34,6 +36,8 @@ def fit(
         init: 'k-means++', 'random' or prototypes (at most k, d) in the rows' units.
         seed: of the sample and the start.
         standard: whether to scale every column to unit variance.
+        precision: 'single' or 'double', whether a point is one float32 number or two; 'auto': two
+            where float32 is too coarse for the rows.
         options: how to train.
 
     Returns:
@@ -58,17 +62,19 @@ def fit(
         raise ValueError("weights are finite numbers from 0, not all of them 0")
     capacity = sample_capacity(rows.shape[1], k)
     summary = Summary.of(rows, ones, good, seed=seed, capacity=capacity, moments=standard)
-    layout = SumLayout.fit(summary, metric, standard=standard, impute=False)
+    first = None if isinstance(init, str) else np.asarray(init, np.float64)
+    name = init if isinstance(init, str) else "k-means++"
+    layout, prototypes = choose_start(
+        summary, metric, StartOptions(k, name, seed, standard, precision=precision, first=first)
+    )
     sample = layout.encoding.encode(summary.sample.rows).astype(np.float64)
-    first = None if isinstance(init, str) else layout.encoding.encode_prototypes(np.asarray(init))
-    start = initial_prototypes(str(init), metric, sample, summary.sample.weights, k, seed, first)
-    state = TrainingState((Trial.start(start),))
+    state = TrainingState((Trial.start(prototypes),), precision=layout.encoding.precision)
     chunks = _chunks(layout, rows, weights)
     while not state.done and state.iteration < options.max_iterations:
         total = sum((step(layout, metric.name, state, c) for c in chunks), IterationStats.zero())
         state = update(layout, options, state, total, lambda: sample)
     trial = state.trials[0]
-    return Model(layout.encoding, metric.name, trial.prototypes, trial.labels), state
+    return Model.trained(layout.encoding, metric.name, trial.prototypes, trial.labels), state
 
 
 def _chunks(layout: SumLayout, rows: np.ndarray, weights: np.ndarray | None) -> list[Points]:

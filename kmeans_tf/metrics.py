@@ -9,6 +9,7 @@ metric goes through automatic differentiation, row by row.
 """
 
 import importlib
+import operator
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cache
@@ -54,14 +55,9 @@ class Metric:
         """Costs (n,) of (n, d) points against one prototype (d,)."""
         return self.cost(points, tf.broadcast_to(prototype, tf.shape(points)))
 
-    def distance(self, costs: Any, unit: float, sqrt: Callable = np.sqrt) -> Any:
-        """Costs (n,) of points -> distances in the (scaled) input's units, or the metric's own.
-
-        Args:
-            costs: what `sqrt` takes, an array or a tensor.
-            unit: see `Encoding`.
-        """
-        return sqrt(costs) / unit if self.rescale else costs
+    def distance(self, costs: Any, sqrt: Callable = np.sqrt) -> Any:
+        """Costs (n,), an array or what else `sqrt` takes -> distances: their roots if squared."""
+        return sqrt(costs) if self.rescale else costs
 
     def project(self, prototypes: np.ndarray) -> np.ndarray:
         """Prototypes (k, d) float64 as points are compared with them."""
@@ -121,10 +117,11 @@ METRICS = {
 def get_metric(name: str) -> Metric:
     """The metric called `name`, or a user's own `module:function`.
 
-    The function is a `Cost`; it may carry an attribute `gradient_bound` (see `Metric`).
+    The function is a `Cost`, any callable; it may carry an attribute `gradient_bound` (see
+    `Metric`).
 
     Raises:
-        ValueError: there is no such metric, module or function.
+        ValueError: there is no such metric, module or function, or its bound is none.
     """
     if name in METRICS:
         return METRICS[name]
@@ -133,13 +130,34 @@ def get_metric(name: str) -> Metric:
         names = ", ".join(METRICS)
         raise ValueError(f"unknown metric {name!r}: expected one of {names}, or module:function")
     try:
-        cost = getattr(importlib.import_module(module), attribute)
-    except (ImportError, AttributeError) as error:
-        raise ValueError(f"metric {name!r} cannot be imported: {error}") from error
+        cost = operator.attrgetter(attribute)(importlib.import_module(module))
+    except Exception as error:  # the module is the user's code
+        raise ValueError(f"metric {name!r} cannot be imported: {_reason(error)}") from error
     if not callable(cost):
         raise ValueError(f"metric {name!r} is a {type(cost).__name__}, not a function")
+    return Metric(name, _hashable(cost), gradient_bound=_gradient_bound(name, cost))
+
+
+def _hashable(cost: Any) -> Cost:
+    """The cost, or its method that is called: programs are kept by it, so it needs a hash."""
+    try:
+        hash(cost)
+    except TypeError:
+        return cost.__call__
+    return cost
+
+
+def _gradient_bound(name: str, cost: Cost) -> float:
     bound = getattr(cost, "gradient_bound", DEFAULT_GRADIENT_BOUND)
-    return Metric(name, cost, gradient_bound=float(bound))
+    try:
+        number = float(bound)
+    except (TypeError, ValueError):
+        number = np.nan
+    if not 0 < number < np.inf:
+        raise ValueError(
+            f"metric {name!r} has a gradient_bound of {bound!r}: expected a positive number"
+        )
+    return number
 
 
 def check_metric(metric: Metric) -> None:
@@ -152,12 +170,34 @@ def check_metric(metric: Metric) -> None:
     try:
         costs = metric.cost(rows, rows[::-1])
     except Exception as error:
-        reason = f"{type(error).__name__}: {str(error).splitlines()[0]}"
-        raise ValueError(f"{metric.name!r} fails on two rows: {reason}") from error
+        raise ValueError(f"{metric.name!r} fails on two rows: {_reason(error)}") from error
     if not tf.is_tensor(costs) or costs.dtype != tf.float64 or costs.shape != [2]:
         raise ValueError(
             f"{metric.name!r} gives {costs!r} for two rows: expected a float64 tensor of shape (2,)"
         )
+
+
+def _reason(error: Exception) -> str:
+    """What an error of the user's code says, in one line."""
+    first_lines = str(error).strip().splitlines()[:1]
+    return ": ".join([type(error).__name__, *first_lines])
+
+
+def good_rows(metric: Metric, rows: np.ndarray) -> np.ndarray:
+    """(n,) bool: which (n, d) float64 rows are finite, and under cosine have a length above 0."""
+    good = np.isfinite(rows).all(1)
+    if metric.normalize:
+        with np.errstate(all="ignore"):
+            good &= row_lengths(rows) > 0
+    return good
+
+
+def row_lengths(rows: np.ndarray) -> np.ndarray:
+    """Euclidean lengths (n,) of (n, d) float64 rows, accumulated feature by feature."""
+    squares = np.zeros(len(rows))
+    for column in rows.T:
+        squares += column * column
+    return np.sqrt(squares)
 
 
 def pairwise_costs(metric: Metric, points: np.ndarray, prototypes: np.ndarray) -> np.ndarray:

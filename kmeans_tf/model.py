@@ -1,48 +1,73 @@
-"""What a training leaves: prototypes that label rows, as a value and as a SavedModel."""
+"""What a training leaves: prototypes that label rows, as a value and as a SavedModel.
+
+The definition of a label: the argmin over the prototypes of the float64 squared distance to the
+row in the input's units (times the scaling, where one was asked for), features in order, ties to
+the lowest index. Under cosine row and prototype have length 1; a metric of another form compares
+its own float64 costs. How a training encoded the rows does not matter any more.
+"""
 
 import json
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 import tensorflow as tf
 
-from kmeans_tf.assign import assign, assigned_costs
+from kmeans_tf.assign import assign_rows, assigned_costs
 from kmeans_tf.encoding import Encoding
-from kmeans_tf.metrics import Metric, get_metric
-from kmeans_tf.points import Points, chunk_rows
+from kmeans_tf.metrics import get_metric, good_rows, row_lengths
+from kmeans_tf.points import chunk_rows
 
 BAD_LABEL = -1
 
 
 @dataclass(frozen=True)
 class Model:
-    """k prototypes, and how rows become points beside them.
+    """k prototypes, and how rows are compared with them.
 
     Attributes:
-        encoding: from rows to points.
         metric: a name for `get_metric`.
-        prototypes: (k, d) float64, in the points' units.
+        prototypes: (k, d) float64, in the input's units.
         labels: (k,) int32, the label that each prototype gives.
+        offset, scale: (d,) float64; rows are compared as (row - offset) * scale.
+        means: (d,) float64 in the input's units, for bad features; None where they are not
+            imputed.
         features: the names of the columns that make a row.
         on_bad_row: 'fail', 'null' or 'impute'.
     """
 
-    encoding: Encoding
     metric: str
     prototypes: np.ndarray
     labels: np.ndarray
+    offset: np.ndarray
+    scale: np.ndarray
+    means: np.ndarray | None = None
     features: tuple[str, ...] = ()
     on_bad_row: str = "fail"
+
+    @classmethod
+    def trained(
+        cls,
+        encoding: Encoding,
+        metric: str,
+        prototypes: np.ndarray,
+        labels: np.ndarray,
+        features: tuple[str, ...] = (),
+        on_bad_row: str = "fail",
+    ) -> "Model":
+        """The model of prototypes (k, d) float64 that are in the units of an encoding's points."""
+        rows = encoding.decode(get_metric(metric).project(prototypes))
+        offset, scale = encoding.scaling
+        return cls(metric, rows, labels, offset, scale, encoding.means, features, on_bad_row)
 
     @property
     def dimension(self) -> int:
         """d, the features of a row."""
         return self.prototypes.shape[1]
 
-    @property
-    def prototype_rows(self) -> np.ndarray:
-        """The prototypes (k, d) float64 in the input's units."""
-        return self.encoding.decode(get_metric(self.metric).project(self.prototypes))
+    def impute(self, rows: np.ndarray) -> np.ndarray:
+        """Rows (n, d) float64 with the means for what is not finite, where there are means."""
+        return rows if self.means is None else np.where(np.isfinite(rows), rows, self.means)
 
     def good_rows(self, rows: np.ndarray) -> np.ndarray:
         """(n,) bool: which of (n, d) float64 rows have nothing wrong with them."""
@@ -62,30 +87,35 @@ class Model:
         rows = np.ascontiguousarray(rows, np.float64)
         labels = np.full(len(rows), BAD_LABEL, np.int32)
         distances = np.full(len(rows), np.nan)
-        rows = self.encoding.impute(rows)
+        rows = self.impute(rows)
         good = np.flatnonzero(self.good_rows(rows))
         step = chunk_rows(self.dimension)
         for start in range(0, len(good), step):
             part = good[start : start + step]
-            index, cost = self.nearest(Points.encode(self.encoding, rows[part]))
+            index, cost = self.nearest(rows[part])
             labels[part] = self.labels[index]
             distances[part] = self.distance(cost)
         return labels, distances
 
-    def nearest(self, points: Points) -> tuple[np.ndarray, np.ndarray]:
-        """The index (n,) of each point's prototype, and its cost (n,) in the points' units."""
+    def nearest(self, rows: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """The index (n,) of the prototype of each of (n, d) good rows, and its cost (n,) float64.
+
+        Costs are in the (scaled) input's units.
+        """
         metric = get_metric(self.metric)
-        index = assign(metric, points, self.prototypes)
-        return index, assigned_costs(metric, points.array, self.prototypes, index)
+        rows = self._compared(rows)
+        with np.errstate(all="ignore"):  # what overflows is infinitely far, and said to be
+            index = assign_rows(metric, rows, self._targets, self._factors)
+            return index, assigned_costs(metric, rows, self._targets, index, self._factors)
 
     def distance(self, cost: np.ndarray) -> np.ndarray:
-        """Costs in the points' units -> distances (see `Metric.distance`)."""
-        return get_metric(self.metric).distance(cost, self.encoding.unit)
+        """Costs -> distances (see `Metric.distance`)."""
+        return get_metric(self.metric).distance(cost)
 
     def describe(self) -> str:
         """Everything that its labels depend on, as JSON."""
-        arrays = {"prototypes": self.prototypes.tolist(), "labels": self.labels.tolist()}
-        return json.dumps(arrays) + _describe(self)
+        described = {name: getattr(self, name) for name in self.__dataclass_fields__}
+        return json.dumps(described, default=lambda array: array.tolist())
 
     def save(self, folder: str) -> None:
         """Writes a SavedModel that needs nothing of this package to be loaded and used."""
@@ -102,39 +132,46 @@ class Model:
         try:
             saved = tf.saved_model.load(folder)
             described = json.loads(saved.describe().numpy())
-        except (OSError, AttributeError, ValueError) as error:
+            means = described["means"]
+            return cls(
+                metric=described["metric"],
+                prototypes=np.array(described["prototypes"]),
+                labels=np.array(described["labels"], np.int32),
+                offset=np.array(described["offset"]),
+                scale=np.array(described["scale"]),
+                means=None if means is None else np.array(means),
+                features=tuple(described["features"]),
+                on_bad_row=described["on_bad_row"],
+            )
+        except (OSError, AttributeError, ValueError, KeyError, TypeError) as error:
             raise ValueError(f"{folder} holds no model of this job: {error}") from error
-        return cls(
-            encoding=_encoding_from(described.pop("encoding")),
-            prototypes=saved.prototypes.numpy(),
-            labels=saved.label_numbers.numpy(),
-            metric=described["metric"],
-            features=tuple(described["features"]),
-            on_bad_row=described["on_bad_row"],
-        )
 
+    @property
+    def _scales_differences(self) -> bool:
+        """Whether differences are scaled rather than rows, which costs the fewest digits."""
+        return get_metric(self.metric).rescale
 
-def good_rows(metric: Metric, rows: np.ndarray) -> np.ndarray:
-    """(n,) bool: which (n, d) float64 rows are finite, and under cosine not zero."""
-    good = np.isfinite(rows).all(1)
-    return good & rows.any(1) if metric.normalize else good
+    def _compared(self, rows: np.ndarray) -> np.ndarray:
+        """(n, d) rows as they are compared with the targets."""
+        if self._scales_differences:
+            return rows
+        rows = (rows - self.offset) * self.scale
+        if get_metric(self.metric).normalize:
+            lengths = row_lengths(rows)[:, None]
+            rows = rows / np.where(lengths > 0, lengths, 1.0)  # scaling may make a row zero
+        return rows
 
+    @cached_property
+    def _targets(self) -> np.ndarray:
+        """(k, d) float64, the prototypes as rows are compared with them."""
+        if self._scales_differences:
+            return self.prototypes
+        return get_metric(self.metric).project((self.prototypes - self.offset) * self.scale)
 
-def _encoding_from(described: dict) -> Encoding:
-    for name in ("centre", "factor", "quantum", "means"):
-        if described[name] is not None:
-            described[name] = np.array(described[name])
-    return Encoding(**described)
-
-
-def _describe(model: Model) -> str:
-    described = {
-        "metric": model.metric,
-        "features": model.features,
-        "on_bad_row": model.on_bad_row,
-        "encoding": asdict(model.encoding),
-    }
-    return json.dumps(described, default=lambda value: value.tolist())
+    @cached_property
+    def _factors(self) -> np.ndarray:
+        """(d,) float64, of the differences."""
+        return self.scale if self._scales_differences else np.ones(self.dimension)
 
 
 class _Labeller(tf.Module):
@@ -142,72 +179,65 @@ class _Labeller(tf.Module):
 
     def __init__(self, model: Model):
         super().__init__(name="kmeans")
-        encoding = model.encoding
 
         def constant(value, name, dtype=tf.float64):
             return tf.Variable(value, trainable=False, dtype=dtype, name=name)
 
         self.prototypes = constant(model.prototypes, "prototypes")
-        self.centre = constant(encoding.centre, "centre")
-        self.factor = constant(encoding.factor, "factor")
-        self.quantum = constant(encoding.quantum, "quantum")
+        self.offset = constant(model.offset, "offset")
+        self.scale = constant(model.scale, "scale")
         self.label_numbers = constant(model.labels, "label_numbers", tf.int32)
-        if encoding.means is not None:
-            self.means = constant(encoding.means, "means")
+        if model.means is not None:
+            self.means = constant(model.means, "means")
         self._model = model
         self._metric = get_metric(model.metric)
-        d = model.dimension
         self.label = tf.function(
-            self._label, input_signature=[tf.TensorSpec([None, d], tf.float64, "rows")]
+            self._label,
+            input_signature=[tf.TensorSpec([None, model.dimension], tf.float64, "rows")],
         )
-        text = _describe(model)
+        text = model.describe()
         self.describe = tf.function(lambda: tf.constant(text), input_signature=[])
 
     def _label(self, rows: tf.Tensor) -> dict[str, tf.Tensor]:
-        encoding = self._model.encoding
-        if encoding.means is not None:
+        if self._model.means is not None:
             rows = tf.where(tf.math.is_finite(rows), rows, self.means)
         good = tf.reduce_all(tf.math.is_finite(rows), 1)
-        if encoding.normalize:
-            good &= tf.reduce_any(rows != 0, 1)
-        costs = self._costs(self._encode(rows))
+        if self._metric.normalize:
+            good &= self._lengths(rows)[:, 0] > 0
+        costs = self._costs(rows)
         best = tf.reduce_min(costs, 1, keepdims=True)
         k = tf.shape(costs)[1]
         # tf.argmin does not promise the lowest index of a tie.
         index = tf.reduce_min(tf.where(costs == best, tf.range(k), k - 1), 1)
-        distance = self._metric.distance(best[:, 0], encoding.unit, tf.sqrt)
+        distance = self._metric.distance(best[:, 0], tf.sqrt)
         nan = tf.constant(np.nan, tf.float64)
         return {
             "label": tf.where(good, tf.gather(self.label_numbers, index), BAD_LABEL),
             "distance": tf.where(good, distance, nan),
         }
 
-    def _encode(self, rows: tf.Tensor) -> tf.Tensor:
-        points = (rows - self.centre) * self.factor
-        if self._model.encoding.normalize:
-            lengths = tf.sqrt(self._by_feature(tf.square, points))[:, None]
-            points /= tf.where(lengths > 0, lengths, tf.ones_like(lengths))
-        points = tf.cast(tf.cast(points, tf.float32), tf.float64)
-        points = tf.math.rint(points / self.quantum) * self.quantum
-        return tf.cast(tf.cast(points, tf.float32), tf.float64)
-
-    def _by_feature(self, term, points: tf.Tensor) -> tf.Tensor:
-        """term(x_1) + term(x_2) + …, one feature after the other."""
-        columns = tf.transpose(points)
-        return tf.foldl(lambda total, x: total + term(x), columns, tf.zeros_like(columns[0]))
-
-    def _costs(self, points: tf.Tensor) -> tf.Tensor:
-        """(n, k) float64 costs in the points' units."""
+    def _costs(self, rows: tf.Tensor) -> tf.Tensor:
+        """(n, k) float64 costs."""
+        targets = tf.constant(self._model._targets)
+        if not self._metric.rescale:
+            rows = (rows - self.offset) * self.scale
+        if self._metric.normalize:
+            lengths = self._lengths(rows)
+            rows /= tf.where(lengths > 0, lengths, tf.ones_like(lengths))
         if not self._metric.sums_suffice:
-            return tf.transpose(
-                tf.map_fn(lambda w: self._metric.costs_to(points, w), self.prototypes)
-            )
-        projected = tf.constant(self._metric.project(self._model.prototypes))
+            return tf.transpose(tf.map_fn(lambda w: self._metric.costs_to(rows, w), targets))
 
-        def add(total, pair):
-            difference = pair[0][:, None] - pair[1][None, :]
+        def add(total, column):
+            x, w, factor = column
+            difference = (x[:, None] - w[None, :]) * factor
             return total + difference * difference
 
-        start = tf.zeros([tf.shape(points)[0], tf.shape(projected)[0]], tf.float64)
-        pairs = (tf.transpose(points), tf.transpose(projected))
-        return self._metric.scale * tf.foldl(add, pairs, start)
+        start = tf.zeros([tf.shape(rows)[0], tf.shape(targets)[0]], tf.float64)
+        columns = (tf.transpose(rows), tf.transpose(targets), tf.constant(self._model._factors))
+        return self._metric.scale * tf.foldl(add, columns, start)
+
+    def _lengths(self, rows: tf.Tensor) -> tf.Tensor:
+        """(n, 1) Euclidean lengths, one feature after the other."""
+        columns = tf.transpose(rows)
+        squares = tf.foldl(lambda total, x: total + x * x, columns, tf.zeros_like(columns[0]))
+        return tf.sqrt(squares)[:, None]

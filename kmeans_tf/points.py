@@ -28,6 +28,7 @@ class Points:
 
     Attributes:
         values: (capacity, d) float32 tensor, rows beyond n are 0.
+        fine: (n, d) float32, what is to be added to the values; None where nothing is.
         norms: (capacity,) float32 tensor, |x|**2 rounded up.
         weights: (n,) float64 whole numbers of weight quanta; None stands for ones.
         rows: n.
@@ -37,6 +38,7 @@ class Points:
     norms: tf.Tensor
     weights: np.ndarray | None
     rows: int
+    fine: np.ndarray | None = None
 
     @classmethod
     def encode(
@@ -52,15 +54,21 @@ class Points:
             raise ValueError(f"{n} rows in one chunk; the limit is {CAPACITIES[-1]}")
         capacity = capacity_for(n)
         values = np.zeros((capacity, d), np.float32)
-        values[:n] = encoding.encode(rows)
+        values[:n], fine = encoding.encode_limbs(rows)
         norms = np.zeros(capacity, np.float32)
         norms[:n] = _norms_rounded_up(values[:n])
-        return cls(tf.constant(values), tf.constant(norms), weights, n)
+        return cls(tf.constant(values), tf.constant(norms), weights, n, fine)
 
     @property
     def array(self) -> np.ndarray:
-        """The points (n, d) float32, not copied."""
-        return self.values.numpy()[: self.rows]
+        """The points (n, d): float32 and not copied, or float64 where they have a fine part."""
+        coarse = self.values.numpy()[: self.rows]
+        return coarse if self.fine is None else coarse.astype(np.float64) + self.fine
+
+    def take(self, rows: np.ndarray | slice) -> np.ndarray:
+        """Some of the points, (m, d) float64."""
+        coarse = self.values.numpy()[: self.rows][rows].astype(np.float64)
+        return coarse if self.fine is None else coarse + self.fine[rows]
 
 
 def _norms_rounded_up(points: np.ndarray) -> np.ndarray:

@@ -8,6 +8,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from kmeans_tf.exact import ExactVector
+
 MIN_ROWS = 1 << 16
 ROWS_PER_PROTOTYPE = 64
 MAX_BYTES = 256 << 20
@@ -26,18 +28,19 @@ class Sample:
     Attributes:
         rows: (m, d) float64, in the input's units.
         hashes: (m,) uint64, ascending, distinct.
-        weights: (m,) float64, the weight of all rows equal to this one.
+        totals: (m,) the exact weight of all rows equal to this one.
         capacity: the largest m.
     """
 
     rows: np.ndarray
     hashes: np.ndarray
-    weights: np.ndarray
+    totals: ExactVector
     capacity: int
 
     @classmethod
     def zero(cls, features: int, capacity: int) -> "Sample":
-        return cls(np.empty((0, features)), np.empty(0, np.uint64), np.empty(0), capacity)
+        totals = ExactVector.of(np.empty(0))
+        return cls(np.empty((0, features)), np.empty(0, np.uint64), totals, capacity)
 
     @classmethod
     def of(
@@ -60,15 +63,35 @@ class Sample:
             used &= hashes <= np.uint64(highest)
         if not used.all():
             rows, weights, hashes = rows[used], weights[used], hashes[used]
-        return _bottom(rows, hashes, weights, capacity)
+        return _bottom(rows, hashes, ExactVector.of(weights), capacity)
 
     def __add__(self, other: "Sample") -> "Sample":
         return _bottom(
             np.concatenate([self.rows, other.rows]),
             np.concatenate([self.hashes, other.hashes]),
-            np.concatenate([self.weights, other.weights]),
+            self.totals.joined(other.totals),
             self.capacity,
         )
+
+    def with_rows(self, rows: np.ndarray, kept: np.ndarray) -> "Sample":
+        """The sample with other content (m, d) in its rows, and only those that are kept (m,).
+
+        Rows whose content is now the same are one entry, at the first of their hashes.
+        """
+        places = np.flatnonzero(kept)
+        _, first, entry = np.unique(
+            rows[places] + 0.0, axis=0, return_index=True, return_inverse=True
+        )
+        order = np.argsort(first)  # np.unique sorts by content, a sample by hash
+        rank = np.argsort(order)
+        chosen = places[first[order]]
+        totals = self.totals[places].grouped(rank[entry.ravel()], len(chosen))
+        return Sample(rows[chosen] + 0.0, self.hashes[chosen], totals, self.capacity)
+
+    @property
+    def weights(self) -> np.ndarray:
+        """(m,) float64, the weight of all rows equal to this one."""
+        return self.totals.to_floats()
 
     @property
     def full(self) -> bool:
@@ -104,8 +127,11 @@ def hash_rows(rows: np.ndarray, seed: int) -> np.ndarray:
     return hashes
 
 
-def _bottom(rows: np.ndarray, hashes: np.ndarray, weights: np.ndarray, capacity: int) -> Sample:
+def _bottom(rows: np.ndarray, hashes: np.ndarray, weights: ExactVector, capacity: int) -> Sample:
     distinct, first, entry = np.unique(hashes, return_index=True, return_inverse=True)
-    total = np.bincount(entry, weights, len(distinct))
+    if len(distinct) > capacity:  # what is left out needs no sum
+        used = entry < capacity
+        weights, entry = weights[used], entry[used]
+    distinct = distinct[:capacity]
     kept = rows[first[:capacity]] + 0.0  # of -0 and 0, always 0
-    return Sample(kept, distinct[:capacity], total[:capacity], capacity)
+    return Sample(kept, distinct, weights.grouped(entry, len(distinct)), capacity)

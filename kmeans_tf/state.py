@@ -97,11 +97,13 @@ class TrainingState:
         trials: the trials, running or not.
         iteration: how many iterations were done.
         squares: the exact sum of the points' weighted squared lengths; None before it is known.
+        precision: of the points; see `Encoding`.
     """
 
     trials: tuple[Trial, ...]
     iteration: int = 0
     squares: int | None = None
+    precision: str = "single"
 
     @property
     def done(self) -> bool:

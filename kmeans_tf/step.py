@@ -65,7 +65,6 @@ def _sums(
 
     A sparse matrix of the weights times the limbs: no sort, and one pass over the rows.
     """
-    values = points.array if values is None else values
     total = np.zeros((k, len(limbs.column)), np.int64)
     ones = np.ones(_CHUNK)
     for start in range(0, points.rows, _CHUNK):
@@ -73,16 +72,19 @@ def _sums(
         n = part.stop - part.start
         weights = ones[:n] if points.weights is None else points.weights[part]
         chosen = scipy.sparse.csc_array((weights, labels[part], np.arange(n + 1)), shape=(k, n))
-        total += limbs.count(chosen @ limbs.split(values[part].astype(np.float64)))
+        addends = points.take(part) if values is None else values[part]
+        total += limbs.count(chosen @ limbs.split(addends))
     return total
 
 
 def _squares(points: Points) -> int:
-    values = points.array.astype(np.float64)
-    squares = (values * values).ravel()  # exact: 24-bit significands
-    if points.weights is None:
-        return exact_sum(squares)
-    return _weighted_sum(np.repeat(points.weights, values.shape[1]), squares)
+    values = points.take(slice(None)).ravel()
+    # The square of a float32 number is exact, that of two takes a second number.
+    squares = (values * values,) if points.fine is None else two_product(values, values)
+    weights = points.weights
+    if weights is not None:
+        weights = np.repeat(weights, values.size // max(1, points.rows))
+    return sum(_weighted_sum(weights, part) for part in squares)
 
 
 def _weighted_sum(weights: np.ndarray | None, values: np.ndarray) -> int:

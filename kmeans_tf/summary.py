@@ -1,12 +1,13 @@
 """What one pass over the rows finds out, whatever order they come in."""
 
 from collections import Counter
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from fractions import Fraction
 
 import numpy as np
 
 from kmeans_tf.exact import exact_sum, exact_sums, two_product
+from kmeans_tf.metrics import Metric, good_rows
 from kmeans_tf.sample import Sample
 
 
@@ -74,7 +75,7 @@ class Summary:
         weight: the exact sum of the weights of the rows used.
         largest_weight: the largest weight of a row.
         whole_weights: whether every weight is a whole number.
-        sample: of the rows without a bad feature.
+        sample: of the rows used; what is not finite in them is NaN.
         moments: by column, where they were asked for.
     """
 
@@ -120,19 +121,26 @@ class Summary:
         """
         used = good if used is None else used
         kept, kept_weights = (rows, weights) if used.all() else (rows[used], weights[used])
-        ranged = kept if good.all() else np.where(np.isfinite(kept), kept, np.nan)
+        holed = kept if good.all() else np.where(np.isfinite(kept), kept, np.nan)
         return cls(
             rows=len(rows),
             bad_rows=int(len(rows) - good.sum()),
-            minimum=np.fmin.reduce(ranged, 0, initial=np.inf),
-            maximum=np.fmax.reduce(ranged, 0, initial=-np.inf),
+            minimum=np.fmin.reduce(holed, 0, initial=np.inf),
+            maximum=np.fmax.reduce(holed, 0, initial=-np.inf),
             weight=exact_sum(kept_weights),
             largest_weight=float(kept_weights.max(initial=0.0)),
             whole_weights=bool((kept_weights == np.floor(kept_weights)).all()),
-            sample=_sample(rows, weights, good, seed, capacity, highest),
+            sample=Sample.of(holed, kept_weights, seed, capacity, highest),
             moments=Moments.of(kept, kept_weights) if moments else None,
             bad=bad or Counter(),
         )
+
+    def completed(self, metric: Metric) -> "Summary":
+        """With the columns' means where the sample's rows have NaN; rows that are bad still go."""
+        if self.moments is None or np.isfinite(self.sample.rows).all():
+            return self
+        rows = np.where(np.isfinite(self.sample.rows), self.sample.rows, self.moments.mean())
+        return replace(self, sample=self.sample.with_rows(rows, good_rows(metric, rows)))
 
     def __add__(self, other: "Summary") -> "Summary":
         moments = self.moments or other.moments
@@ -150,9 +158,3 @@ class Summary:
             moments=moments,
             bad=self.bad + other.bad,
         )
-
-
-def _sample(rows, weights, good, seed: int, capacity: int, highest: int | None) -> Sample:
-    if not good.all():
-        rows, weights = rows[good], weights[good]
-    return Sample.of(rows, weights, seed, capacity, highest)

@@ -4,6 +4,7 @@ import numpy as np
 
 from kmeans_tf import Model
 from kmeans_tf.exact import to_float
+from kmeans_tf.seeding import INITS
 from kmeans_tf.summary import Summary
 from pipeline.data.inputs import Columns
 from pipeline.errors import DataError, bad_rows_error, bad_rows_text
@@ -18,14 +19,32 @@ def check_scanned(options: FitOptions, k: int, columns: Columns, summary: Summar
     """Raises a DataError if the rows cannot be clustered as asked."""
     if options.on_bad_row == "fail" and summary.bad_rows:
         raise bad_rows_error(summary.bad_rows, summary.rows, summary.bad)
+    if options.on_bad_row == "impute":
+        _check_means(columns, summary)
     distinct = len(summary.sample.hashes)
     if not distinct:
         if summary.bad_rows == summary.rows:
             raise DataError(f"all {summary.rows} rows are bad: {bad_rows_text(summary.bad)}")
         raise DataError(f"weight column {options.names.weight!r} is 0 in every good row")
-    if not summary.sample.full and distinct < k:
+    if not summary.sample.full and distinct < k and not _only_labels(options):
         raise DataError(f"--k {k}: there are only {distinct} distinct good rows")
     _check_range(columns, summary)
+
+
+def _check_means(columns: Columns, summary: Summary) -> None:
+    """A column without a value has no mean to stand for what it lacks."""
+    for j, weight in enumerate(summary.moments.weight if summary.moments else ()):
+        if not weight:
+            name = f"{columns.features[0]}[{j}]" if columns.is_list else columns.features[j]
+            raise DataError(
+                f"--on_bad_row impute: column {name!r} has no value to take a mean of: leave it "
+                "out of --features"
+            )
+
+
+def _only_labels(options: FitOptions) -> bool:
+    """Whether prototypes that are given are to label and no more: there may be many of them."""
+    return options.init not in INITS and not options.max_iterations
 
 
 def estimate_warning(summary: Summary) -> str | None:

@@ -2,7 +2,6 @@
 
 import contextlib
 import hashlib
-import inspect
 import json
 import posixpath
 from collections.abc import Callable, Iterator, Sequence
@@ -21,12 +20,13 @@ from pipeline.data.plan import Plan, make_plan
 from pipeline.data.store import Store
 from pipeline.errors import DataError, UsageError
 from pipeline.fit import Fit, resolve_k
+from pipeline.metric_identity import metric_identity
 from pipeline.options import FitOptions, LabelOptions, ReportOptions
 from pipeline.output.publish import Output
 from pipeline.output.report import render_report
 from pipeline.output.results import Results, write_results
 from pipeline.passes.checkpoint import WorkFolder
-from pipeline.previous import load_model, read_prototypes, read_run
+from pipeline.previous import load_model, model_features, read_prototypes, read_run
 from pipeline.runners.identity import Worker
 from pipeline.runners.preflight import describe_workers, preflight
 from pipeline.runners.runner import Runner
@@ -41,9 +41,9 @@ def fit(options: FitOptions) -> None:
     """
     started = options.init not in INITS
     command = _begin(options, [options.init] if started else [])
-    metric = _metric(options.metric)
+    metric = _metric("--metric", options.metric)
     plan = command.plan(options.names)
-    request = options.configuration() | {"files": plan.fingerprint()}
+    request = options.configuration() | {"files": plan.fingerprint()} | _metric_code(metric)
     if command.finish_pending(request):
         return
     initial = read_prototypes(command.store, options.init, plan.columns) if started else None
@@ -51,8 +51,6 @@ def fit(options: FitOptions) -> None:
     configuration = request | {"k": k}
     if initial:
         configuration["prototypes"] = _digest([initial.rows.tolist(), initial.labels.tolist()])
-    if ":" in options.metric:
-        configuration["metric_code"] = _digest(inspect.getsource(metric.cost))
     command.carry_out(
         plan,
         request,
@@ -72,14 +70,16 @@ def label(options: LabelOptions) -> None:
     if store.inside(options.model, output.path):
         raise UsageError(f"--output {output.path} is where --model is: name another folder")
     model = _with_policy(load_model(store, options.model), options)
-    plan = command.plan(replace(options.names, features=options.names.features or model.features))
+    features = model_features(options.model, model, options.names.features)
+    metric = _metric(f"--model {options.model}", model.metric)
+    plan = command.plan(replace(options.names, features=features), model.dimension)
     if plan.columns.dimension != model.dimension:
         raise UsageError(
             f"--model {options.model} takes {model.dimension} features, "
             f"the input has {plan.columns.dimension}"
         )
     configuration = options.configuration() | {"files": plan.fingerprint()}
-    configuration["model_content"] = _digest(model.describe())
+    configuration |= {"model_content": _digest(model.describe())} | _metric_code(metric)
     if command.finish_pending(configuration):
         return
     command.carry_out(
@@ -104,9 +104,9 @@ class _Command:
     output: Output
     settings: Settings
 
-    def plan(self, names: ColumnNames) -> Plan:
-        """What will be read."""
-        plan = make_plan(self.options.input, names, store=self.store)
+    def plan(self, names: ColumnNames, dimension: int | None = None) -> Plan:
+        """What will be read; lists have the length `dimension`, where a model says so."""
+        plan = make_plan(self.options.input, names, store=self.store, dimension=dimension)
         parts = [self.store.plain(part) for part in split_list(self.options.input)]
         self.output.check_input(parts, [footer.file for footer in plan.footers])
         return plan
@@ -167,21 +167,25 @@ def _label_files(attempt: Attempt, model: Model) -> dict[str, str]:
     return write_results(attempt.work, results, attempt.record(results))
 
 
-def _metric(name: str) -> Metric:
+def _metric(option: str, name: str) -> Metric:
     try:
         metric = get_metric(name)
         check_metric(metric)
     except ValueError as error:
-        raise UsageError(f"--metric: {error}") from error
+        raise UsageError(f"{option}: {error}") from error
     return metric
+
+
+def _metric_code(metric: Metric) -> dict[str, str]:
+    """What of a metric belongs to the configuration beside its name: the code of a user's own."""
+    return {"metric_code": metric_identity(metric)} if ":" in metric.name else {}
 
 
 def _with_policy(model: Model, options: LabelOptions) -> Model:
     policy = options.on_bad_row or model.on_bad_row
     if policy != "impute":
-        encoding = replace(model.encoding, means=None)
-        return replace(model, on_bad_row=policy, encoding=encoding)
-    if model.encoding.means is None:
+        return replace(model, on_bad_row=policy, means=None)
+    if model.means is None:
         raise UsageError(
             f"--on_bad_row impute: {options.model} was trained without it and knows no means"
         )

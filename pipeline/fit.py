@@ -1,15 +1,16 @@
 """The stages of `fit`, from the scan to the files of the output."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import apache_beam as beam
 import numpy as np
 
 from kmeans_tf import Model, TrainingOptions, TrainingState, Trial
+from kmeans_tf.encoding import DOUBLE
 from kmeans_tf.layout import SumLayout
 from kmeans_tf.metrics import Metric
 from kmeans_tf.sample import sample_capacity
-from kmeans_tf.seeding import initial_prototypes
+from kmeans_tf.start import StartOptions, choose_start, layout_for
 from kmeans_tf.state import DIVERGED
 from kmeans_tf.summary import Summary
 from pipeline.attempt import Attempt
@@ -26,7 +27,7 @@ from pipeline.passes.checkpoint import (
     load_summary,
     save_state,
 )
-from pipeline.previous import InitialPrototypes
+from pipeline.previous import LARGEST_LABEL, InitialPrototypes
 from pipeline.progress import training_progress
 from pipeline.transforms import Blocks, Loader, Scan, ScanSpec, Train, TrainSpec
 
@@ -51,18 +52,25 @@ class Fit:
         check_scanned(self.options, self.k, self.attempt.plan.columns, summary)
         if warning := estimate_warning(summary):
             self.attempt.warn(warning)
-        layout = self.layout(summary)
-        state = self.train(layout, self.start(layout, summary))
+        layout, start = self.start(summary)
+        state = self.train(layout, start)
         model = self.model(layout, state.trials[0])
         totals = self.attempt.label(model)
-        results = Results(self.attempt.plan, model, state.trials[0], totals, summary.sample.rows)
+        results = Results(
+            self.attempt.plan,
+            model,
+            state.trials[0],
+            totals,
+            summary.sample.rows,
+            state.precision,
+        )
         return write_results(self.attempt.work, results, self.attempt.record(results))
 
     def scan(self) -> Summary:
         """Reads everything once, unless that was done."""
         summary = find_summary(self.attempt.work)
         if summary is not None:
-            return summary
+            return summary.completed(self.metric)
         spec = ScanSpec(
             columns=self.attempt.plan.columns,
             metric=self.metric.name,
@@ -75,30 +83,26 @@ class Fit:
         )
         with self.attempt.clock.stage("scan"):
             self.attempt.run(lambda p: p | Blocks(self.attempt.plan.blocks) | Scan(spec))
-        return load_summary(self.attempt.work)
+        return load_summary(self.attempt.work).completed(self.metric)
 
-    def layout(self, summary: Summary) -> SumLayout:
-        """How rows become points, and sums over them whole numbers."""
-        try:
-            return SumLayout.fit(
-                summary,
-                self.metric,
-                standard=self.options.scale == "standard",
-                impute=self._impute,
-            )
-        except ValueError as error:
-            raise DataError(str(error)) from error
-
-    def start(self, layout: SumLayout, summary: Summary) -> TrainingState:
-        """The state to train on: the latest checkpoint, or a new start."""
+    def start(self, summary: Summary) -> tuple[SumLayout, TrainingState]:
+        """The layout and the state to train on: from the latest checkpoint, or a new start."""
         state = find_state(self.attempt.work)
-        if state is not None:
-            say(f"resuming after iteration {state.iteration}")
-            return state
-        with self.attempt.clock.stage("seed"):
-            state = TrainingState((self._first_trial(layout, summary),))
-            save_state(self.attempt.work, state)
-        return state
+        try:
+            if state is not None:
+                say(f"resuming after iteration {state.iteration}")
+                return layout_for(summary, self.metric, self._start, state.precision), state
+            with self.attempt.clock.stage("seed"):
+                layout, prototypes = choose_start(summary, self.metric, self._start)
+        except ValueError as error:
+            raise DataError(f"--k {self.k}: {error}") from error
+        precision = layout.encoding.precision
+        if precision != self.options.precision and precision == DOUBLE:
+            say("precision: double: float32 is too coarse for these rows")
+        trial = Trial.start(prototypes, _label_numbers(self.k, self.initial))
+        state = TrainingState((trial,), precision=precision)
+        save_state(self.attempt.work, state)
+        return layout, state
 
     def train(self, layout: SumLayout, state: TrainingState) -> TrainingState:
         """Rounds of iterations until the state is done."""
@@ -126,7 +130,8 @@ class Fit:
         return state
 
     def model(self, layout: SumLayout, trial: Trial) -> Model:
-        return Model(
+        """The model of what was trained; prototypes that were only to label stay as they came."""
+        model = Model.trained(
             layout.encoding,
             self.metric.name,
             trial.prototypes,
@@ -134,28 +139,27 @@ class Fit:
             self.attempt.plan.columns.features,
             self.options.on_bad_row,
         )
+        if trial.costs or not self.initial or self.metric.normalize:
+            return model
+        new = model.prototypes[len(self.initial.rows) :]
+        return replace(model, prototypes=np.concatenate([self.initial.rows, new]))
 
     @property
     def _impute(self) -> bool:
         return self.options.on_bad_row == "impute"
 
-    def _first_trial(self, layout: SumLayout, summary: Summary) -> Trial:
-        options, initial, encoding = self.options, self.initial, layout.encoding
-        points = encoding.encode(summary.sample.rows).astype(np.float64)
-        encoded = encoding.encode_prototypes(initial.rows) if initial else None
-        try:
-            prototypes = initial_prototypes(
-                options.init,
-                self.metric,
-                points,
-                summary.sample.weights,
-                self.k,
-                options.seed,
-                encoded,
-            )
-        except ValueError as error:
-            raise DataError(f"--k {self.k}: {error}") from error
-        return Trial.start(prototypes, _label_numbers(self.k, initial))
+    @property
+    def _start(self) -> StartOptions:
+        options = self.options
+        return StartOptions(
+            k=self.k,
+            init="k-means++" if self.initial else options.init,
+            seed=options.seed,
+            standard=options.scale == "standard",
+            impute=self._impute,
+            precision=options.precision,
+            first=self.initial.rows if self.initial else None,
+        )
 
     def _train_spec(self, layout: SumLayout) -> TrainSpec:
         options = self.options
@@ -229,9 +233,14 @@ def resolve_k(options: FitOptions, initial: InitialPrototypes | None) -> int:
 
 
 def _label_numbers(k: int, initial: InitialPrototypes | None) -> np.ndarray:
-    """Prototypes to start from keep their labels; new ones take the next numbers."""
+    """Prototypes to start from keep their labels; new ones take the next numbers (k,) int32.
+
+    Where there are not so many above, the new ones take the smallest that are free.
+    """
     if initial is None:
         return np.arange(k, dtype=np.int32)
-    first = int(initial.labels.max()) + 1
-    new = np.arange(first, first + k - len(initial.labels))
+    first, count = int(initial.labels.max()) + 1, k - len(initial.labels)
+    new = np.arange(first, first + count)
+    if first + count > LARGEST_LABEL + 1:
+        new = np.setdiff1d(np.arange(k), initial.labels)[:count]
     return np.concatenate([initial.labels, new]).astype(np.int32)

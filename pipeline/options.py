@@ -64,6 +64,7 @@ class FitOptions:
     reduction: str
     metric: str
     scale: str
+    precision: str
     on_bad_row: str
     max_iterations: int
     tolerance: float
@@ -192,6 +193,12 @@ def _add_clustering(parser: argparse.ArgumentParser) -> None:
     )
     add("--metric", default="sqeuclidean", help="sqeuclidean, cosine, l1 or module:function")
     add("--scale", choices=("none", "standard"), default="none")
+    add(
+        "--precision",
+        choices=("auto", "single", "double"),
+        default="auto",
+        help="float32 numbers to a feature of a point, one or two; auto: as the rows ask for",
+    )
     add("--seed", type=int, default=0)
     add("--restarts", type=int, default=1)
 
@@ -248,6 +255,7 @@ def _fit_options(parsed: argparse.Namespace, beam: tuple[str, ...]) -> FitOption
         reduction=parsed.reduction,
         metric=parsed.metric,
         scale=parsed.scale,
+        precision=parsed.precision,
         on_bad_row=parsed.on_bad_row,
         max_iterations=parsed.max_iterations,
         tolerance=parsed.tolerance,

@@ -3,19 +3,26 @@
 import io
 import posixpath
 import tempfile
+from collections import Counter
+from collections.abc import Sequence
 from dataclasses import dataclass
+from decimal import Decimal
 from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
+from pyarrow import types
 
 from kmeans_tf import Model
-from pipeline.data.inputs import Columns
+from pipeline.console import say
+from pipeline.data.inputs import PROTOTYPE_COLUMNS, Columns
 from pipeline.data.rows import to_float64
 from pipeline.data.store import Store
 from pipeline.errors import UsageError
 from pipeline.output.run_record import RunRecord
+
+LARGEST_LABEL = 2**31 - 1
 
 
 @dataclass(frozen=True)
@@ -34,15 +41,23 @@ class InitialPrototypes:
 def read_prototypes(store: Store, path: str, columns: Columns) -> InitialPrototypes:
     """Reads `--init PATH`: a Parquet or npy file of prototypes, or an earlier output folder.
 
+    A Parquet file's columns are taken by the features' names; where it has none of them but as
+    many numeric columns, or one list column, they are taken as they stand, and a line says so.
+
     Raises:
-        UsageError: there are none, they are not finite, or not of the features' width.
+        UsageError: there are none, they are not finite, or not of the features' names or width;
+            or a label is no whole number from 0 to 2**31 - 1, or is there twice.
     """
     file = posixpath.join(path, "prototypes.parquet") if store.is_folder(path) else path
     if not store.version(file):
         raise UsageError(f"--init {path}: no such file, nor k-means++ or random")
+    data = store.read(file)
     try:
-        rows, labels = _read_prototypes(store.read(file), columns, npy=file.endswith(".npy"))
-    except (pa.ArrowException, KeyError, ValueError) as error:
+        if file.endswith(".npy"):
+            rows, labels = np.load(io.BytesIO(data), allow_pickle=False).astype(np.float64), None
+        else:
+            rows, labels = _from_table(file, pq.read_table(pa.BufferReader(data)), columns)
+    except (pa.ArrowException, KeyError, ValueError, OSError, EOFError) as error:
         raise UsageError(f"--init {file}: not prototypes: {str(error).splitlines()[0]}") from error
     if rows.ndim != 2 or rows.shape[1] != columns.dimension:
         raise UsageError(
@@ -50,23 +65,70 @@ def read_prototypes(store: Store, path: str, columns: Columns) -> InitialPrototy
         )
     if not (len(rows) and np.isfinite(rows).all()):
         raise UsageError(f"--init {file}: prototypes must be finite numbers, at least one row")
-    if len(set(labels.tolist())) < len(labels):
+    return InitialPrototypes(
+        rows, np.arange(len(rows), dtype=np.int32) if labels is None else labels
+    )
+
+
+def _from_table(
+    file: str, table: pa.Table, columns: Columns
+) -> tuple[np.ndarray, np.ndarray | None]:
+    """Rows (k, d) float64 and labels (k,) int32, None without a column of them."""
+    names = _prototype_columns(file, table.schema, columns)
+    labels = _label_column(file, table.column("label")) if "label" in table.column_names else None
+    taken = [table.column(name).combine_chunks() for name in names]
+    if len(taken) == 1 and _is_list(taken[0].type):
+        return np.array(taken[0].to_pylist(), np.float64), labels
+    return np.stack([to_float64(column) for column in taken], 1), labels
+
+
+def _prototype_columns(file: str, schema: pa.Schema, columns: Columns) -> Sequence[str]:
+    """The columns of a file of prototypes that are the features, in the features' order."""
+    wanted = columns.features
+    missing = [name for name in wanted if name not in schema.names]
+    if not missing:
+        return wanted
+    others = [field for field in schema if field.name not in PROTOTYPE_COLUMNS]
+    numeric = [field.name for field in others if _is_numeric(field.type)]
+    lists = [field.name for field in others if _is_list(field.type)]
+    counted = ((numeric, columns.dimension), (lists, 1))
+    in_order = [names for names, count in counted if len(names) == count]
+    if not in_order or len(missing) < len(wanted):
+        raise UsageError(
+            f"--init {file}: no column {', '.join(map(repr, missing))}; "
+            f"it has {', '.join(schema.names)}"
+        )
+    say(f"--init {file}: {', '.join(in_order[0])} taken for {', '.join(wanted)}, in this order")
+    return in_order[0]
+
+
+def _is_numeric(kind: pa.DataType) -> bool:
+    return types.is_integer(kind) or types.is_floating(kind) or types.is_decimal(kind)
+
+
+def _is_list(kind: pa.DataType) -> bool:
+    tests = (types.is_list, types.is_large_list, types.is_fixed_size_list)
+    return any(test(kind) for test in tests)
+
+
+def _label_column(file: str, column: pa.ChunkedArray) -> np.ndarray:
+    """Labels (k,) int32."""
+    numbers = column.to_pylist()
+    for number in numbers:
+        if not _is_label(number):
+            raise UsageError(
+                f"--init {file}: column 'label' holds {number!r}, expected whole numbers "
+                f"from 0 to {LARGEST_LABEL}"
+            )
+    if len(set(numbers)) < len(numbers):
         raise UsageError(f"--init {file}: two prototypes have the same label")
-    return InitialPrototypes(rows, labels)
+    return np.array([int(number) for number in numbers], np.int32)
 
 
-def _read_prototypes(data: bytes, columns: Columns, *, npy: bool) -> tuple[np.ndarray, np.ndarray]:
-    if npy:
-        rows = np.load(io.BytesIO(data), allow_pickle=False).astype(np.float64)
-        return rows, np.arange(len(rows), dtype=np.int32)
-    table = pq.read_table(pa.BufferReader(data))
-    labels = np.arange(len(table), dtype=np.int32)
-    if "label" in table.column_names:
-        labels = table.column("label").to_numpy().astype(np.int32)
-    named = [table.column(name).combine_chunks() for name in columns.features]
-    if columns.is_list:
-        return np.array(named[0].to_pylist(), np.float64), labels
-    return np.stack([to_float64(column) for column in named], 1), labels
+def _is_label(number: object) -> bool:
+    if isinstance(number, bool) or not isinstance(number, int | float | Decimal):
+        return False
+    return 0 <= number <= LARGEST_LABEL and number == int(number)
 
 
 def load_model(store: Store, path: str) -> Model:
@@ -87,6 +149,32 @@ def load_model(store: Store, path: str) -> Model:
         except ValueError as error:
             reason = str(error).splitlines()[0].replace(copy, saved[0])
             raise UsageError(f"--model {reason}") from error
+
+
+def model_features(path: str, model: Model, asked: tuple[str, ...]) -> tuple[str, ...]:
+    """The columns that a model labels, in its order; `asked` is what `--features` names, if any.
+
+    A model knows its columns by name. Only where it knows none of those asked for are they taken
+    in the place of its own, and a line says so.
+
+    Raises:
+        UsageError: it knows some of them and not others.
+    """
+    known = model.features
+    if not asked or Counter(asked) == Counter(known):
+        return known
+    if not known or set(asked) == set(known):  # the plan refuses a name that is there twice
+        return asked
+    names = ", ".join(known)
+    if set(asked) & set(known):
+        missing = [f"{name!r} is missing" for name in known if name not in asked]
+        extra = [f"{name!r} is none of them" for name in asked if name not in known]
+        raise UsageError(
+            f"--features {','.join(asked)}: --model {path} takes {names}: "
+            f"{', '.join(missing + extra)}: name these in any order, or leave --features out"
+        )
+    say(f"--features: {', '.join(asked)} taken for the model's {names}, in this order")
+    return asked
 
 
 def read_run(store: Store, folder: str) -> tuple[RunRecord, pa.Table, pa.Table]:

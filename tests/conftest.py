@@ -16,6 +16,8 @@ hypothesis.settings.load_profile("project")
 
 
 def pytest_configure(config):
+    # Tests that share something dear go to one process: see --dist loadgroup in the Makefile.
+    config.addinivalue_line("markers", "xdist_group(name): tests of a group share a process")
     if config.getoption("numprocesses", None) and not hasattr(config, "workerinput"):
         return  # the process that hands out the tests runs none and can do without TensorFlow
     from kmeans_tf.runtime import configure

@@ -13,6 +13,8 @@ from pipeline import errors
 from pipeline.__main__ import main
 from pipeline.options import parse
 
+pytestmark = pytest.mark.xdist_group("readme")  # for the fixtures of this module
+
 ROOT = Path(__file__).resolve().parent.parent
 README = (ROOT / "README.md").read_text()
 FENCE = re.compile(r"^```(\w*)\n(.*?)^```$", re.M | re.S)
@@ -42,12 +44,17 @@ def rows_of(title):
     return [cell.strip("`") for cell in cells[1:]]
 
 
-@pytest.fixture
-def folder(tmp_path, monkeypatch):
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.syspath_prepend(str(tmp_path))
-    yield tmp_path
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    """A folder in which the README's blocks were run."""
+    folder = tmp_path_factory.mktemp("readme")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(folder)
+        patch.syspath_prepend(str(folder))
+        for block in blocks():
+            run_block(block)
     sys.modules.pop("huber", None)
+    return folder
 
 
 def test_every_block_is_of_a_kind_that_is_run_or_is_output():
@@ -55,16 +62,17 @@ def test_every_block_is_of_a_kind_that_is_run_or_is_output():
 
 
 def test_the_blocks_run(folder):
-    for block in blocks():
-        if block.language == "python":
-            run_python(block)
-        elif block.language == "sh":
-            for words in commands(block.text):
-                run_command(block, words)
-    assert pq.read_table(folder / "out/customers/labels").num_rows == 20000
-    assert pq.read_table(folder / "out/tomorrow/labels").equals(
-        pq.read_table(folder / "out/customers/labels")
-    )
+    labels = pq.read_table(folder / "out/customers/labels")
+    assert labels.num_rows == 20000
+    assert pq.read_table(folder / "out/tomorrow/labels").equals(labels)
+
+
+def run_block(block):
+    if block.language == "python":
+        run_python(block)
+    elif block.language == "sh":
+        for words in commands(block.text):
+            run_command(block, words)
 
 
 def run_python(block):
@@ -128,13 +136,7 @@ def test_the_exit_codes_are_those_of_the_errors():
 
 
 def test_the_output_folder_holds_what_the_table_names(folder):
-    first, *_ = [b for b in blocks() if b.language == "python"]
-    run_python(first)
-    command = next(
-        w for b in blocks() if b.language == "sh" for w in commands(b.text) if "fit" in w
-    )
-    run_command(first, command)
-    names = {p.name + "/" * p.is_dir() for p in Path("out/customers").iterdir()}
+    names = {p.name + "/" * p.is_dir() for p in (folder / "out/customers").iterdir()}
     assert names == set(rows_of("The output folder"))
 
 

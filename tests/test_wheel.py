@@ -8,6 +8,8 @@ from pathlib import Path
 
 import pytest
 
+pytestmark = pytest.mark.xdist_group("wheel")  # for the fixtures of this module
+
 ROOT = Path(__file__).resolve().parent.parent
 PACKAGES = ("kmeans_tf", "pipeline")
 

@@ -3,12 +3,14 @@
 import posixpath
 import re
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from itertools import groupby
 from urllib.parse import unquote
 
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 from pyarrow import types
 
@@ -20,6 +22,10 @@ LABEL_COLUMNS = ("label", "distance")
 PLACE_COLUMNS = ("file", "row")
 PROTOTYPE_COLUMNS = ("label", "rows", "weight", "cost")
 _FOOTER_THREADS = 16
+_BUFFER_BYTES = 1 << 20  # of a column: a row group is streamed, not read whole
+_COUNTED_GROUPS = 256
+_COUNTED_VALUES = 1 << 26
+_COUNTED_ROWS = 1024  # at a time
 _HIVE_NULL = "__HIVE_DEFAULT_PARTITION__"
 
 
@@ -130,8 +136,95 @@ def _read_footer(store: Store, file: FileVersion) -> Footer:
         raise DataError(f"{file.path} is not a complete Parquet file: {reason}") from error
 
 
-def resolve_columns(store: Store, footers: Sequence[Footer], names: ColumnNames) -> Columns:
+def open_parquet(source: pa.NativeFile) -> pq.ParquetFile:
+    """A file whose row groups are streamed and whose pages are checked where they say a sum."""
+    return pq.ParquetFile(
+        source, pre_buffer=False, buffer_size=_BUFFER_BYTES, page_checksum_verification=True
+    )
+
+
+def read_batches(
+    parquet: pq.ParquetFile, path: str, group: int, columns: Sequence[str], batch_rows: int
+) -> Iterator[pa.RecordBatch]:
+    """A row group, at most `batch_rows` rows at a time; in the end it is all that the footer says.
+
+    Arrow believes what stands in front of a page: where that says fewer rows than there are,
+    the others would be gone without a word, and so would the last values of a list.
+
+    Raises:
+        DataError: it cannot be decoded, or there are fewer rows or values of a list than the
+            footer says.
+    """
+    rows, values = 0, Counter[str]()
+    try:
+        for batch in parquet.iter_batches(batch_rows, row_groups=[group], columns=columns):
+            rows += batch.num_rows
+            lists = [field.name for field in batch.schema if _is_list(field.type)]
+            values.update({name: _stored_values(batch.column(name)) for name in lists})
+            yield batch
+    except (pa.ArrowException, OSError) as error:
+        _check_alone(parquet, path, group, columns, batch_rows)
+        reason = str(error).splitlines()[0]
+        raise DataError(f"{path}: row group {group} cannot be read: {reason}") from error
+    if rows != _rows(parquet, group):
+        _check_alone(parquet, path, group, columns, batch_rows)
+        raise _damage(path, group, f"has {rows} rows", _rows(parquet, group))
+    for name, count in values.items():
+        expected = _footer_values(parquet, group, name)
+        if expected and count < expected:
+            what = f"column {name!r} has {count} values in its lists"
+            raise _damage(path, group, what, expected)
+
+
+def _check_alone(
+    parquet: pq.ParquetFile, path: str, group: int, columns: Sequence[str], batch_rows: int
+) -> None:
+    """Raises a DataError for the first column that has fewer rows than the footer says."""
+    for name in columns:
+        try:
+            batches = parquet.iter_batches(batch_rows, row_groups=[group], columns=[name])
+            rows = sum(batch.num_rows for batch in batches)
+        except (pa.ArrowException, OSError):
+            continue  # the caller has the reason
+        if rows != _rows(parquet, group):
+            raise _damage(path, group, f"column {name!r} has {rows} rows", _rows(parquet, group))
+
+
+def _damage(path: str, group: int, what: str, expected: int) -> DataError:
+    return DataError(
+        f"{path}: row group {group}: {what}, but the footer says {expected}: the file is damaged, "
+        "write it again"
+    )
+
+
+def _rows(parquet: pq.ParquetFile, group: int) -> int:
+    return parquet.metadata.row_group(group).num_rows
+
+
+def _stored_values(array: pa.Array) -> int:
+    """How many values Parquet stores for some lists: one for a list that is null or empty."""
+    return pc.sum(pc.max_element_wise(array.value_lengths(), 1), min_count=0).as_py()
+
+
+def _footer_values(parquet: pq.ParquetFile, group: int, name: str) -> int | None:
+    """How many values the footer says a list column has; None if names leave open which it is."""
+    meta = parquet.metadata
+    leaves = [j for j in range(meta.num_columns) if _is_leaf(meta.schema.column(j).path, name)]
+    return meta.row_group(group).column(leaves[0]).num_values if len(leaves) == 1 else None
+
+
+def _is_leaf(path: str, name: str) -> bool:
+    return path.startswith(f"{name}.")
+
+
+def resolve_columns(
+    store: Store, footers: Sequence[Footer], names: ColumnNames, dimension: int | None = None
+) -> Columns:
     """Decides which columns are read and holds every file's schema against the first's.
+
+    Args:
+        dimension: how long the lists of a list column should be, where a model says so; by
+            default as long as most of them are.
 
     Raises:
         UsageError: a name appears twice, or is one that the outputs use.
@@ -151,8 +244,8 @@ def resolve_columns(store: Store, footers: Sequence[Footer], names: ColumnNames)
     is_list = _feature_layout(first, features)
     if names.weight and not _is_numeric(_field(first, names.weight).type):
         _refuse_type(first, names.weight, "a numeric column of weights")
-    dimension = _list_length(store, footers, features[0]) if is_list else len(features)
-    columns = Columns(features, dimension, is_list, names.keys, folders, names.weight)
+    d = _list_width(store, footers, features[0], dimension) if is_list else len(features)
+    columns = Columns(features, d, is_list, names.keys, folders, names.weight)
     for footer in footers[1:]:
         _check_schema(first, footer, columns, every_numeric=not names.features, names=names)
     return columns
@@ -219,18 +312,70 @@ def _feature_layout(footer: Footer, features: Sequence[str]) -> bool:
     return False
 
 
-def _list_length(store: Store, footers: Sequence[Footer], name: str) -> int:
-    """d of a list column: of the first row that has a list."""
+def _list_width(store: Store, footers: Sequence[Footer], name: str, dimension: int | None) -> int:
+    """d of a list column: that of its type, else `dimension`, else that of most lists."""
     kind = _field(footers[0], name).type
     if types.is_fixed_size_list(kind):
         return kind.list_size
-    for footer in footers:
-        with store.open(footer.file) as source:
-            for batch in pq.ParquetFile(source).iter_batches(batch_size=1024, columns=[name]):
-                for length in batch.column(0).value_lengths().drop_null():
-                    if length.as_py():
-                        return length.as_py()
-    raise DataError(f"column {name!r}: every row of every file is null or empty")
+    if dimension is not None:
+        return dimension
+    widths = count_widths(store, footers, name)
+    if not widths:
+        raise DataError(f"column {name!r}: every row of every file is null or empty")
+    return max(widths, key=lambda width: (widths[width], -width))
+
+
+def count_widths(store: Store, footers: Sequence[Footer], name: str) -> Counter[int]:
+    """How many lists there are of each length but 0.
+
+    Every row group is counted, or 256 of them spread evenly over the table. One whose first lists
+    are of one length, while its footer has as many values as that makes, is taken to be of that
+    length throughout; any other is read, and when 2^26 values are, the row groups stand for their
+    remaining rows. Where all that was read is null or empty, everything is.
+    """
+    groups = [(f, g) for f in footers for g, rows in enumerate(f.row_groups) if rows]
+    picked = min(len(groups), _COUNTED_GROUPS)
+    spread = [groups[i * len(groups) // picked] for i in range(picked)]
+    widths = _count_groups(store, spread, name, _COUNTED_VALUES // max(picked, 1))
+    return widths or _count_groups(store, groups, name, None)
+
+
+def _count_groups(
+    store: Store, groups: Sequence[tuple[Footer, int]], name: str, limit: int | None
+) -> Counter[int]:
+    files = [list(of_file) for _, of_file in groupby(groups, lambda group: group[0].file)]
+    with ThreadPoolExecutor(_FOOTER_THREADS) as pool:
+        parts = pool.map(lambda of_file: _count_file(store, of_file, name, limit), files)
+        return sum(parts, Counter())
+
+
+def _count_file(
+    store: Store, groups: Sequence[tuple[Footer, int]], name: str, limit: int | None
+) -> Counter[int]:
+    file = groups[0][0].file
+    with store.open(file) as source:
+        parquet = open_parquet(source)
+        parts = [_count_group(parquet, file.path, group, name, limit) for _, group in groups]
+        return sum(parts, Counter())
+
+
+def _count_group(
+    parquet: pq.ParquetFile, path: str, group: int, name: str, limit: int | None
+) -> Counter[int]:
+    """The lists of a row group by length, of which at least `limit` values are read."""
+    total, in_footer = _rows(parquet, group), _footer_values(parquet, group, name)
+    rows, values, widths = 0, 0, Counter[int]()
+    for batch in read_batches(parquet, path, group, [name], _COUNTED_ROWS):
+        lists = batch.column(0)
+        rows += len(lists)
+        values += _stored_values(lists)
+        widths.update(lists.value_lengths().fill_null(0).to_pylist())
+        if len(widths) == 1 and in_footer == max(widths) * total:
+            return Counter({max(widths): total})
+        if limit and values >= limit:
+            break
+    del widths[0]
+    return Counter({width: count * total // rows for width, count in widths.items()})
 
 
 def _check_schema(

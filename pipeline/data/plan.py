@@ -43,7 +43,12 @@ class Plan:
 
 
 def make_plan(
-    spec: str, names: ColumnNames, *, store: Store | None = None, block_rows: int | None = None
+    spec: str,
+    names: ColumnNames,
+    *,
+    store: Store | None = None,
+    block_rows: int | None = None,
+    dimension: int | None = None,
 ) -> Plan:
     """Finds the files and columns and plans the blocks.
 
@@ -52,6 +57,7 @@ def make_plan(
         names: which columns to read.
         store: where they are; by default what the paths themselves say.
         block_rows: how many rows a block may have; by default as many as make a chunk.
+        dimension: how long lists should be, where a model says so; see `resolve_columns`.
 
     Raises:
         UsageError, DataError: see `find_files`, `read_footers` and `resolve_columns`.
@@ -61,6 +67,6 @@ def make_plan(
     footers = read_footers(store, find_files(store, spec))
     if not any(footer.rows for footer in footers):
         raise DataError(f"--input {spec}: no row in {len(footers)} file(s)")
-    columns = resolve_columns(store, footers, names)
+    columns = resolve_columns(store, footers, names, dimension)
     rows = block_rows or chunk_rows(columns.dimension)
     return Plan(footers, columns, plan_blocks(footers, rows), store)

@@ -1,5 +1,6 @@
 """From Parquet to float64 rows, a bounded number of them at a time."""
 
+import math
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -11,14 +12,15 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 from pyarrow import types
 
-from kmeans_tf.metrics import Metric
-from kmeans_tf.model import good_rows
+from kmeans_tf.metrics import Metric, good_rows
 from pipeline.data.blocks import BlockRef, Span
-from pipeline.data.inputs import Columns
+from pipeline.data.inputs import Columns, open_parquet, read_batches
 from pipeline.data.store import Store
 from pipeline.errors import DataError
 
-_BUFFER_BYTES = 1 << 20  # of a column: a row group is streamed, not read whole
+_WHOLE = 1 << 53  # up to here every integer is a float64
+_EXACT_POWER = 22  # up to here every power of ten is one
+_NAMED_LENGTHS = 8
 
 NULL, NAN, INFINITE, LENGTH, ZERO = "null", "NaN", "infinite", "wrong length", "zero row"
 
@@ -58,17 +60,12 @@ def read_block(
         keys: whether to read the key columns too.
 
     Raises:
-        DataError: a file changed or cannot be decoded, or a weight is not a weight.
+        DataError: a file changed, cannot be decoded or lacks rows, or a weight is not a weight.
     """
     wanted = list(dict.fromkeys([*columns.trained, *(columns.stored_keys if keys else [])]))
     for file, spans in groupby(block.spans, lambda span: span.file):
         with store.open(file) as source:
-            parquet = pq.ParquetFile(
-                source,
-                pre_buffer=False,
-                buffer_size=_BUFFER_BYTES,
-                page_checksum_verification=True,
-            )
+            parquet = open_parquet(source)
             for span in spans:
                 yield from _read_span(parquet, columns, span, wanted, batch_rows)
 
@@ -77,17 +74,7 @@ def _read_span(
     parquet: pq.ParquetFile, columns: Columns, span: Span, wanted: list[str], batch_rows: int
 ) -> Iterator[Rows]:
     row = span.first_row
-    batches = parquet.iter_batches(batch_rows, row_groups=[span.row_group], columns=wanted)
-    while True:
-        try:
-            batch = next(batches, None)
-        except (pa.ArrowException, OSError) as error:
-            reason = str(error).splitlines()[0]
-            raise DataError(
-                f"{span.file.path}: row group {span.row_group} cannot be read: {reason}"
-            ) from error
-        if batch is None:
-            return
+    for batch in read_batches(parquet, span.file.path, span.row_group, wanted, batch_rows):
         yield Rows(span, row, batch, _features(batch, columns), _weights(batch, columns, span, row))
         row += batch.num_rows
 
@@ -102,13 +89,61 @@ def _features(batch: pa.RecordBatch, columns: Columns) -> np.ndarray:
 
 
 def to_float64(array: pa.Array) -> np.ndarray:
-    """Any numeric array as float64, null as NaN."""
+    """Any numeric array (n,) as (n,) float64, each the nearest to its number; null as NaN."""
     kind = array.type
+    if types.is_decimal(kind):
+        return _decimals(array)
     if not array.null_count and (types.is_integer(kind) or types.is_floating(kind)):
         return array.to_numpy(zero_copy_only=False).astype(np.float64, copy=False)
     if types.is_float16(kind):
         array = array.cast(pa.float32())
     return array.cast(pa.float64(), safe=False).to_numpy(zero_copy_only=False)
+
+
+def _decimals(array: pa.Array) -> np.ndarray:
+    """Decimals as the float64 nearest to each; Arrow's own cast is off by one bit in many."""
+    scale, valid = array.type.scale, array.is_valid().to_numpy(zero_copy_only=False)
+    words = _words(array)
+    first = words[:, 0]
+    small = (first >= -_WHOLE) & (first <= _WHOLE) & (words[:, 1:] == first[:, None] >> 63).all(1)
+    small &= abs(scale) <= _EXACT_POWER
+    values = np.full(len(array), np.nan)
+    power = 10.0 ** min(abs(scale), _EXACT_POWER)
+    # Both operands are exact, so their quotient or product is rounded once.
+    values[small] = first[small] / power if scale >= 0 else first[small] * power
+    large = valid & ~small
+    values[large] = _nearest(words[large], scale)
+    values[~valid] = np.nan
+    return values
+
+
+def _words(array: pa.Array) -> np.ndarray:
+    """The whole numbers (n, words) int64 of decimals, least significant word first."""
+    width = array.type.bit_width
+    buffer = array.buffers()[1] or b""
+    kind = np.dtype("<i4" if width == 32 else "<i8")
+    words = np.frombuffer(buffer, kind, len(buffer) // kind.itemsize)
+    per_value = max(width // 64, 1)
+    inside = words[array.offset * per_value : (array.offset + len(array)) * per_value]
+    return inside.reshape(-1, per_value).astype(np.int64, copy=False)
+
+
+def _nearest(words: np.ndarray, scale: int) -> list[float]:
+    """The float64 nearest to each: Python divides and converts integers of any size correctly."""
+    data, size = words.tobytes(), words.shape[1] * words.itemsize
+    pieces = (data[i : i + size] for i in range(0, len(data), size))
+    wholes = [int.from_bytes(piece, "little", signed=True) for piece in pieces]
+    power = 10 ** abs(scale)
+    if scale >= 0:
+        return [whole / power for whole in wholes]
+    return [_float(whole * power) for whole in wholes]
+
+
+def _float(whole: int) -> float:
+    try:
+        return float(whole)
+    except OverflowError:
+        return math.inf if whole > 0 else -math.inf
 
 
 def _list_values(array: pa.Array, d: int) -> np.ndarray:
@@ -183,5 +218,13 @@ def _list_reasons(rows: Rows, name: str, d: int):
     is_null[right] = inside.reshape(-1, d).any(1)
     reasons = _number_reasons(name, rows.values, is_null | ~right)
     reasons[name, NULL] = is_null | (lengths == -1)
-    reasons[name, LENGTH] = ~right & (lengths != -1)
-    return reasons
+    return reasons | _length_reasons(name, lengths, d)
+
+
+def _length_reasons(name: str, lengths: np.ndarray, d: int):
+    """Lists of another length than d, by length; under one reason if of more than a few."""
+    wrong = (lengths != d) & (lengths != -1)
+    several = np.unique(lengths[wrong])
+    if len(several) > _NAMED_LENGTHS:
+        return {(name, f"{LENGTH} (many, not {d})"): wrong}
+    return {(name, f"{LENGTH} ({length}, not {d})"): lengths == length for length in several}

@@ -33,6 +33,7 @@ class Results:
         trial: how they were trained; None where the model is an earlier run's.
         totals: what the label pass counted.
         sample: (m, d) float64 rows for the scatter.
+        precision: of the points that were trained on; None where none were.
     """
 
     plan: Plan
@@ -40,17 +41,16 @@ class Results:
     trial: Trial | None
     totals: LabelTotals
     sample: np.ndarray
+    precision: str | None = None
 
     @property
     def cluster_costs(self) -> np.ndarray:
         """(k,) float64 costs in the (scaled) input's units, from the labels themselves."""
-        unit = self.model.encoding.unit
-        return np.array([to_float(cost) / unit / unit for cost in self.totals.cost])
+        return np.array([to_float(cost) for cost in self.totals.cost])
 
     @property
     def cost(self) -> float:
-        unit = self.model.encoding.unit
-        return to_float(sum(self.totals.cost)) / unit / unit
+        return to_float(sum(self.totals.cost))
 
     @property
     def weight(self) -> float:
@@ -66,6 +66,7 @@ class Results:
             status=trial.status if trial and trial.costs else "given",
             cost=self.cost,
             relocated=sum(trial.relocated) if trial else 0,
+            precision=self.precision,
         )
 
     @property
@@ -119,7 +120,7 @@ def prototypes_table(results: Results) -> pa.Table:
         "weight": pa.array([to_float(weight) for weight in totals.weight], pa.float64()),
         "cost": pa.array(results.cluster_costs),
     }
-    return pa.table(table | _feature_columns(columns, results.model.prototype_rows))
+    return pa.table(table | _feature_columns(columns, results.model.prototypes))
 
 
 def _feature_columns(columns: Columns, rows: np.ndarray) -> dict[str, pa.Array]:
@@ -146,7 +147,7 @@ def bad_rows_by_place(totals: LabelTotals) -> list[BadRows]:
 def _scatter(results: Results) -> Scatter:
     columns, model = results.plan.columns, results.model
     rows = results.sample[:SCATTER_POINTS]
-    prototypes = model.prototype_rows
+    prototypes = model.prototypes
     names = list(columns.features)
     if not len(rows):
         return Scatter("", "", [], [])

@@ -1,7 +1,7 @@
 """run.json: what a run read, did and found, written and read here alone."""
 
 import json
-from dataclasses import asdict, dataclass, fields, is_dataclass
+from dataclasses import MISSING, asdict, dataclass, fields, is_dataclass
 from typing import Any, get_args, get_origin, get_type_hints
 
 
@@ -49,13 +49,14 @@ class Input:
 
 @dataclass(frozen=True)
 class Result:
-    """What came out; `cost` is that of the labels."""
+    """What came out; `cost` is that of the labels, `precision` that of the points trained on."""
 
     k: int
     iterations: int
     status: str
     cost: float
     relocated: int
+    precision: str | None = None
 
 
 @dataclass(frozen=True)
@@ -114,8 +115,11 @@ def _built(kind: Any, value: Any, place: str) -> Any:
         return value
     if not isinstance(value, dict):
         raise ValueError(f"{place} is no object")
-    missing = [field.name for field in fields(kind) if field.name not in value]
+    required = [field.name for field in fields(kind) if field.default is MISSING]
+    missing = [name for name in required if name not in value]
     if missing:
         raise ValueError(f"{place} has no {missing[0]!r}")
     types = get_type_hints(kind)
-    return kind(**{name: _built(types[name], value[name], repr(name)) for name in types})
+    return kind(
+        **{name: _built(types[name], value[name], repr(name)) for name in types if name in value}
+    )

@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from kmeans_tf.exact import ExactVector
 from kmeans_tf.sample import Sample
 from kmeans_tf.state import TrainingState, Trial
 from kmeans_tf.summary import Moments, Summary
@@ -18,7 +19,7 @@ from pipeline.errors import RunError
 from pipeline.passes.archive import pack, unpack
 from pipeline.passes.totals import LabelTotals
 
-_SUMMARY = (Summary, Moments, Sample)
+_SUMMARY = (Summary, Moments, Sample, ExactVector)
 _STATE = (TrainingState, Trial)
 
 

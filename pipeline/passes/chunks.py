@@ -7,8 +7,7 @@ from functools import partial
 import numpy as np
 
 from kmeans_tf.layout import SumLayout
-from kmeans_tf.metrics import get_metric
-from kmeans_tf.model import good_rows
+from kmeans_tf.metrics import get_metric, good_rows
 from kmeans_tf.points import Points, capacity_for, chunk_rows
 from pipeline.data.blocks import BlockRef
 from pipeline.data.inputs import Columns

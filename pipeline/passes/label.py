@@ -15,11 +15,12 @@ import pyarrow.parquet as pq
 from kmeans_tf.exact import exact_sums, two_product
 from kmeans_tf.metrics import get_metric
 from kmeans_tf.model import Model
-from kmeans_tf.points import Points, chunk_rows
+from kmeans_tf.points import chunk_rows
 from pipeline.data.blocks import BlockRef, Span
 from pipeline.data.inputs import PLACE_COLUMNS, Columns, Footer, partition_values
 from pipeline.data.plan import Plan
 from pipeline.data.rows import Rows, count_bad, read_block
+from pipeline.errors import DataError
 from pipeline.passes.cache import PROCESS_CACHE
 from pipeline.passes.checkpoint import WorkFolder, save_manifest
 from pipeline.passes.sums import Sum, SumBlocks
@@ -33,7 +34,7 @@ class LabelSpec:
     Attributes:
         columns: what to read.
         schema: of the labels.
-        model: what to label with; bad features are imputed where its encoding has means.
+        model: what to label with; bad features are imputed where it has means.
         blocks: how many blocks there are, for the names of the parts.
         work: where parts are written.
         threads: blocks at once in a worker process.
@@ -116,12 +117,18 @@ def label_rows(spec: LabelSpec, rows: Rows) -> tuple[pa.Table, LabelTotals]:
     model = spec.model
     values = rows.values
     good, bad = count_bad(rows, spec.columns, get_metric(model.metric))
-    if model.encoding.means is not None:
-        values = model.encoding.impute(values)
+    if model.means is not None:
+        values = model.impute(values)
         usable = np.flatnonzero(model.good_rows(values))
     else:
         usable = np.flatnonzero(good)
-    index, cost = model.nearest(Points.encode(model.encoding, values[usable]))
+    index, cost = model.nearest(values[usable])
+    if not np.isfinite(cost).all():
+        row = rows.first_row + int(usable[np.argmin(np.isfinite(cost))])
+        raise DataError(
+            f"{rows.span.file.path}: row {row} is too far from every prototype for its distance "
+            "to be a number: rescale the columns, or leave the row out"
+        )
     answer = [
         _nullable(len(rows), usable, model.labels[index]),
         _nullable(len(rows), usable, model.distance(cost).astype(np.float32)),

@@ -13,7 +13,7 @@ class LabelTotals:
     Attributes:
         rows: (k,) int64 rows by prototype.
         weight: (k,) exact sums of row weights (see `kmeans_tf.exact`).
-        cost: (k,) exact sums of weighted costs, in the points' units.
+        cost: (k,) exact sums of weighted costs, in the (scaled) input's units.
         all_rows: rows read, bad ones included.
         bad_rows: rows with a bad feature.
         bad: how many by (file, column, reason).

@@ -16,7 +16,7 @@ import apache_beam as beam
 import numpy as np
 from apache_beam import typehints
 
-from kmeans_tf.metrics import METRICS
+from kmeans_tf.metrics import METRICS, get_metric
 from kmeans_tf.state import TrainingOptions, TrainingState
 from kmeans_tf.stats import IterationStats
 from kmeans_tf.step import step
@@ -146,7 +146,8 @@ class Update(beam.DoFn):
         yield state
 
     def _sample_points(self) -> np.ndarray:
-        rows = load_summary(self.spec.work).sample.rows
+        metric = get_metric(self.spec.options.metric)
+        rows = load_summary(self.spec.work).completed(metric).sample.rows
         return self.spec.loader.layout.encoding.encode(rows).astype(np.float64)
 
 

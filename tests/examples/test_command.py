@@ -1,4 +1,4 @@
-"""A command of the job as a user would run it, in a process of its own; none here loads a library."""
+"""A command of the job as a user would run it, in a process of its own that loads no library."""
 
 import pytest
 

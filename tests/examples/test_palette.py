@@ -8,6 +8,8 @@ from sklearn.datasets import load_sample_image
 
 from examples import palette
 
+pytestmark = pytest.mark.xdist_group("palette")  # for the fixtures of this module
+
 K = 5
 
 

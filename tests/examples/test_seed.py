@@ -6,6 +6,8 @@ import pytest
 from examples import seed
 from examples.literal import literal_costs
 
+pytestmark = pytest.mark.xdist_group("seed")  # for the fixtures of this module
+
 FLOAT64 = {0: 21533.68954, 10: 950.78372, 20: 940.45337, 100: 940.45032}
 
 

@@ -5,8 +5,8 @@ import pytest
 
 import kmeans_tf
 from kmeans_tf import TrainingOptions, get_metric
-from kmeans_tf.encoding import row_lengths
 from kmeans_tf.layout import SumLayout
+from kmeans_tf.metrics import row_lengths
 from kmeans_tf.step import cluster_stats
 from tests import reference
 from tests.kmeans_tf.build import chunks_of, fractions, layout_of
@@ -148,8 +148,8 @@ def test_a_weight_stands_for_equal_rows(seed, standard):
     given = {"init": start, "standard": standard, "options": options}
     model, state = kmeans_tf.fit(rows, K, weights=times.astype(float), **given)
     expected_model, expected = kmeans_tf.fit(repeated, K, **given)
-    for name in ("centre", "factor", "quantum"):
-        assert np.array_equal(getattr(model.encoding, name), getattr(expected_model.encoding, name))
+    for name in ("offset", "scale", "prototypes"):
+        assert np.array_equal(getattr(model, name), getattr(expected_model, name))
     assert state.trials[0].costs == expected.trials[0].costs
     assert np.array_equal(model.prototypes, expected_model.prototypes)
 
@@ -165,7 +165,7 @@ def test_an_outlier_costs_no_label_and_no_digit():
     labels, _ = model.label(rows)
     assert np.array_equal(labels, expected.labels)
     assert (expected.labels == expected.labels[17]).sum() == 1
-    np.testing.assert_allclose(model.prototype_rows, expected.prototypes, rtol=1e-6)
+    np.testing.assert_allclose(model.prototypes, expected.prototypes, rtol=1e-6)
     np.testing.assert_allclose(state.trials[0].costs, expected.history, rtol=1e-6)
 
 
@@ -177,7 +177,7 @@ def test_an_offset_costs_no_label_and_no_digit(offset):
     expected = reference.fit(rows - offset, start - offset, tolerance=0)
     assert np.array_equal(model.label(rows)[0], expected.labels)
     np.testing.assert_allclose(
-        model.prototype_rows - offset, expected.prototypes, atol=offset * 1e-15 + 1e-6
+        model.prototypes - offset, expected.prototypes, atol=offset * 1e-15 + 1e-6
     )
 
 
@@ -187,7 +187,7 @@ def test_a_power_of_two_changes_no_bit(power):
     options = TrainingOptions(tolerance=0)
     model, state = kmeans_tf.fit(rows, 5, options=options, init=rows[:5])
     other, scaled_state = kmeans_tf.fit(rows * scale, 5, options=options, init=rows[:5] * scale)
-    assert np.array_equal(other.prototype_rows, model.prototype_rows * scale)
+    assert np.array_equal(other.prototypes, model.prototypes * scale)
     costs = np.array(state.trials[0].costs) * scale * scale
     assert scaled_state.trials[0].costs == tuple(costs)
 
@@ -202,7 +202,7 @@ def test_huge_and_tiny_rows_are_clustered_as_any(scale):
     )
     labels, distances = model.label(rows * scale)
     assert np.array_equal(labels, expected.labels)
-    np.testing.assert_allclose(model.prototype_rows, expected.prototypes * scale, rtol=1e-5)
+    np.testing.assert_allclose(model.prototypes, expected.prototypes * scale, rtol=1e-5)
     np.testing.assert_allclose(state.trials[0].costs, np.array(expected.history) * scale**2, 1e-6)
     assert np.isfinite(distances).all()
 

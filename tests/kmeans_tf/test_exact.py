@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from kmeans_tf.exact import UNIT_BITS, exact_sum, exact_sums, to_float, two_product
+from kmeans_tf.exact import UNIT_BITS, ExactVector, exact_sum, exact_sums, to_float, two_product
 from tests.kmeans_tf.build import fractions
 
 EDGES = [5e-324, -5e-324, 2.2250738585072014e-308, 1e308, -1e308, 1.7976931348623157e308, 0.0, -0.0]
@@ -82,3 +82,38 @@ def test_two_product_leaves_nothing_out(pairs):
     product, error = two_product(a, b)
     assert (product == a * b).all()
     assert (fractions(product) + fractions(error) == fractions(a) * fractions(b)).all()
+
+
+WEIGHTS = [
+    np.array([0.1, 0.2, 0.3, 1e-12, 1e12, 0.0, 7.0, 2.0**-60, 1 / 3]),
+    np.random.default_rng(0).uniform(size=200) * 10.0 ** np.arange(-100, 100),
+    np.ones(50),
+    np.empty(0),
+]
+
+
+@pytest.mark.parametrize("values", WEIGHTS, ids=len)
+def test_an_exact_vector_holds_its_numbers(values):
+    assert np.array_equal(ExactVector.of(values).to_floats(), values)
+
+
+@pytest.mark.parametrize("values", WEIGHTS, ids=len)
+def test_an_exact_vector_adds_up_as_fractions_do_in_any_order(values):
+    random = np.random.default_rng(1)
+    groups = random.integers(0, 3, len(values))
+    expected = [sum(map(Fraction, values[groups == g]), Fraction(0)) for g in range(3)]
+    sums = []
+    for cut in (0, len(values) // 3, len(values)):
+        order = random.permutation(len(values))
+        parts = [
+            ExactVector.of(values[p]).grouped(groups[p], 3) for p in (order[:cut], order[cut:])
+        ]
+        total = parts[0].joined(parts[1]).grouped(np.tile(np.arange(3), 2), 3)
+        exact = [
+            sum(int(d) * Fraction(2) ** (32 * (total.lowest + i)) for i, d in enumerate(row))
+            for row in total.digits
+        ]
+        assert exact == expected
+        sums.append(total.to_floats().tobytes())
+    assert len(set(sums)) == 1
+    np.testing.assert_allclose(np.frombuffer(sums[0]), [float(e) for e in expected], rtol=3e-16)

@@ -1,8 +1,5 @@
 """The whole training in memory: the golden run, and scikit-learn's answers."""
 
-import subprocess
-import sys
-
 import numpy as np
 import pytest
 import tensorflow as tf
@@ -38,7 +35,7 @@ def test_the_golden_run(seed_rows):
     assert len(set(trial.costs[-2:])) == 1
     assert trial.costs[-1] == pytest.approx(FLOAT64_TABLE[-1], abs=1e-5)
     assert np.array_equal(
-        model.label(seed_rows)[0], reference.labels(seed_rows, model.prototype_rows, "sqeuclidean")
+        model.label(seed_rows)[0], reference.labels(seed_rows, model.prototypes, "sqeuclidean")
     )
 
 
@@ -97,7 +94,7 @@ def test_it_ends_where_scikit_learn_does(name, seed):
     assert np.array_equal(labels, theirs.labels_)
     assert state.trials[0].costs[-1] == pytest.approx(theirs.inertia_, rel=1e-6)
     assert (distances**2).sum() == pytest.approx(theirs.inertia_, rel=1e-6)
-    np.testing.assert_allclose(model.prototype_rows, theirs.cluster_centers_, rtol=1e-6, atol=1e-6)
+    np.testing.assert_allclose(model.prototypes, theirs.cluster_centers_, rtol=1e-6, atol=1e-6)
 
 
 def test_weights_end_where_scikit_learn_does():
@@ -162,7 +159,7 @@ def test_no_iteration_leaves_the_start(seed_rows):
     )
     assert state.iteration == 0
     assert state.trials[0].costs == ()
-    np.testing.assert_allclose(model.prototype_rows, start, rtol=1e-12)
+    np.testing.assert_allclose(model.prototypes, start, rtol=1e-12)
     assert np.array_equal(
         model.label(seed_rows)[0], reference.labels(seed_rows, start, "sqeuclidean")
     )
@@ -172,7 +169,7 @@ def test_fewer_given_prototypes_are_filled_up(seed_rows):
     start = seed_rows[:2].astype(np.float64)
     model, _ = kmeans_tf.fit(seed_rows, 5, init=start, options=TrainingOptions(max_iterations=0))
     assert model.prototypes.shape == (5, 2)
-    np.testing.assert_allclose(model.prototype_rows[:2], start, rtol=1e-12)
+    np.testing.assert_allclose(model.prototypes[:2], start, rtol=1e-12)
 
 
 def test_standard_scaling_is_training_on_z_scores():
@@ -184,9 +181,7 @@ def test_standard_scaling_is_training_on_z_scores():
     model, state = kmeans_tf.fit(rows, k, init=start, standard=True, options=options)
     assert np.array_equal(model.label(rows)[0], expected.labels)
     np.testing.assert_allclose(state.trials[0].costs, expected.history, rtol=1e-6)
-    np.testing.assert_allclose(
-        model.prototype_rows, expected.prototypes * deviation + mean, rtol=1e-6
-    )
+    np.testing.assert_allclose(model.prototypes, expected.prototypes * deviation + mean, rtol=1e-6)
 
 
 @pytest.mark.parametrize(
@@ -213,20 +208,3 @@ def test_what_cannot_be_clustered_is_an_error(change, message):
     rows = np.array(arguments.pop("rows"))
     with pytest.raises(ValueError, match=message):
         kmeans_tf.fit(rows, arguments.pop("k"), **arguments)
-
-
-ALONE = """
-import sys
-for name in ("apache_beam", "pyarrow", "pipeline", "sklearn", "matplotlib", "rich", "jinja2"):
-    sys.modules[name] = None
-import numpy, kmeans_tf
-rows = numpy.random.default_rng(0).standard_normal((100, 2))
-model, state = kmeans_tf.fit(rows, 3)
-print(state.trials[0].status, len(model.label(rows)[0]))
-"""
-
-
-def test_it_needs_neither_beam_nor_a_file_format():
-    done = subprocess.run([sys.executable, "-c", ALONE], capture_output=True, text=True)
-    assert done.returncode == 0, done.stderr
-    assert done.stdout.split() == ["converged", "100"]

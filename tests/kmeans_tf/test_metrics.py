@@ -3,7 +3,7 @@ import pytest
 import tensorflow as tf
 
 from kmeans_tf import METRICS, TrainingOptions, get_metric, min_distance_cost
-from kmeans_tf.metrics import DEFAULT_GRADIENT_BOUND, pairwise_costs
+from kmeans_tf.metrics import DEFAULT_GRADIENT_BOUND, check_metric, pairwise_costs
 from kmeans_tf.step import cluster_stats
 from kmeans_tf.update import cost_gradient
 from tests import reference, user_metrics
@@ -184,11 +184,45 @@ def test_a_users_metric_states_its_bound():
         ("", "unknown metric ''"),
         ("module:", "unknown metric 'module:'"),
         (":function", "unknown metric ':function'"),
-        ("no_such_module:f", "'no_such_module:f' cannot be imported: No module named"),
+        ("no_such_module:f", "'no_such_module:f' cannot be imported: .*: No module named"),
         ("tests.user_metrics:absent", "cannot be imported: .* no attribute 'absent'"),
         ("tests.user_metrics:not_a_function", "is a int, not a function"),
+        ("tests.user_metrics:boundless", "a gradient_bound of 'none': expected a positive number"),
     ],
 )
 def test_what_is_no_metric_is_an_error(name, message):
     with pytest.raises(ValueError, match=message):
         get_metric(name)
+
+
+CALLABLES = ("partial_power", "lambda_power", "closed_power", "graph_power", "called_power")
+
+
+@pytest.mark.parametrize("name", [*CALLABLES, "method_power", "called_power.cost"])
+def test_a_metric_may_be_any_callable(name):
+    rows, prototypes = rows_and_prototypes()
+    metric = get_metric(f"tests.user_metrics:{name}")
+    check_metric(metric)
+    expected = (np.abs(rows[:, None] - prototypes[None]) ** 1.75).sum(2)
+    np.testing.assert_allclose(pairwise_costs(metric, rows, prototypes), expected, rtol=1e-12)
+
+
+def test_an_object_without_a_hash_has_a_gradient_and_its_own_bound():
+    rows, prototypes = rows_and_prototypes()
+    name = "tests.user_metrics:weighted_l1"
+    assert get_metric(name).gradient_bound == 2.0
+    expected = 1.5 * product_gradient("l1", rows, prototypes)
+    np.testing.assert_allclose(product_gradient(name, rows, prototypes), expected, rtol=1e-6)
+
+
+def test_a_metric_that_fails_without_a_word_or_a_name_is_an_error():
+    metric = get_metric("tests.user_metrics:silent")
+    with pytest.raises(ValueError, match=r"silent' fails on two rows: AssertionError$"):
+        check_metric(metric)
+
+
+def test_a_module_that_fails_is_an_error_of_one_line(tmp_path, monkeypatch):
+    (tmp_path / "half_a_metric.py").write_text("cost = (\n")
+    monkeypatch.syspath_prepend(tmp_path)
+    with pytest.raises(ValueError, match="'half_a_metric:cost' cannot be imported: SyntaxError: "):
+        get_metric("half_a_metric:cost")

@@ -6,11 +6,14 @@ import pytest
 
 import kmeans_tf
 from kmeans_tf import Model, TrainingOptions, get_metric
-from kmeans_tf.model import BAD_LABEL, good_rows
+from kmeans_tf.metrics import good_rows
+from kmeans_tf.model import BAD_LABEL
 from tests import reference
 from tests.kmeans_tf.build import layout_of
 from tests.kmeans_tf.test_metrics import HUBER, numpy_huber
 from tests.tables import blobs
+
+pytestmark = pytest.mark.xdist_group("model")  # for the fixtures of this module
 
 NUMBERS = np.array([7, 3, 100, 5, 0], np.int32)
 
@@ -44,7 +47,7 @@ def lattice_ties():
     rows = np.array([[x, y] for x in range(-4, 5) for y in range(-4, 5)], np.float64)
     prototypes = np.array([[2.0, 2], [-2, 2], [2, -2], [-2, -2], [2, 2]])
     layout = layout_of(rows)
-    return Model(
+    return Model.trained(
         layout.encoding, "sqeuclidean", layout.encoding.encode_prototypes(prototypes), NUMBERS
     ), rows
 
@@ -59,7 +62,7 @@ def trained(rows, metric="sqeuclidean", standard=False, impute=False):
     start += np.random.default_rng(0).standard_normal(start.shape) * np.abs(start).max() * 0.01
     policy = "impute" if impute else "null"
     names = tuple(f"column {j}" for j in range(rows.shape[1]))
-    return Model(layout.encoding, metric, start, NUMBERS, names, policy), spoilt(rows)
+    return Model.trained(layout.encoding, metric, start, NUMBERS, names, policy), spoilt(rows)
 
 
 def clean_rows_like(rows):
@@ -145,11 +148,9 @@ def test_a_model_that_is_loaded_is_the_one_that_was_saved(loaded, name):
         assert np.array_equal(one, other, equal_nan=True)
     assert (copied.metric, copied.features) == (model.metric, model.features)
     assert copied.on_bad_row == model.on_bad_row
-    assert np.array_equal(copied.prototype_rows, model.prototype_rows)
-    for field in ("centre", "factor", "quantum", "unit", "means"):
-        assert np.array_equal(getattr(copied.encoding, field), getattr(model.encoding, field)), (
-            field
-        )
+    assert np.array_equal(copied.prototypes, model.prototypes)
+    for field in ("offset", "scale", "labels", "means"):
+        assert np.array_equal(getattr(copied, field), getattr(model, field)), field
 
 
 @pytest.mark.parametrize("metric", ["sqeuclidean", "cosine", "l1", HUBER])
@@ -158,7 +159,7 @@ def test_labels_and_distances_are_the_references(metric):
     rows = rows[np.isfinite(rows).all(1) & (np.abs(rows).max(1) < 1e6)]
     rows = rows[rows.any(1) & (np.abs(rows).max(1) > 1e-9)]
     oracle = numpy_huber if metric == HUBER else metric
-    expected = reference.distances(rows, model.prototype_rows, oracle)
+    expected = reference.distances(rows, model.prototypes, oracle)
     labels, distances = model.label(rows)
     assert np.array_equal(labels, NUMBERS[expected.argmin(1)])
     nearest = expected.min(1)
@@ -170,7 +171,7 @@ def test_standard_distances_are_between_z_scores():
     rows = with_constant_and_scales()
     model, _ = trained(rows, standard=True)
     z, mean, deviation = reference.standardize(rows)
-    prototypes = (model.prototype_rows - mean) / deviation
+    prototypes = (model.prototypes - mean) / deviation
     expected = reference.distances(z, prototypes, "sqeuclidean")
     labels, distances = model.label(rows)
     assert np.array_equal(labels, NUMBERS[expected.argmin(1)])
@@ -187,7 +188,7 @@ def test_bad_rows_have_no_label_unless_imputed():
     assert (labels[::2] != BAD_LABEL).all()
 
     model, _ = trained(clean_rows(1.0), impute=True)
-    filled = np.where(np.isfinite(rows), rows, model.encoding.means)
+    filled = np.where(np.isfinite(rows), rows, model.means)
     for one, other in zip(model.label(rows), model.label(filled), strict=True):
         assert np.array_equal(one, other)
     assert (model.label(rows)[0] != BAD_LABEL).all()
@@ -217,11 +218,11 @@ def test_prototypes_are_in_the_rows_units():
         model, _ = kmeans_tf.fit(
             rows, 5, init=start, standard=standard, options=TrainingOptions(max_iterations=0)
         )
-        np.testing.assert_allclose(model.prototype_rows, start, rtol=1e-14)
+        np.testing.assert_allclose(model.prototypes, start, rtol=1e-14)
     model, _ = kmeans_tf.fit(
         rows, 5, init=start, options=TrainingOptions("cosine", max_iterations=0)
     )
-    lengths = np.linalg.norm(model.prototype_rows, axis=1)
+    lengths = np.linalg.norm(model.prototypes, axis=1)
     np.testing.assert_allclose(lengths, 1.0, rtol=1e-15)
 
 

@@ -9,6 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from kmeans_tf.exact import UNIT_BITS
+from kmeans_tf.metrics import get_metric
 from kmeans_tf.summary import Moments, Summary
 from tests import reference
 
@@ -132,7 +133,7 @@ def test_a_summary_says_what_a_look_at_the_rows_says(table):
     assert summary.moments is None
 
 
-def test_rows_to_impute_count_for_ranges_and_moments_but_not_for_the_sample():
+def test_rows_to_impute_count_everywhere_and_are_completed_by_the_means():
     rows = np.array([[1.0, 2.0], [np.nan, 9.0], [3.0, -np.inf]])
     weights = np.array([1.0, 2.0, 4.0])
     good = np.array([True, False, False])
@@ -143,9 +144,25 @@ def test_rows_to_impute_count_for_ranges_and_moments_but_not_for_the_sample():
     assert summary.maximum.tolist() == [3.0, 9.0]
     assert as_fractions([summary.weight]) == [7]
     assert summary.bad_rows == 2
-    assert summary.sample.rows.tolist() == [[1.0, 2.0]]
     imputed = reference.impute(rows, weights)
     np.testing.assert_allclose(summary.moments.mean(), [imputed[1, 0], imputed[2, 1]])
+    sample = summary.completed(get_metric("sqeuclidean")).sample
+    order = np.argsort(sample.weights)
+    np.testing.assert_allclose(sample.rows[order], imputed)
+    assert sample.weights[order].tolist() == [1.0, 2.0, 4.0]
+
+
+def test_rows_that_imputing_makes_equal_are_one_entry_of_the_sample():
+    rows = np.array([[4.0, 1.0], [np.nan, 1.0], [4.0, 1.0], [4.0, np.nan], [4.0, 1.0]])
+    weights = np.array([0.1, 0.2, 0.3, 0.4, 0.7])
+    good, used = np.isfinite(rows).all(1), np.ones(5, bool)
+    parts = [
+        Summary.of(rows[p], weights[p], good[p], seed=3, capacity=9, moments=True, used=used[p])
+        for p in (slice(0, 2), slice(2, 5))
+    ]
+    sample = (parts[0] + parts[1]).completed(get_metric("sqeuclidean")).sample
+    assert sample.rows.tolist() == [[4.0, 1.0]]
+    assert sample.weights.tolist() == [float(sum(map(Fraction, weights)))]
 
 
 def test_bad_rows_are_counted_by_place_and_reason():

@@ -127,10 +127,10 @@ def test_a_whole_training_is_the_references(metric, optimizer, reduction, rate):
     tight = {"rtol": 1e-6, "atol": 1e-6}
     loose = {"rtol": 1e-4}  # the reference differentiates by steps
     tolerance = loose if callable(same) else tight
-    np.testing.assert_allclose(model.prototype_rows, centres, **tolerance)
+    np.testing.assert_allclose(model.prototypes, centres, **tolerance)
     labels, distances = model.label(points)
     np.testing.assert_array_equal(labels, expected.labels)
-    nearest = reference.distances(points, model.prototype_rows, same).min(1)
+    nearest = reference.distances(points, model.prototypes, same).min(1)
     costs = distances**2 if metric == "sqeuclidean" else distances
     np.testing.assert_allclose(costs, nearest, rtol=1e-6, atol=1e-9)
     assert costs.sum() == pytest.approx(expected.cost, rel=1e-6)

@@ -1,5 +1,6 @@
 """What bad input gets: a line that names it, the documented exit code, and nothing left behind."""
 
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -7,6 +8,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
+from pipeline.errors import DataError
 from tests.pipeline.answer import contents
 
 NAN, INF = float("nan"), float("inf")
@@ -312,13 +314,14 @@ def metric_that_is_no_function(folder):
 
 def metric_that_is_not_finite(folder):
     good(folder)
-    options = ["--k=2", "--optimizer=adam", "--learning_rate=1"]
+    options = ["--k=2", "--optimizer=adam", "--learning_rate=1", "--max_iterations=3"]
     return ["--metric=tests.user_metrics:undefined", *options]
 
 
 def rate_too_large(folder):
     good(folder)
-    return ["--k=2", "--optimizer=sgd", "--learning_rate=1e200", "--tolerance=0"]
+    options = ["--tolerance=0", "--max_iterations=5"]
+    return ["--k=2", "--optimizer=sgd", "--learning_rate=1e200", *options]
 
 
 def unknown_runner(folder):
@@ -360,7 +363,11 @@ CASES = [
     (key_named_twice, USAGE, ["--keys", "'y'", "more than once"]),
     (key_that_the_labels_use, USAGE, ["--keys", "label"]),
     (feature_that_the_outputs_use, USAGE, ["'cost'", "--features"]),
-    (lists_of_different_length, DATA, ["1 of 3 rows", "a.parquet", "'v': 1 wrong length"]),
+    (
+        lists_of_different_length,
+        DATA,
+        ["1 of 3 rows", "a.parquet", "'v': 1 wrong length (1, not 2)"],
+    ),
     (lists_all_empty, DATA, ["'v'", "null or empty"]),
     (has_a_null, DATA, ["1 of 2 rows", "a.parquet", "'x': 1 null", "--on_bad_row"]),
     (has_a_nan, DATA, ["1 of 2 rows", "a.parquet", "'x': 1 NaN", "--on_bad_row"]),
@@ -417,6 +424,13 @@ def test_bad_input_is_named_and_leaves_nothing(run, tmp_path, make, code, words)
 # Places to write to
 
 
+@pytest.fixture(scope="module")
+def model(fit, tmp_path_factory):
+    """A finished output, and so a model."""
+    folder = tmp_path_factory.mktemp("model")
+    return fit(good(folder), folder / "out", "--k=2", "--max_iterations=0").folder
+
+
 def fit_to(run, folder, output, *options):
     good(folder)
     return run("fit", f"--input={folder / 'in'}", f"--output={output}", "--k=2", *options)
@@ -462,9 +476,8 @@ def test_an_empty_folder_is_a_place_to_write_to(run, tmp_path):
     assert fit_to(run, tmp_path, tmp_path / "out", "--max_iterations=0").code == 0
 
 
-def test_a_finished_output_is_not_replaced_unless_asked(run, fit, tmp_path):
-    good(tmp_path)
-    fit(tmp_path / "in", tmp_path / "out", "--k=2", "--max_iterations=0")
+def test_a_finished_output_is_not_replaced_unless_asked(run, model, tmp_path):
+    shutil.copytree(model, tmp_path / "out")
     before = contents(tmp_path / "out")
     ran = fit_to(run, tmp_path, tmp_path / "out", "--seed=7")
     assert ran.code == USAGE
@@ -474,18 +487,16 @@ def test_a_finished_output_is_not_replaced_unless_asked(run, fit, tmp_path):
 
 @pytest.mark.parametrize("fault", ["in the scan", "in the labels", "in the training"])
 def test_a_failed_overwrite_leaves_the_finished_output_as_it_was(
-    run, fit, tmp_path, monkeypatch, fault
+    run, model, tmp_path, monkeypatch, fault
 ):
-    from pipeline.errors import DataError
-
     path = good(tmp_path)
-    fit(path, tmp_path / "out", "--k=2", "--max_iterations=1")
+    shutil.copytree(model, tmp_path / "out")
     before = contents(tmp_path / "out")
-    options = []
+    options = ["--max_iterations=3"]
     if fault == "in the scan":
         write(path, x=[1.0, NAN], y=[1, 2])
     elif fault == "in the training":
-        options = ["--optimizer=sgd", "--learning_rate=1e200", "--tolerance=0"]
+        options += ["--optimizer=sgd", "--learning_rate=1e200", "--tolerance=0"]
     else:
 
         def fail(*args):
@@ -507,12 +518,6 @@ def test_label_with_no_model(run, tmp_path):
     assert ran.code == USAGE
     assert f"--model {tmp_path}: no saved_model.pb" in ran.stderr
     assert not (tmp_path / "out").exists()
-
-
-@pytest.fixture(scope="module")
-def model(fit, tmp_path_factory):
-    folder = tmp_path_factory.mktemp("model")
-    return fit(good(folder), folder / "out", "--k=2", "--max_iterations=0").folder
 
 
 def lacks_a_feature(folder):

@@ -11,6 +11,8 @@ from pipeline.passes import chunks
 from tests.pipeline.answer import assert_same_answer, assert_same_training
 from tests.tables import write_shards
 
+pytestmark = pytest.mark.xdist_group("determinism")  # for the fixtures of this module
+
 N, K = 900, 5
 TRAINING = {
     "lloyd": (),

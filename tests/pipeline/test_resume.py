@@ -21,6 +21,8 @@ from tests.pipeline.answer import Answer, assert_same_answer, contents
 from tests.tables import write_shards
 from tests.waiting import latest_iteration, wait_for
 
+pytestmark = pytest.mark.xdist_group("resume")  # for the fixtures of this module
+
 # So slow a descent that it is not over before it is killed.
 SLOW = (
     *("--features=f0,f1", "--k=3", "--keys=id", "--optimizer=sgd", "--learning_rate=1e-5"),

@@ -128,7 +128,7 @@ def test_the_start_is_that_of_the_same_seed_in_memory(fit, tmp_path):
         answer = fit(tmp_path / "in", tmp_path / f"{init} {seed}", *args)
         options = TrainingOptions(max_iterations=0)
         model, _ = kmeans_tf.fit(points, 5, init=init, seed=seed, options=options)
-        assert answer.centres.tobytes() == model.prototype_rows.tobytes()
+        assert answer.centres.tobytes() == model.prototypes.tobytes()
         distances = reference.distances(points, answer.centres, "sqeuclidean")
         assert distances.min(0).max() < 1e-12, "the start is five of the rows"
         assert answer.run["result"]["status"] == "given"
@@ -181,6 +181,7 @@ def test_no_iteration_labels_with_the_prototypes_given(fit, three_blobs, tmp_pat
         "status": "given",
         "cost": pytest.approx(cost, rel=1e-6),
         "relocated": 0,
+        "precision": "single",
     }
 
 

@@ -3,9 +3,11 @@
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
+import pytest
 
 from pipeline.data.names import ColumnNames
 from pipeline.data.plan import make_plan
+from pipeline.errors import DataError
 from tests.tables import write_shards
 
 
@@ -31,10 +33,85 @@ def test_default_features_are_the_numeric_columns_not_named_otherwise(tmp_path):
     assert (columns.keys, columns.weight) == (("id",), "w")
 
 
-def test_the_length_of_lists_is_that_of_the_first_that_is_not_empty(tmp_path):
-    write(tmp_path / "in" / "f.parquet", v=pa.array([None, [], [1.0, 2.0], [3.0, 4.0]]))
-    columns = make_plan(str(tmp_path / "in"), ColumnNames(("v",))).columns
-    assert (columns.dimension, columns.is_list) == (2, True)
+def width(folder, **options) -> int:
+    return make_plan(str(folder), ColumnNames(("v",)), **options).columns.dimension
+
+
+def lists(*widths) -> pa.Array:
+    """A list of each width; None is a null."""
+    rows = [None if w is None else [float(i)] * w for i, w in enumerate(widths)]
+    return pa.array(rows, pa.list_(pa.float32()))
+
+
+@pytest.mark.parametrize(
+    ("widths", "expected"),
+    [
+        ([4, *[7] * 30], 7),
+        ([7] * 30 + [4], 7),
+        ([None, 0, 0, 0, 2, 2], 2),
+        ([5, 3, 3, 5], 3),
+        ([2, 4] * 9 + [4], 4),
+        ([1, 3, *[2] * 5, 1, 3], 2),
+        ([0, 0, None, 1], 1),
+        ([9] * 1500 + [8] * 1501, 8),
+        ([None] * 3000 + [6], 6),
+    ],
+)
+@pytest.mark.parametrize("row_group_size", [1, 2, 5000])
+def test_lists_are_as_long_as_most_of_them(tmp_path, widths, expected, row_group_size):
+    if row_group_size < 5 and len(widths) > 256:
+        pytest.skip("of more row groups than are counted")
+    table = pa.table({"v": lists(*widths)})
+    pq.write_table(table, tmp_path / "f.parquet", row_group_size=row_group_size)
+    assert width(tmp_path) == expected
+
+
+def test_lists_of_all_files_are_counted(tmp_path):
+    write(tmp_path / "a.parquet", v=lists(*[3] * 10))
+    write(tmp_path / "b.parquet", v=lists(*[3] * 10))
+    assert width(tmp_path) == 3
+    write(tmp_path / "c.parquet", v=lists(*[8] * 21))
+    assert width(tmp_path) == 8
+
+
+def test_lists_in_more_row_groups_than_are_counted(tmp_path):
+    pq.write_table(pa.table({"v": lists(2, *[5] * 599)}), tmp_path / "f.parquet", row_group_size=1)
+    assert width(tmp_path) == 5
+    pq.write_table(
+        pa.table({"v": lists(*[None] * 599, 4)}), tmp_path / "f.parquet", row_group_size=1
+    )
+    assert width(tmp_path) == 4, "where nothing but nulls was counted, all row groups are"
+
+
+def test_a_row_group_stands_for_the_rows_that_were_not_counted(tmp_path, monkeypatch):
+    monkeypatch.setattr("pipeline.data.inputs._COUNTED_VALUES", 10)
+    write(tmp_path / "a.parquet", v=lists(*[2] * 1200, *[3] * 5000, None))
+    write(tmp_path / "b.parquet", v=lists(*[3] * 1500, None))
+    assert width(tmp_path) == 2, "of the first file the first lists"
+
+
+def test_lists_are_not_counted_where_the_footer_bears_out_the_first_of_them(tmp_path, monkeypatch):
+    write(tmp_path / "a.parquet", v=lists(*[3] * 5000))
+    counted = []
+
+    def count(lists):
+        counted.append(len(lists))
+        return sum(len(each or [0]) or 1 for each in lists.to_pylist())
+
+    monkeypatch.setattr("pipeline.data.inputs._stored_values", count)
+    assert width(tmp_path) == 3
+    assert sum(counted) < 2500
+
+
+def test_a_width_that_is_told_is_not_counted(tmp_path):
+    write(tmp_path / "in" / "a.parquet", v=lists(2, 2, 2))
+    assert width(tmp_path / "in", dimension=6) == 6
+    write(tmp_path / "in" / "a.parquet", v=lists(None, 0))
+    assert width(tmp_path / "in", dimension=6) == 6
+    with pytest.raises(DataError, match="'v': every row of every file is null or empty"):
+        width(tmp_path / "in")
+    write(tmp_path / "in" / "a.parquet", v=lists(2, 2).cast(pa.list_(pa.float32(), 2)))
+    assert width(tmp_path / "in", dimension=6) == 2, "a type that tells it"
 
 
 def test_hundreds_of_tiny_files_make_one_block(tmp_path):

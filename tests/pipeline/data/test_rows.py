@@ -1,6 +1,8 @@
 """From Parquet to rows: every type, a bounded number at a time."""
 
 import decimal
+import fractions
+import random
 
 import numpy as np
 import pyarrow as pa
@@ -19,8 +21,6 @@ TYPES = [
     *(pa.float16(), pa.float32(), pa.float64(), pa.bool_()),
     *(pa.decimal32(9, 2), pa.decimal64(18, 3), pa.decimal128(30, 4), pa.decimal256(60, 5)),
 ]
-
-EXACT = 2e-16  # Arrow's way from a decimal to a float may be off by one bit
 
 
 def column(kind: pa.DataType, *, null: bool) -> tuple[pa.Array, list[float]]:
@@ -50,13 +50,13 @@ def read(path, names=None, batch_rows=1000):
 @pytest.mark.parametrize("kind", TYPES, ids=str)
 def test_every_numeric_type(tmp_path, kind, null):
     array, expected = column(kind, null=null)
-    np.testing.assert_allclose(to_float64(array), expected, rtol=EXACT)
+    np.testing.assert_array_equal(to_float64(array), expected)
     lists = pa.ListArray.from_arrays(pa.array([0, 2, 4, 6], pa.int32()), array)
     for name, stored in {"scalars": array, "list": lists}.items():
         pq.write_table(pa.table({"x": stored}), tmp_path / f"{name}.parquet")
         _, (rows,) = read(tmp_path / f"{name}.parquet", ColumnNames(("x",)))
         assert rows.values.dtype == np.float64
-        np.testing.assert_allclose(rows.values.ravel(), expected, rtol=EXACT)
+        np.testing.assert_array_equal(rows.values.ravel(), expected)
 
 
 @pytest.mark.parametrize("layout", ["list", "large_list", "fixed_size_list"])
@@ -118,3 +118,91 @@ def test_a_row_with_two_bad_features_counts_once_for_each(tmp_path):
         (path, "y", "null"): 1,
         (path, "y", "infinite"): 1,
     }
+
+
+def test_wrong_lengths_are_told_apart_but_not_without_end(tmp_path):
+    path = str(tmp_path / "f.parquet")
+    write_lists(path, [3, 3, 3, 5, 5, 2, 0])
+    plan, (rows,) = read(path, ColumnNames(("v",)))
+    assert count_bad(rows, plan.columns, get_metric("sqeuclidean"))[1] == {
+        (path, "v", "wrong length (0, not 3)"): 1,
+        (path, "v", "wrong length (2, not 3)"): 1,
+        (path, "v", "wrong length (5, not 3)"): 2,
+    }
+    write_lists(path, [300, 300, *range(100, 200)])
+    plan, (rows,) = read(path, ColumnNames(("v",)))
+    bad = count_bad(rows, plan.columns, get_metric("sqeuclidean"))[1]
+    assert bad == {(path, "v", "wrong length (many, not 300)"): 100}
+
+
+def write_lists(path, widths):
+    pq.write_table(pa.table({"v": [[1.0] * width for width in widths]}), path)
+
+
+DECIMALS = [
+    *(pa.decimal32(9, 0), pa.decimal32(9, 4), pa.decimal32(7, -3)),
+    *(pa.decimal64(18, 2), pa.decimal64(18, 18), pa.decimal64(16, -7)),
+    *(pa.decimal128(12, 2), pa.decimal128(18, 6), pa.decimal128(38, 18), pa.decimal128(38, 38)),
+    *(pa.decimal128(38, 0), pa.decimal128(38, 22), pa.decimal128(38, 23), pa.decimal128(15, -22)),
+    *(pa.decimal128(38, -23), pa.decimal256(76, 0), pa.decimal256(76, 30), pa.decimal256(76, 76)),
+    *(pa.decimal256(20, -40), pa.decimal256(10, 2)),
+]
+
+
+def random_decimals(kind: pa.DataType, n: int) -> list[decimal.Decimal | None]:
+    """Numbers of every length, both signs and about 2^53, a null among every 50."""
+    choose = random.Random(str(kind))
+    whole = [choose.randrange(10 ** choose.randint(1, kind.precision)) for _ in range(n)]
+    near = [2**53 + i for i in range(-5, 6) if kind.precision >= 16]
+    whole[: len(near)] = near
+    numbers = [exactly(choose.choice((1, -1)) * w, kind.scale) for w in whole]
+    return [None if i % 50 == 49 else number for i, number in enumerate(numbers)]
+
+
+def exactly(whole: int, scale: int) -> decimal.Decimal:
+    return decimal.Decimal((int(whole < 0), tuple(map(int, str(abs(whole)))), -scale))
+
+
+def decimal_array(numbers, kind: pa.DataType) -> pa.Array:
+    """An array from whole numbers as they lie in memory, for Arrow refuses some scales."""
+    size = kind.bit_width // 8
+    power = fractions.Fraction(10) ** kind.scale
+    wholes = [0 if n is None else int(fractions.Fraction(n) * power) for n in numbers]
+    data = b"".join(whole.to_bytes(size, "little", signed=True) for whole in wholes)
+    valid = pa.array([n is not None for n in numbers]).buffers()[1]
+    return pa.Array.from_buffers(kind, len(numbers), [valid, pa.py_buffer(data)])
+
+
+def bits(numbers) -> list[int]:
+    floats = [np.nan if n is None else float(n) for n in numbers]
+    return np.array(floats, np.float64).view(np.int64).tolist()
+
+
+@pytest.mark.parametrize("kind", DECIMALS, ids=str)
+def test_a_decimal_is_the_float64_nearest_to_it(kind):
+    numbers = random_decimals(kind, 20_000)
+    array = decimal_array(numbers, kind)
+    assert array[0].as_py() == numbers[0]
+    assert to_float64(array).view(np.int64).tolist() == bits(numbers)
+    cut = array.slice(7, 90)
+    assert to_float64(cut).view(np.int64).tolist() == bits(numbers[7:97])
+    assert to_float64(array.slice(0, 0)).tolist() == []
+
+
+def test_decimals_beyond_float64_are_as_python_has_them():
+    for whole, scale in ((12345, -320), (-12345, -320), (12345, 320), (7, 330), (-3, 400)):
+        kind = pa.decimal128(9, scale)
+        (value,) = to_float64(decimal_array([exactly(whole, scale)], kind))
+        assert bits([value]) == bits([exactly(whole, scale)])
+
+
+@pytest.mark.parametrize("kind", [k for k in DECIMALS if k.scale >= 0], ids=str)
+def test_decimals_in_files_and_in_lists(tmp_path, kind):
+    numbers = random_decimals(kind, 300)
+    array = decimal_array(numbers, kind)
+    lists = pa.ListArray.from_arrays(pa.array(range(0, 301, 3), pa.int32()), array)
+    for name, stored in {"scalars": array, "lists": lists}.items():
+        pq.write_table(pa.table({"v": stored}), tmp_path / name)
+        _, parts = read(tmp_path / name, ColumnNames(("v",)), batch_rows=70)
+        values = np.concatenate([rows.values for rows in parts]).ravel()
+        assert values.view(np.int64).tolist() == bits(numbers)

@@ -16,6 +16,8 @@ from tests import reference
 from tests.pipeline.answer import Answer, assert_same_answer, contents
 from tests.tables import write_shards
 
+pytestmark = pytest.mark.xdist_group("publish")  # for the fixtures of this module
+
 MODEL_FILES = {
     "model/saved_model.pb",
     "model/fingerprint.pb",

@@ -28,6 +28,8 @@ from pipeline.transforms import (
     make_plan,
 )
 
+pytestmark = pytest.mark.xdist_group("train")  # for the fixtures of this module
+
 IN_PROCESS = "apache_beam.runners.portability.fn_api_runner.FnApiRunner"
 K = 3
 
@@ -163,7 +165,7 @@ def test_trials_of_one_state_share_reads_and_end_as_they_do_alone(plan, spec, th
 def test_labels_are_written_and_named_in_the_manifest(plan, spec, start, work, three_blobs):
     prototypes = start.trials[0].prototypes
     numbers = np.arange(K, dtype=np.int32)
-    model = Model(spec.loader.layout.encoding, "sqeuclidean", prototypes, numbers)
+    model = Model.trained(spec.loader.layout.encoding, "sqeuclidean", prototypes, numbers)
     labels = LabelSpec.of(plan, model, work, threads=2)
     with beam.Pipeline(runner=IN_PROCESS) as pipeline:
         done = pipeline | Blocks(plan.blocks) | Label(labels)

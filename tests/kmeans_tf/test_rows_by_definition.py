@@ -1,0 +1,172 @@
+"""Labels held to exact arithmetic on the rows in their own units, however they are encoded."""
+
+from decimal import Decimal, localcontext
+from fractions import Fraction
+
+import numpy as np
+import pytest
+
+import kmeans_tf
+from kmeans_tf import Model, TrainingOptions
+from tests import reference
+
+REST = Fraction(1, 10**12)  # what rounding may leave of a difference between two distances
+
+
+def bimodal(place):
+    """Two sites far apart, each of two groups three units apart; prototypes at their middles."""
+    random = np.random.default_rng(int(np.log10(place)))
+    middles = np.array([[0.0, 0], [3, 0], [place, place], [place, place + 3]])
+    return middles.repeat(40, 0) + random.normal(size=(160, 2)), middles
+
+
+def halfway():
+    """Rows in the middle between two prototypes, and next to it."""
+    prototypes = np.array([[1e8], [1e8 + 2], [1e8 + 4]])
+    places = np.array([1e8 + 1, 1e8 + 3])
+    return np.r_[places, np.nextafter(places, 0), np.nextafter(places, 2e8)][:, None], prototypes
+
+
+def an_ulp_apart():
+    prototypes = np.array([[1 / 3, 1.0], [np.nextafter(1 / 3, 1), 1.0], [2.0, 1.0]])
+    random = np.random.default_rng(1)
+    return np.c_[random.uniform(0, 1, 60), np.ones(60)], prototypes
+
+
+def large_integers():
+    random = np.random.default_rng(2)
+    rows = np.r_[random.integers(0, 9, 40), 2**53 - random.integers(0, 9, 40)].astype(float)
+    return rows[:, None], np.array([[1.0], [5.0], [2.0**53 - 6], [2.0**53 - 2]])
+
+
+def sentinels():
+    random = np.random.default_rng(3)
+    rows = random.normal(size=(60, 3))
+    rows[::7, 1] = 1e30
+    return rows, np.array([[0.5, 0, 0], [-0.5, 0, 0], [0, 1e30, 0.0], [0, 1e30, 1.0]])
+
+
+def subnormals():
+    random = np.random.default_rng(4)
+    rows = np.c_[random.normal(size=60), random.uniform(size=60) * 1e-310]
+    return rows, np.array([[0.3, 0.0], [-0.3, 1e-310], [1.0, 0.0]])
+
+
+def log_normal():
+    rows = np.random.default_rng(5).lognormal(0, 8, (80, 2))
+    return rows, rows[::16].copy()
+
+
+def offset(by):
+    random = np.random.default_rng(6)
+    middles = random.normal(size=(5, 4)) * 3 + by
+    return middles.repeat(16, 0) + random.normal(size=(80, 4)), middles
+
+
+def wide():
+    random = np.random.default_rng(7)
+    rows = random.normal(size=(12, 2048))
+    return rows, rows[:4] + random.normal(size=(4, 2048)) * 0.01
+
+
+TABLES = {
+    **{f"bimodal at {place:g}": lambda p=place: bimodal(p) for place in (1e3, 1e6, 1e9, 1e12)},
+    **{f"offset {by:g}": lambda b=by: offset(b) for by in (1e4, 1e9)},
+    "halfway": halfway,
+    "an ulp apart": an_ulp_apart,
+    "large integers": large_integers,
+    "sentinels": sentinels,
+    "subnormals": subnormals,
+    "log-normal": log_normal,
+    "2,048 features": wide,
+    "one prototype": lambda: (bimodal(1e6)[0], np.array([[1.0, 2.0]])),
+}
+
+
+def exact_costs(rows, prototypes, scale):
+    """Squared distances (n, k) as fractions."""
+    factor = [Fraction(float(s)) ** 2 for s in scale]
+    exact = [[[Fraction(float(v)) for v in row] for row in part] for part in (rows, prototypes)]
+    return [
+        [
+            sum(f * (x - w) ** 2 for f, x, w in zip(factor, row, prototype, strict=True))
+            for prototype in exact[1]
+        ]
+        for row in exact[0]
+    ]
+
+
+@pytest.mark.parametrize("scaled", [False, True], ids=["as it is", "scaled"])
+@pytest.mark.parametrize("name", TABLES)
+def test_no_label_costs_more_than_the_best(name, scaled):
+    rows, prototypes = TABLES[name]()
+    d = rows.shape[1]
+    scale = np.linspace(0.3, 1.7, d) if scaled else np.ones(d)
+    model = Model("sqeuclidean", prototypes, np.arange(len(prototypes)), np.zeros(d), scale)
+    labels, distances = model.label(rows)
+    for label, distance, costs in zip(
+        labels, distances, exact_costs(rows, prototypes, scale), strict=True
+    ):
+        assert costs[label] <= min(costs) * (1 + REST)
+        if costs[label] > 1e-300:
+            assert abs(Fraction(float(distance)) ** 2 - costs[label]) <= costs[label] * REST
+
+
+def test_no_cosine_label_costs_more_than_the_best():
+    random = np.random.default_rng(8)
+    prototypes = random.normal(size=(5, 3))
+    rows = np.concatenate(
+        [prototypes * s + random.normal(size=(5, 3)) * 1e-3 for s in (1e-9, 1, 1e9)]
+    )
+    rows = np.concatenate([rows, random.normal(size=(60, 3))])
+    model = Model("cosine", prototypes, np.arange(5), np.zeros(3), np.ones(3))
+    labels, _ = model.label(rows)
+    with localcontext() as context:
+        context.prec = 80
+        for row, label in zip(rows, labels, strict=True):
+            costs = [_cosine_cost(row, prototype) for prototype in prototypes]
+            assert costs[label] - min(costs) <= Decimal("1e-12") * min(costs) + Decimal("1e-16")
+
+
+def _cosine_cost(x, w):
+    x, w = [Decimal(float(v)) for v in x], [Decimal(float(v)) for v in w]
+    dot = sum(a * b for a, b in zip(x, w, strict=True))
+    return 1 - dot / (sum(a * a for a in x) * sum(b * b for b in w)).sqrt()
+
+
+@pytest.mark.parametrize("place", [1e4, 1e7, 1e10])
+def test_training_sees_structure_finer_than_float32(place):
+    """What float64 finds from the same start, where a point of one float32 number finds it not."""
+    rows, middles = bimodal(place)
+    start = np.add(middles, [[0.5, 0.2]])
+    options = TrainingOptions(tolerance=0)
+    model, state = kmeans_tf.fit(rows, 4, init=start, options=options)
+    expected = reference.fit(rows, start, tolerance=0)
+    labels, _ = model.label(rows)
+    assert np.array_equal(labels, expected.labels)
+    np.testing.assert_allclose(
+        model.prototypes, expected.prototypes, rtol=1e-12, atol=place * 1e-14
+    )
+    assert state.precision == ("double" if place > 1e5 else state.precision)
+    coarse, _ = kmeans_tf.fit(rows, 4, init=start, options=options, precision="single")
+    if place == 1e10:  # the premise
+        assert not np.allclose(coarse.prototypes, expected.prototypes, rtol=0, atol=0.1)
+
+
+def test_ordinary_rows_stay_single():
+    rows = offset(1e3)[0]
+    _, state = kmeans_tf.fit(rows, 5)
+    assert state.precision == "single"
+
+
+def test_double_points_add_up_exactly_in_any_order():
+    rows, _ = bimodal(1e9)
+    order = np.random.default_rng(9).permutation(len(rows))
+    fits = [
+        kmeans_tf.fit(rows[some], 4, init=rows[:4], precision="double")
+        for some in (slice(None), order)
+    ]
+    (model, state), (other, shuffled) = fits
+    assert state.precision == "double"
+    assert model.prototypes.tobytes() == other.prototypes.tobytes()
+    assert state.trials[0].costs == shuffled.trials[0].costs

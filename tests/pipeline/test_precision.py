@@ -1,0 +1,92 @@
+"""Rows as they are: structure finer than float32, fractional weights, gaps that are filled."""
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from tests import reference
+from tests.tables import write_shards
+
+
+def two_ports():
+    """Metres along a coast: two ports 400 km apart, two quays 20 cm apart in each."""
+    random = np.random.default_rng(3)
+    truth = np.arange(400) % 4
+    places = np.array([0.0, 0.2, 4e5, 4e5 + 0.2])
+    return (places[truth] + random.normal(0, 0.01, 400))[:, None], truth, places[:, None]
+
+
+def test_auto_keeps_what_float32_would_lose(fit, run, tmp_path):
+    rows, truth, places = two_ports()
+    write_shards(tmp_path / "in", rows, shards=2)
+    np.save(tmp_path / "start.npy", places + 0.02)
+    args = (f"--init={tmp_path / 'start.npy'}", "--tolerance=0")
+    answer = fit(tmp_path / "in", tmp_path / "out", *args)
+    assert answer.run["result"]["precision"] == "double"
+    assert np.array_equal(answer.labels, truth)
+    means = np.array([rows[truth == j].mean() for j in range(4)])
+    np.testing.assert_allclose(answer.centres[:, 0], means, rtol=1e-12, atol=1e-9)
+    cost = sum(((rows[truth == j] - means[j]) ** 2).sum() for j in range(4))
+    assert answer.run["result"]["cost"] == pytest.approx(cost, rel=1e-9)
+    assert answer.prototypes["cost"].to_numpy().sum() == pytest.approx(cost, rel=1e-9)
+    away = np.abs(rows[:, 0] - answer.centres[answer.labels, 0])
+    np.testing.assert_allclose(answer.distances, away, rtol=1e-6)
+
+
+def test_given_prototypes_label_as_float64_does(fit, tmp_path):
+    random = np.random.default_rng(4)
+    far = random.random(5000) < 0.4
+    rows = np.where(far, 3e9, 0.0) + random.normal(size=5000)
+    places = np.array([0.0, 3e9 - 1, 3e9, 3e9 + 1])
+    write_shards(tmp_path / "in", rows[:, None], shards=3)
+    np.save(tmp_path / "start.npy", places[:, None])
+    args = (f"--init={tmp_path / 'start.npy'}", "--max_iterations=0")
+    answer = fit(tmp_path / "in", tmp_path / "out", *args)
+    distances = np.abs(rows[:, None] - places)
+    assert np.array_equal(answer.labels, distances.argmin(1))
+    np.testing.assert_allclose(answer.distances, distances.min(1), rtol=1e-6)
+
+
+@pytest.mark.parametrize("precision", ["single", "double"])
+def test_fractional_weights_on_rows_that_repeat_give_one_clustering(fit, tmp_path, precision):
+    """A balanced design, where an ulp in the weight of a row decides which is drawn."""
+    random = np.random.default_rng(5)
+    grid = np.array([[x, y] for x in range(6) for y in range(6)], float)
+    rows = grid[random.integers(0, 36, 3000)]
+    weights = random.choice([0.1, 0.2, 0.3, 0.7], 3000)
+    answers = []
+    for shards, seed in ((1, 0), (7, 1), (40, 2)):
+        folder = tmp_path / f"{shards}"
+        write_shards(folder / "in", rows, weights=weights, shards=shards, shuffle_seed=seed)
+        args = ("--k=7", "--weight=weight", f"--precision={precision}")
+        answers.append(fit(folder / "in", folder / "out", *args))
+    first = answers[0]
+    for other in answers[1:]:
+        assert other.centres.tobytes() == first.centres.tobytes()
+        assert other.costs.tobytes() == first.costs.tobytes()
+
+
+def test_a_start_where_every_row_lacks_something(fit, tmp_path):
+    random = np.random.default_rng(6)
+    truth = np.arange(300) % 3
+    rows = np.array([[0.0], [30.0], [60.0]])[truth] + random.normal(size=(300, 40))
+    rows[np.arange(300), random.integers(0, 40, 300)] = np.nan
+    write_shards(tmp_path / "in", rows, shards=2)
+    answer = fit(tmp_path / "in", tmp_path / "out", "--k=3", "--on_bad_row=impute")
+    groups = [set(answer.labels[truth == j].tolist()) for j in range(3)]
+    assert sorted(map(len, groups)) == [1, 1, 1]
+    assert len(set.union(*groups)) == 3
+    complete = reference.impute(rows, np.ones(300))
+    means = np.array([complete[truth == j].mean(0) for j in range(3)])
+    order = [int(next(iter(group))) for group in groups]
+    np.testing.assert_allclose(answer.centres[order], means, rtol=1e-6)
+
+
+def test_a_column_without_a_value_has_no_mean(run, tmp_path):
+    table = pa.table({"a": [1.0, 2.0, 5.0], "empty": pa.array([None] * 3, pa.float64())})
+    pq.write_table(table, tmp_path / "in.parquet")
+    places = (f"--input={tmp_path / 'in.parquet'}", f"--output={tmp_path / 'out'}")
+    ran = run("fit", *places, "--k=2", "--on_bad_row=impute")
+    assert ran.code == 3, ran.stderr
+    assert "column 'empty' has no value to take a mean of" in ran.stderr
