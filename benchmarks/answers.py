@@ -3,7 +3,8 @@
     python -m benchmarks.answers > new.txt
     (cd OTHER && PYTHONPATH=$PWD python HERE/benchmarks/answers.py) | diff - new.txt
 
-A line is a job and a digest of its labels, prototypes and history: the same line, the same bits.
+A line is a job with three digests: of its labels (the numbers alone), of its training (history and
+the prototypes' features), and of the figures that go with them. The same digest, the same bits.
 """
 
 import contextlib
@@ -11,6 +12,7 @@ import hashlib
 import io
 import sys
 import tempfile
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -50,22 +52,33 @@ JOBS: dict[str, tuple[str, ...]] = {
 }
 
 
-def digest(output: Path) -> str:
-    """A digest of the labels, prototypes and history of an output folder."""
+def digests(output: Path) -> str:
+    """Digests of the labels, the training and the figures of an output folder."""
     parts = sorted((output / "labels").glob("part-*.parquet"))
-    files = [*parts, output / "prototypes.parquet", output / "history.parquet"]
-    answer = hashlib.sha256()
-    for file in files:
-        for column in pq.read_table(file).combine_chunks().itercolumns():
-            answer.update(str(column.to_pylist()).encode())
-    return answer.hexdigest()[:16]
+    labels = pa.concat_tables([pq.read_table(part) for part in parts])
+    prototypes = pq.read_table(output / "prototypes.parquet")
+    figures = [name for name in ("rows", "weight", "cost") if name in prototypes.column_names]
+    groups = (
+        [labels.select(["label"])],
+        [pq.read_table(output / "history.parquet"), prototypes.drop_columns(figures)],
+        [labels.drop_columns(["label"]), prototypes.select(figures)],
+    )
+    return "  ".join(map(_digest, groups))
+
+
+def _digest(tables: Sequence[pa.Table]) -> str:
+    content = hashlib.sha256()
+    for table in tables:
+        for column in table.itercolumns():
+            content.update(str(column.to_pylist()).encode())
+    return content.hexdigest()[:12]
 
 
 def main() -> None:
     """Runs the jobs, or digests the output folders that are named."""
     if sys.argv[1:]:
         for output in map(Path, sys.argv[1:]):
-            print(f"{digest(output)}  {output.name}")
+            print(f"{digests(output)}  {output.name}")
         return
     from pipeline.__main__ import main as kmeans_tf
 
@@ -86,7 +99,7 @@ def main() -> None:
                 )
             if code:
                 raise SystemExit(f"{name}: exit {code}: {messages.getvalue()}")
-            print(f"{digest(output)}  {name}", flush=True)
+            print(f"{digests(output)}  {name}", flush=True)
 
 
 def _write_input(folder: Path) -> None:

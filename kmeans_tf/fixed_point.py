@@ -15,6 +15,10 @@ CHUNK_BITS = 12  # rows that are added in float64 before going on in int64
 LIMB_BITS = 35
 
 
+class WeightError(ValueError):
+    """The weights are too large to be added exactly."""
+
+
 @dataclass(frozen=True)
 class FixedPoint:
     """How (n, d) numbers are cut into (n, c) limbs.
@@ -79,13 +83,13 @@ def limb_bits(weight_bits: int, total_weight: int) -> int:
         total_weight: the sum of all row weights, in weight quanta.
 
     Raises:
-        ValueError: the total weight leaves no room.
+        WeightError: the total weight leaves no room.
     """
     in_chunk = 53 - CHUNK_BITS - weight_bits
     in_all = 62 - max(1, total_weight).bit_length()
     bits = min(LIMB_BITS, in_chunk, in_all)
     if bits < 4:
-        raise ValueError(f"a total weight of {total_weight} quanta is too large to add exactly")
+        raise WeightError(f"a total weight of {total_weight} quanta is too large to add exactly")
     return bits
 
 

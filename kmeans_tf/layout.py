@@ -47,7 +47,7 @@ class SumLayout:
         """Chooses encoding and layout from what the scan found.
 
         Raises:
-            ValueError: the weights are too large to be added exactly.
+            WeightError: the weights are too large to be added exactly.
         """
         encoding = Encoding.fit(
             summary, metric, standard=standard, impute=impute, precision=precision

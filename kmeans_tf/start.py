@@ -46,7 +46,7 @@ def layout_for(
     """The layout of the sums, for points of a precision.
 
     Raises:
-        ValueError: the weights are too large to be added exactly.
+        WeightError: the weights are too large to be added exactly.
     """
     return SumLayout.fit(
         summary, metric, standard=options.standard, impute=options.impute, precision=precision
@@ -59,8 +59,9 @@ def choose_start(
     """The layout, and k prototypes (k, d) float64 in the units of its encoding's points.
 
     Raises:
-        ValueError: the weights are too large to be added exactly, more prototypes are to come
-            first than k, or there are fewer than k distinct rows.
+        WeightError: the weights are too large to be added exactly.
+        ValueError: more prototypes are to come first than k, or there are fewer than k distinct
+            rows.
     """
     precision = DOUBLE if options.precision == DOUBLE else SINGLE
     layout = layout_for(summary, metric, options, precision)

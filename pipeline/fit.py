@@ -7,6 +7,7 @@ import numpy as np
 
 from kmeans_tf import Model, TrainingOptions, TrainingState, Trial
 from kmeans_tf.encoding import DOUBLE
+from kmeans_tf.fixed_point import WeightError
 from kmeans_tf.layout import SumLayout
 from kmeans_tf.metrics import Metric
 from kmeans_tf.sample import sample_capacity
@@ -94,6 +95,8 @@ class Fit:
                 return layout_for(summary, self.metric, self._start, state.precision), state
             with self.attempt.clock.stage("seed"):
                 layout, prototypes = choose_start(summary, self.metric, self._start)
+        except WeightError as error:
+            raise DataError(f"--weight {self.options.names.weight}: {error}") from error
         except ValueError as error:
             raise DataError(f"--k {self.k}: {error}") from error
         precision = layout.encoding.precision
