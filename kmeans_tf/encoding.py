@@ -76,6 +76,7 @@ class Encoding:
         """
         if (standard or impute) and summary.moments is None:
             raise ValueError("scaling and imputing need the moments of the columns")
+        summary = summary.completed(metric)
         means = summary.moments.mean() if impute and summary.moments else None
         centre, factor, spread = _scaling(summary, metric, standard)
         largest = _reach(summary, centre) * factor

@@ -197,7 +197,7 @@ def all_bad_under_null(folder):
     return ["--on_bad_row=null"]
 
 
-def all_bad_under_impute(folder):
+def gaps_that_impute_to_one_row(folder):
     write(folder / "in" / "a.parquet", x=[None, 1.0], y=[1.0, None])
     return ["--on_bad_row=impute"]
 
@@ -373,7 +373,7 @@ CASES = [
     (has_a_nan, DATA, ["1 of 2 rows", "a.parquet", "'x': 1 NaN", "--on_bad_row"]),
     (has_an_infinity, DATA, ["1 of 2 rows", "a.parquet", "'x': 1 infinite", "--on_bad_row"]),
     (all_bad_under_null, DATA, ["all 3 rows are bad", "'x': 1 null", "1 NaN", "1 infinite"]),
-    (all_bad_under_impute, DATA, ["all 2 rows are bad", "'x': 1 null", "'y': 1 null"]),
+    (gaps_that_impute_to_one_row, DATA, ["--k 8", "only 1 distinct"]),
     (too_few_distinct_rows, DATA, ["--k 4", "only 3 distinct"]),
     (weight_is_negative, DATA, ["a.parquet", "row 2", "'w' holds -2.5"]),
     (weight_is_nan, DATA, ["a.parquet", "row 1", "'w' holds nan"]),
@@ -527,7 +527,7 @@ def lacks_a_feature(folder):
 
 def has_another_width(folder):
     write(folder / "in" / "a.parquet", x=[1.0], y=[2.0], z=[3.0])
-    return ["--features=x,y,z"], USAGE, "takes 2 features, the input has 3"
+    return ["--features=x,y,z"], USAGE, "takes x, y: 'z' is none of them"
 
 
 def cannot_impute(folder):
