@@ -17,7 +17,7 @@ import numpy as np
 
 from kmeans_tf.fixed_point import ceil_power_of_two
 from kmeans_tf.metrics import Metric, row_lengths
-from kmeans_tf.summary import Summary
+from kmeans_tf.summary import Summary, impute
 
 SINGLE, DOUBLE = "single", "double"
 RANGE_BITS = {
@@ -98,7 +98,7 @@ class Encoding:
 
     def impute(self, rows: np.ndarray) -> np.ndarray:
         """Rows (n, d) float64 with the means for what is not finite, where there are means."""
-        return rows if self.means is None else np.where(np.isfinite(rows), rows, self.means)
+        return rows if self.means is None else impute(rows, self.means)
 
     @property
     def scaling(self) -> tuple[np.ndarray, np.ndarray]:

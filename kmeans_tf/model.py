@@ -17,6 +17,7 @@ from kmeans_tf.assign import assign_rows, assigned_costs
 from kmeans_tf.encoding import Encoding
 from kmeans_tf.metrics import get_metric, good_rows, row_lengths
 from kmeans_tf.points import chunk_rows
+from kmeans_tf.summary import impute
 
 BAD_LABEL = -1
 
@@ -67,7 +68,7 @@ class Model:
 
     def impute(self, rows: np.ndarray) -> np.ndarray:
         """Rows (n, d) float64 with the means for what is not finite, where there are means."""
-        return rows if self.means is None else np.where(np.isfinite(rows), rows, self.means)
+        return rows if self.means is None else impute(rows, self.means)
 
     def good_rows(self, rows: np.ndarray) -> np.ndarray:
         """(n,) bool: which of (n, d) float64 rows have nothing wrong with them."""

@@ -139,7 +139,7 @@ class Summary:
         """With the columns' means where the sample's rows have NaN; rows that are bad still go."""
         if self.moments is None or np.isfinite(self.sample.rows).all():
             return self
-        rows = np.where(np.isfinite(self.sample.rows), self.sample.rows, self.moments.mean())
+        rows = impute(self.sample.rows, self.moments.mean())
         return replace(self, sample=self.sample.with_rows(rows, good_rows(metric, rows)))
 
     def __add__(self, other: "Summary") -> "Summary":
@@ -158,3 +158,8 @@ class Summary:
             moments=moments,
             bad=self.bad + other.bad,
         )
+
+
+def impute(rows: np.ndarray, means: np.ndarray) -> np.ndarray:
+    """Rows (n, d) float64 with the means (d,) for what is not finite."""
+    return np.where(np.isfinite(rows), rows, means)
