@@ -31,7 +31,10 @@ def run_with_fault(
     with log.open("w") as stderr:
         process = subprocess.Popen(command, stderr=stderr)
     try:
-        wait_for(lambda: latest_iteration(output) >= FAULT_AT or process.poll() is not None)
+        wait_for(
+            lambda: latest_iteration(output) >= FAULT_AT or process.poll() is not None,
+            seconds=JOB_SECONDS,
+        )
         assert process.poll() is None, log.read_text()
         assert latest_iteration(output) < ITERATIONS, "the fault came too late"
         fault(process)
