@@ -65,6 +65,13 @@ def two_product(a: np.ndarray, b: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     return product, error
 
 
+def two_sum(a: np.ndarray, b: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """s and e with a + b = s + e exactly (Knuth 1969), barring overflow."""
+    total = a + b
+    rest = total - a
+    return total, (a - (total - rest)) + (b - rest)
+
+
 def _halves(a: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     scaled = a * 134217729.0  # 2**27 + 1
     high = scaled - (scaled - a)

@@ -11,8 +11,11 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from kmeans_tf.exact import two_sum
+
 CHUNK_BITS = 12  # rows that are added in float64 before going on in int64
 LIMB_BITS = 35
+_LOW_HALF = 0xFFFFFFFF
 
 
 class WeightError(ValueError):
@@ -63,24 +66,51 @@ class FixedPoint:
             rest[:, j] -= limbs[:, c]
         return limbs
 
+    def times(self, factors: "FixedPoint") -> "FixedPoint":
+        """How products of these limbs with those of one column of `factors` are counted.
+
+        Its limbs are not adjacent: those of this for the first limb of the factor come first.
+        """
+        column = np.tile(self.column, len(factors.quantum))
+        return FixedPoint(column, np.outer(factors.quantum, self.quantum).ravel())
+
     def count(self, sums: np.ndarray) -> np.ndarray:
         """(k, c) float64 sums of limbs -> (k, c) int64 whole numbers of quanta."""
         return (sums / self.quantum).astype(np.int64)
 
     def join(self, counts: np.ndarray) -> np.ndarray:
-        """(k, c) int64 -> (k, d) float64, the limbs of a column added up."""
-        total = np.zeros((len(counts), int(self.column[-1]) + 1))
+        """(k, c) int64 -> (k, d) float64, the limbs of a column added up and rounded once."""
+        total = np.zeros((2, len(counts), int(self.column.max()) + 1))
         for c, (j, quantum) in enumerate(zip(self.column, self.quantum, strict=True)):
-            total[:, j] += counts[:, c] * quantum
-        return total
+            for half in float_halves(counts[:, c]):
+                total[0, :, j], error = two_sum(total[0, :, j], half * quantum)
+                total[1, :, j] += error
+        return total[0] + total[1]
+
+
+def float_halves(counts: np.ndarray) -> list[np.ndarray]:
+    """int64 -> float64 arrays that add up to it exactly."""
+    low = counts & _LOW_HALF
+    high = counts - low
+    return [half.astype(np.float64) for half in (high, low) if half.any()]
+
+
+def lowest_bit(values: np.ndarray) -> float:
+    """The largest power of two of which all (n,) float64 values are multiples; inf for zeros."""
+    values = values[values != 0]
+    if not len(values):
+        return np.inf
+    fraction, exponent = np.frexp(values)
+    significand = np.ldexp(fraction, 53).astype(np.int64)
+    return float(np.ldexp((significand & -significand).astype(np.float64), exponent - 53).min())
 
 
 def limb_bits(weight_bits: int, total_weight: int) -> int:
     """The widest limb whose weighted sums are exact.
 
     Args:
-        weight_bits: bits of the largest row weight, in weight quanta.
-        total_weight: the sum of all row weights, in weight quanta.
+        weight_bits: bits of the largest limb of a weight.
+        total_weight: the most that a limb of all weights adds up to.
 
     Raises:
         WeightError: the total weight leaves no room.
@@ -89,7 +119,7 @@ def limb_bits(weight_bits: int, total_weight: int) -> int:
     in_all = 62 - max(1, total_weight).bit_length()
     bits = min(LIMB_BITS, in_chunk, in_all)
     if bits < 4:
-        raise WeightError(f"a total weight of {total_weight} quanta is too large to add exactly")
+        raise WeightError("their sum is too large to be exact: divide them all by one number")
     return bits
 
 

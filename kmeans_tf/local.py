@@ -79,10 +79,9 @@ def fit(
 
 def _chunks(layout: SumLayout, rows: np.ndarray, weights: np.ndarray | None) -> list[Points]:
     size = chunk_rows(rows.shape[1])
-    whole = None if weights is None else layout.encode_weights(weights)
     return [
         Points.encode(
-            layout.encoding, rows[a : a + size], None if whole is None else whole[a : a + size]
+            layout.encoding, rows[a : a + size], None if weights is None else weights[a : a + size]
         )
         for a in range(0, len(rows), size)
     ]

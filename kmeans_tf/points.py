@@ -30,7 +30,7 @@ class Points:
         values: (capacity, d) float32 tensor, rows beyond n are 0.
         fine: (n, d) float32, what is to be added to the values; None where nothing is.
         norms: (capacity,) float32 tensor, |x|**2 rounded up.
-        weights: (n,) float64 whole numbers of weight quanta; None stands for ones.
+        weights: (n,) float64 from 0, in the input's units; None stands for ones.
         rows: n.
     """
 
@@ -44,7 +44,7 @@ class Points:
     def encode(
         cls, encoding: Encoding, rows: np.ndarray, weights: np.ndarray | None = None
     ) -> "Points":
-        """Encodes (n, d) float64 rows, n at most 2**16; their weights are in quanta already.
+        """Encodes (n, d) float64 rows, n at most 2**16, with their weights (n,) float64.
 
         Raises:
             ValueError: n is larger than a chunk.

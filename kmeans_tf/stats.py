@@ -11,11 +11,11 @@ class ClusterStats:
 
     Attributes:
         rows: (k,) int64.
-        weight: (k,) int64, in weight quanta.
-        sums: (k, c) int64, limbs of the weighted points (of the weighted row gradients, where the
-            metric has no linear form), in quanta times weight quanta.
-        cost: the exact cost (see `kmeans_tf.exact`), in weight quanta; 0 for a linear metric,
-            whose cost follows from the sums.
+        weight: (k, w) int64, limbs of the weights (see `SumLayout`).
+        sums: (k, w * c) int64, products of the weights' limbs with those of the points (of the row
+            gradients, where sums of the points do not suffice); see `FixedPoint.times`.
+        cost: the exact cost (see `kmeans_tf.exact`); 0 where sums of the points suffice, from
+            which it follows.
     """
 
     rows: np.ndarray
@@ -38,8 +38,7 @@ class IterationStats:
 
     Attributes:
         clusters: ClusterStats by trial index, for the trials that still run.
-        squares: the exact sum of weighted squared lengths of the points, in weight quanta; 0 once
-            the state knows it.
+        squares: the exact sum of weighted squared lengths of the points; 0 once the state knows it.
     """
 
     clusters: dict[int, ClusterStats]

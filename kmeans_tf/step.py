@@ -5,6 +5,7 @@ any other, automatic differentiation gives each row's gradient and those are sum
 the terms are whole multiples of a quantum and their sums are exact.
 """
 
+from collections.abc import Callable
 from functools import cache
 
 import numpy as np
@@ -43,38 +44,46 @@ def cluster_stats(
     labels = assign(metric, points, prototypes)
     k = len(prototypes)
     rows = np.bincount(labels, minlength=k)
-    weight = rows
-    if points.weights is not None:
-        weight = np.bincount(labels, points.weights, k).astype(np.int64)
+    weights = _weight_counts(layout.weights, points)
+    weight = np.stack([np.bincount(labels, w, k) for w in weights], 1).astype(np.int64)
     if metric.sums_suffice:
-        return ClusterStats(rows, weight, _sums(layout.limbs, points, labels, k))
+        return ClusterStats(rows, weight, _sums(layout.limbs, weights, labels, k, points.take))
     limbs = layout.gradient_limbs(metric)
     costs, gradients = _row_gradients(metric, points.array, prototypes[labels])
-    sums = _sums(limbs, points, labels, k, limbs.round(gradients))
+    sums = _sums(limbs, weights, labels, k, limbs.round(gradients).__getitem__)
     return ClusterStats(rows, weight, sums, _weighted_sum(points.weights, costs))
+
+
+def _weight_counts(limbs: FixedPoint, points: Points) -> np.ndarray:
+    """(w, n) float64 whole numbers: the weights' limbs in their quanta."""
+    if points.weights is None:
+        return np.ones((1, points.rows))
+    return np.ascontiguousarray(limbs.split(points.weights[:, None]).T) / limbs.quantum[:, None]
 
 
 def _sums(
     limbs: FixedPoint,
-    points: Points,
+    weights: np.ndarray,
     labels: np.ndarray,
     k: int,
-    values: np.ndarray | None = None,
+    take: Callable[[slice], np.ndarray],
 ) -> np.ndarray:
-    """(k, c) int64 weighted sums of the points, or of `values` (n, d), by label.
+    """(k, w * c) int64 sums by label of what `take` gives of n rows, times weights (w, n).
 
     A sparse matrix of the weights times the limbs: no sort, and one pass over the rows.
     """
-    total = np.zeros((k, len(limbs.column)), np.int64)
-    ones = np.ones(_CHUNK)
-    for start in range(0, points.rows, _CHUNK):
-        part = slice(start, min(start + _CHUNK, points.rows))
-        n = part.stop - part.start
-        weights = ones[:n] if points.weights is None else points.weights[part]
-        chosen = scipy.sparse.csc_array((weights, labels[part], np.arange(n + 1)), shape=(k, n))
-        addends = points.take(part) if values is None else values[part]
-        total += limbs.count(chosen @ limbs.split(addends))
-    return total
+    limbed_weights, n = weights.shape
+    total = np.zeros((limbed_weights, k, len(limbs.column)), np.int64)
+    for start in range(0, n, _CHUNK):
+        part = slice(start, min(start + _CHUNK, n))
+        count = part.stop - part.start
+        addends = limbs.split(take(part))
+        for limb, weight in enumerate(weights[:, part]):
+            chosen = scipy.sparse.csc_array(
+                (weight, labels[part], np.arange(count + 1)), shape=(k, count)
+            )
+            total[limb] += limbs.count(chosen @ addends)
+    return np.concatenate(total, 1)
 
 
 def _squares(points: Points) -> int:

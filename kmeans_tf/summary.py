@@ -7,6 +7,7 @@ from fractions import Fraction
 import numpy as np
 
 from kmeans_tf.exact import exact_sum, exact_sums, two_product
+from kmeans_tf.fixed_point import lowest_bit
 from kmeans_tf.metrics import Metric, good_rows
 from kmeans_tf.sample import Sample
 
@@ -74,7 +75,7 @@ class Summary:
         minimum, maximum: (d,) float64 over the finite features of the rows used.
         weight: the exact sum of the weights of the rows used.
         largest_weight: the largest weight of a row.
-        whole_weights: whether every weight is a whole number.
+        finest_weight: the largest power of two of which all weights are multiples; inf for none.
         sample: of the rows used; what is not finite in them is NaN.
         moments: by column, where they were asked for.
     """
@@ -85,7 +86,7 @@ class Summary:
     maximum: np.ndarray
     weight: int
     largest_weight: float
-    whole_weights: bool
+    finest_weight: float
     sample: Sample
     moments: Moments | None = None
     bad: Counter = field(default_factory=Counter)
@@ -93,7 +94,7 @@ class Summary:
     @classmethod
     def zero(cls, features: int, capacity: int) -> "Summary":
         edge = np.full(features, np.inf)
-        return cls(0, 0, edge, -edge, 0, 0.0, True, Sample.zero(features, capacity))
+        return cls(0, 0, edge, -edge, 0, 0.0, np.inf, Sample.zero(features, capacity))
 
     @classmethod
     def of(
@@ -129,7 +130,7 @@ class Summary:
             maximum=np.fmax.reduce(holed, 0, initial=-np.inf),
             weight=exact_sum(kept_weights),
             largest_weight=float(kept_weights.max(initial=0.0)),
-            whole_weights=bool((kept_weights == np.floor(kept_weights)).all()),
+            finest_weight=lowest_bit(kept_weights),
             sample=Sample.of(holed, kept_weights, seed, capacity, highest),
             moments=Moments.of(kept, kept_weights) if moments else None,
             bad=bad or Counter(),
@@ -153,7 +154,7 @@ class Summary:
             maximum=np.maximum(self.maximum, other.maximum),
             weight=self.weight + other.weight,
             largest_weight=max(self.largest_weight, other.largest_weight),
-            whole_weights=self.whole_weights and other.whole_weights,
+            finest_weight=min(self.finest_weight, other.finest_weight),
             sample=self.sample + other.sample,
             moments=moments,
             bad=self.bad + other.bad,

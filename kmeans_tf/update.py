@@ -6,7 +6,7 @@ from dataclasses import replace
 import numpy as np
 
 from kmeans_tf.exact import exact_sum, to_float, two_product
-from kmeans_tf.fixed_point import FixedPoint
+from kmeans_tf.fixed_point import float_halves
 from kmeans_tf.layout import SumLayout
 from kmeans_tf.metrics import Metric, get_metric
 from kmeans_tf.seeding import farthest_points
@@ -84,10 +84,13 @@ def cost_gradient(
 ) -> np.ndarray:
     """The gradient (k, d) float64 of the min-distance cost, in the points' units."""
     if not metric.sums_suffice:
-        return layout.gradient_limbs(metric).join(stats.sums) * layout.weight_quantum
-    weight = stats.weight * layout.weight_quantum
-    sums = layout.limbs.join(stats.sums) * layout.weight_quantum
-    return metric.gradient(prototypes, weight, sums)
+        return layout.gradient_limbs(metric).times(layout.weights).join(stats.sums)
+    return metric.gradient(prototypes, layout.join_weight(stats.weight), _joined(layout, stats))
+
+
+def _joined(layout: SumLayout, stats: ClusterStats) -> np.ndarray:
+    """The weighted sums (k, d) float64 of the points."""
+    return layout.limbs.times(layout.weights).join(stats.sums)
 
 
 def _lloyd(
@@ -98,9 +101,9 @@ def _lloyd(
     sample_points: SamplePoints,
 ) -> tuple[np.ndarray, int]:
     """Prototypes of least cost; an empty cluster takes the farthest row of the sample."""
-    empty = stats.weight == 0
-    sums = layout.limbs.join(stats.sums)
-    divisor = np.where(empty, 1, stats.weight)
+    empty = ~stats.weight.any(1)
+    sums = _joined(layout, stats)
+    divisor = np.where(empty, 1.0, layout.join_weight(stats.weight))
     undefined = empty | (metric.normalize & ~sums.any(1))
     minimizer = metric.minimizer(sums, divisor)
     prototypes = np.where(undefined[:, None], trial.prototypes, minimizer)
@@ -155,33 +158,22 @@ def _cost(
 ) -> float:
     """The cost of the prototypes in the (scaled) input's units, correctly rounded."""
     if not metric.sums_suffice:
-        return to_float(stats.cost) * layout.weight_quantum
+        return to_float(stats.cost)
     projected = metric.project(prototypes)
     if not np.abs(projected).max() < _FAR:
         return float("inf")
-    total = squares + _linear_terms(layout.limbs, projected, stats)
-    return (
-        metric.scale
-        * to_float(total)
-        * layout.weight_quantum
-        / layout.encoding.unit
-        / layout.encoding.unit
-    )
+    total = squares + _linear_terms(layout, projected, stats)
+    return metric.scale * to_float(total) / layout.encoding.unit / layout.encoding.unit
 
 
-def _linear_terms(limbs: FixedPoint, u: np.ndarray, stats: ClusterStats) -> int:
+def _linear_terms(layout: SumLayout, u: np.ndarray, stats: ClusterStats) -> int:
     """sum_k (n_k |u_k|**2 - 2 u_k . s_k), exactly."""
+    products = layout.limbs.times(layout.weights)
     terms: list[np.ndarray] = []
-    for part in _float_parts(stats.sums):
-        terms += two_product(part * (-2 * limbs.quantum), u[:, limbs.column])
+    for half in float_halves(stats.sums):
+        terms += two_product(half * (-2 * products.quantum), u[:, products.column])
     for square in two_product(u, u):
-        for part in _float_parts(stats.weight):
-            terms += two_product(np.broadcast_to(part[:, None], u.shape), square)
+        for half in float_halves(stats.weight):
+            for weight in (half * layout.weights.quantum).T:
+                terms += two_product(np.broadcast_to(weight[:, None], u.shape), square)
     return exact_sum(np.concatenate([term.ravel() for term in terms]))
-
-
-def _float_parts(values: np.ndarray) -> list[np.ndarray]:
-    """int64 -> float64 arrays that add up to it exactly."""
-    low = values & 0xFFFFFFFF
-    high = values - low
-    return [part.astype(np.float64) for part in (low, high) if part.any()]

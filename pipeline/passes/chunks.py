@@ -52,8 +52,7 @@ class Loader:
             good = good_rows(get_metric(self.metric), values)
             values = values[good]
             weights = weights if weights is None else weights[good]
-        whole = weights if weights is None else self.layout.encode_weights(weights)
-        return Points.encode(self.layout.encoding, values, whole)
+        return Points.encode(self.layout.encoding, values, weights)
 
     def nbytes(self, block: BlockRef) -> int:
         """The memory of a block's points."""

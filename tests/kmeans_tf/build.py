@@ -48,9 +48,11 @@ def raw_points(points: np.ndarray) -> Points:
 def chunks_of(layout, rows, weights=None, size=1 << 12) -> list[Points]:
     """(n, d) rows in chunks of `size`."""
     parts = [slice(a, a + size) for a in range(0, len(rows), size)]
-    whole = None if weights is None else layout.encode_weights(np.asarray(weights))
+    weights = None if weights is None else np.asarray(weights, np.float64)
     encoding = layout.encoding
-    return [Points.encode(encoding, rows[p], None if whole is None else whole[p]) for p in parts]
+    return [
+        Points.encode(encoding, rows[p], None if weights is None else weights[p]) for p in parts
+    ]
 
 
 def train(layout, options, starts, chunks, sample=None) -> TrainingState:
@@ -60,6 +62,18 @@ def train(layout, options, starts, chunks, sample=None) -> TrainingState:
         stats = (step(layout, options.metric, state, chunk) for chunk in chunks)
         state = update(layout, options, state, sum(stats, IterationStats.zero()), lambda: sample)
     return state
+
+
+def counted(limbs, counts) -> np.ndarray:
+    """(k, c) counts of limbs -> (k, d) what they add up to, as exact fractions."""
+    values = fractions(counts) * fractions(limbs.quantum)
+    columns = range(limbs.column.max() + 1)
+    return np.stack([values[:, limbs.column == j].sum(1) for j in columns], 1)
+
+
+def weighted_sums(layout, stats) -> np.ndarray:
+    """(k, d) the sums of the weighted points, as exact fractions."""
+    return counted(layout.limbs.times(layout.weights), stats.sums)
 
 
 def fractions(array) -> np.ndarray:

@@ -5,11 +5,12 @@ import pytest
 
 import kmeans_tf
 from kmeans_tf import TrainingOptions, get_metric
+from kmeans_tf.fixed_point import WeightError
 from kmeans_tf.layout import SumLayout
 from kmeans_tf.metrics import row_lengths
 from kmeans_tf.step import cluster_stats
 from tests import reference
-from tests.kmeans_tf.build import chunks_of, fractions, layout_of
+from tests.kmeans_tf.build import chunks_of, counted, fractions, layout_of, weighted_sums
 from tests.tables import blobs
 
 N, K = 600, 4
@@ -121,19 +122,17 @@ def test_sums_are_exact_in_any_order_and_split(name, weighted, shards):
     order = rng.permutation(N)
     shuffled = None if weights is None else weights[order]
     size = -(-N // shards)
-    found = stats_of(layout, rows[order], prototypes, shuffled, size)
+    stats = stats_of(layout, rows[order], prototypes, shuffled, size)
 
     points = layout.encoding.encode(rows)
     labels = reference.labels(points, prototypes, "sqeuclidean")
-    whole = np.ones(N) if weights is None else layout.encode_weights(weights)
-    assert found.rows.tolist() == np.bincount(labels, minlength=K).tolist()
+    exactly = fractions(np.ones(N) if weights is None else weights)
+    assert stats.rows.tolist() == np.bincount(labels, minlength=K).tolist()
+    weight, sums = counted(layout.weights, stats.weight)[:, 0], weighted_sums(layout, stats)
     for k in range(K):
         mine = labels == k
-        assert found.weight[k] == int(whole[mine].sum())
-        expected = (fractions(points[mine]) * fractions(whole[mine])[:, None]).sum(0)
-        counts = fractions(found.sums[k]) * fractions(layout.limbs.quantum)
-        for j in range(3):
-            assert counts[layout.limbs.column == j].sum() == expected[j]
+        assert weight[k] == exactly[mine].sum()
+        assert (sums[k] == (fractions(points[mine]) * exactly[mine][:, None]).sum(0)).all()
 
 
 @scaled
@@ -265,25 +264,32 @@ def test_means_for_bad_features_are_those_of_the_finite_ones():
 
 
 @pytest.mark.parametrize(
-    "weights, whole",
+    "weights, limbs",
     [
-        ([1.0, 3.0, 0.0, 7.0], True),
-        ([2.0**30, 1.0, 5.0, 12345.0], True),
-        ([0.5, 0.25, 3.0, 0.0], True),
-        ([0.1, 0.7, 1e-3, 2.5], False),
-        ([1e-20, 3e-20, 0.0, 2e-20], False),
-        ([1e12, 3e12 + 1, 1.0, 7.0], False),
-        ([1e300, 1.0, 0.5, 1e299], False),
+        ([1.0, 3.0, 0.0, 7.0], 1),
+        ([2.0**20, 1.0, 5.0, 12345.0], 1),
+        ([0.5, 0.25, 3.0, 0.0], 1),
+        ([2.0**30, 1.0, 5.0, 12345.0], 2),
+        ([0.1, 0.7, 1e-3, 2.5], 4),
+        ([1e-20, 3e-20, 0.0, 2e-20], 3),
+        ([1e12, 3e12 + 1, 1.0, 7.0], 3),
+        ([1e16, 1.0, 0.1, 7.0], 6),
+        ([1e15, 1e-15, 0.0, 1.0], 8),
     ],
 )
-def test_weights_become_whole_quanta(weights, whole):
+def test_limbs_of_weights_add_up_to_them(weights, limbs):
     weights = np.array(weights)
-    layout = layout_of(blob_rows()[:4], weights)
-    encoded = layout.encode_weights(weights)
-    assert (encoded == np.rint(encoded)).all()
-    assert encoded.max() <= 2.0**30
-    assert (np.abs(encoded * layout.weight_quantum - weights) <= 2.0**-30 * weights.max()).all()
-    assert not whole or (encoded * layout.weight_quantum == weights).all()
+    cut = layout_of(blob_rows()[:4], weights).weights
+    counts = cut.split(weights[:, None]) / cut.quantum
+    assert cut.quantum.shape == (limbs,)
+    assert (counts == np.rint(counts)).all() and np.abs(counts).max() <= 2.0**20
+    assert (counted(cut, counts)[:, 0] == fractions(weights)).all()
+
+
+@pytest.mark.parametrize("weights", [[1e300, 1.0], [1e20, 1e-20], [1e-70, 1e-70], [3e70, 1e70]])
+def test_weights_that_cannot_be_added_exactly_are_refused(weights):
+    with pytest.raises(WeightError, match="too far apart to be added exactly"):
+        layout_of(blob_rows()[:2], np.array(weights))
 
 
 @pytest.mark.parametrize("copies", [10, 20, 33])
@@ -296,8 +302,9 @@ def test_many_heavy_rows_still_have_room(weight, copies):
     for _ in range(copies):
         summary = summary + summary
     layout = SumLayout.fit(summary, SQEUCLIDEAN, standard=False, impute=False)
-    heaviest = int(layout.encode_weights(np.array([weight]))[0])
-    assert heaviest > 1000 or weight == heaviest
+    limbs = layout.weights.split(np.array([[weight]])) / layout.weights.quantum
+    assert counted(layout.weights, limbs)[0, 0] == fractions([weight])[0]
+    heaviest = int(np.abs(limbs).max())
     assert heaviest * (N << copies) * 2**layout.bits < 2**63
     assert heaviest * 4096 * 2**layout.bits <= 2**53
 

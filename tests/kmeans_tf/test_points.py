@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 
 from kmeans_tf.points import CAPACITIES, CHUNK_ELEMENTS, Points, capacity_for, chunk_rows
-from tests.kmeans_tf.build import fractions, layout_of, raw_encoding, raw_points
+from tests.kmeans_tf.build import fractions, raw_encoding, raw_points
 from tests.tables import blobs
 
 
@@ -33,13 +33,6 @@ def test_norms_are_never_too_small(scale):
     assert (norms >= squares).all()
     smallest = fractions([2.0**-149])[0]  # the step of a subnormal
     assert (norms <= squares * (1 + fractions([2.0**-22])[0]) + 2 * smallest).all()
-
-
-def test_weights_are_in_quanta():
-    rows, weights = blobs(50, 2, 2, 0)[0].astype(float), np.random.default_rng(0).random(50)
-    layout = layout_of(rows, weights)
-    points = Points.encode(layout.encoding, rows, layout.encode_weights(weights))
-    assert np.array_equal(points.weights, np.rint(weights / layout.weight_quantum))
 
 
 @pytest.mark.parametrize("features", [1, 2, 16, 128, 129, 512, 2048, 2049, 10**6])

@@ -96,7 +96,7 @@ def plain(summary):
         (summary.maximum + 0.0).tobytes(),
         summary.weight,
         summary.largest_weight,
-        summary.whole_weights,
+        summary.finest_weight,
         [(a + 0).tobytes() for a in (sample.rows, sample.hashes)],
         summary.moments,
         summary.bad,
@@ -128,7 +128,9 @@ def test_a_summary_says_what_a_look_at_the_rows_says(table):
         assert summary.maximum[j] == max((r[j] for r, _ in kept), default=-np.inf)
     assert as_fractions([summary.weight]) == [sum(Fraction(v) for _, v in kept)]
     assert summary.largest_weight == max((v for _, v in kept), default=0.0)
-    assert summary.whole_weights == all(v == int(v) for _, v in kept)
+    bits = [Fraction(v) for _, v in kept if v > 0]
+    assert all((v / Fraction(summary.finest_weight)).denominator == 1 for v in bits)
+    assert not bits or any((v / Fraction(summary.finest_weight)).numerator % 2 for v in bits)
     assert set(map(tuple, summary.sample.rows)) <= {tuple(r) for r, v in kept if v > 0}
     assert summary.moments is None
 

@@ -310,13 +310,9 @@ def test_the_cost_is_correctly_rounded(offset, kind):
     start = layout.encoding.encode_prototypes(rows[:4] + 1 / 3)
     trial = advance(layout, TrainingOptions(), start, rows, weights).trials[0]
     points, prototypes = fractions(layout.encoding.encode(rows)), fractions(start)
-    whole = fractions(np.ones(60) if weights is None else layout.encode_weights(weights))
+    exactly = fractions(np.ones(60) if weights is None else weights)
     nearest = ((points[:, None] - prototypes[None]) ** 2).sum(2).min(1)
-    expected = (
-        (nearest * whole).sum()
-        * Fraction(layout.weight_quantum)
-        / Fraction(layout.encoding.unit) ** 2
-    )
+    expected = (nearest * exactly).sum() / Fraction(layout.encoding.unit) ** 2
     assert trial.costs == (float(expected),)
 
 

@@ -101,7 +101,7 @@ def test_a_summary_comes_back_to_the_bit(tmp_path, moments):
     assert find_summary(work) is None
     save_summary(work, summary)
     loaded = load_summary(work)
-    for name in ("rows", "bad_rows", "weight", "largest_weight", "whole_weights", "bad", "moments"):
+    for name in ("rows", "bad_rows", "weight", "largest_weight", "finest_weight", "bad", "moments"):
         assert getattr(loaded, name) == getattr(summary, name), name
     for name in ("minimum", "maximum"):
         assert getattr(loaded, name).tobytes() == getattr(summary, name).tobytes()
