@@ -5,8 +5,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from kmeans_tf.encoding import SINGLE, Encoding
-from kmeans_tf.exact import to_float
-from kmeans_tf.fixed_point import FixedPoint, WeightError, limb_bits
+from kmeans_tf.exact import exact_sum, to_float
+from kmeans_tf.fixed_point import FixedPoint, WeightError, limb_bits, lowest_bit
 from kmeans_tf.metrics import Metric
 from kmeans_tf.summary import Summary
 
@@ -22,6 +22,7 @@ class SumLayout:
 
     Attributes:
         encoding: from rows to the points that are added.
+        largest: (d,) float64, no point has a larger magnitude in the column.
         limbs: how points are cut.
         weights: how weights are cut, one column.
         bits: the width of a limb of points.
@@ -29,6 +30,7 @@ class SumLayout:
     """
 
     encoding: Encoding
+    largest: np.ndarray
     limbs: FixedPoint
     weights: FixedPoint
     bits: int
@@ -52,18 +54,22 @@ class SumLayout:
         encoding = Encoding.fit(
             summary, metric, standard=standard, impute=impute, precision=precision
         )
-        total_weight = to_float(summary.weight)
-        weights = _weight_limbs(summary)
-        if len(weights.quantum) == 1:
-            quantum = float(weights.quantum[0])
-            heaviest = round(summary.largest_weight / quantum)
-            total = int(total_weight / quantum) + summary.rows
-        else:
-            heaviest = 1 << _weight_bits(summary.rows)
-            total = summary.rows * heaviest
-        bits = limb_bits(heaviest.bit_length(), total)
-        limbs = FixedPoint.plan(encoding.largest(summary), np.asarray(encoding.quantum), bits)
-        return cls(encoding, limbs, weights, bits, total_weight)
+        return cls._of(encoding, encoding.largest(summary), _Weights.of_summary(summary))
+
+    def with_weights(self, weights: np.ndarray) -> "SumLayout":
+        """The layout of the same points' sums with other weights (n,) float64 from 0.
+
+        Raises:
+            WeightError: the weights cannot be added exactly.
+        """
+        return self._of(self.encoding, self.largest, _Weights.of(weights))
+
+    @classmethod
+    def _of(cls, encoding: Encoding, largest: np.ndarray, weights: "_Weights") -> "SumLayout":
+        cut = weights.limbs()
+        bits = limb_bits(*weights.bounds(cut))
+        limbs = FixedPoint.plan(largest, np.asarray(encoding.quantum), bits)
+        return cls(encoding, largest, limbs, cut, bits, weights.total)
 
     def gradient_limbs(self, metric: Metric) -> FixedPoint:
         """How row gradients are cut, for a metric that sums of points do not suffice."""
@@ -75,22 +81,50 @@ class SumLayout:
         return self.weights.join(counts)[:, 0]
 
 
-def _weight_bits(rows: int) -> int:
-    """Half of what an int64 has beside the count of rows; the points take the other half."""
-    return min(WEIGHT_BITS, (61 - rows.bit_length()) // 2)
+@dataclass(frozen=True)
+class _Weights:
+    """What there is to know of n weights: the largest, the power of two that they are multiples
+    of, and their sum.
+    """
 
+    rows: int
+    largest: float
+    finest: float
+    total: float
 
-def _weight_limbs(summary: Summary) -> FixedPoint:
-    largest, finest = summary.largest_weight, summary.finest_weight
-    if largest == 0:
-        largest = finest = 1.0
-    if not (
-        largest / finest <= 2.0**_WEIGHT_SPAN
-        and 1 / _WEIGHT_RANGE < finest
-        and largest < _WEIGHT_RANGE
-    ):
-        raise WeightError(
-            f"weights up to {largest:g} that differ by as little as {finest:g} are too far apart "
-            "to be added exactly: round the small ones, or leave them out"
-        )
-    return FixedPoint.plan(np.array([largest]), np.array([finest]), _weight_bits(summary.rows))
+    @classmethod
+    def of_summary(cls, summary: Summary) -> "_Weights":
+        total = to_float(summary.weight)
+        return cls(summary.rows, summary.largest_weight, summary.finest_weight, total)
+
+    @classmethod
+    def of(cls, weights: np.ndarray) -> "_Weights":
+        total = to_float(exact_sum(weights))
+        return cls(len(weights), float(weights.max()), lowest_bit(weights), total)
+
+    @property
+    def limb_bits(self) -> int:
+        """Half of what an int64 has beside the count of rows; the points take the other half."""
+        return min(WEIGHT_BITS, (61 - self.rows.bit_length()) // 2)
+
+    def limbs(self) -> FixedPoint:
+        """How the weights are cut."""
+        largest, finest = (self.largest, self.finest) if self.largest else (1.0, 1.0)
+        if not (
+            largest / finest <= 2.0**_WEIGHT_SPAN
+            and 1 / _WEIGHT_RANGE < finest
+            and largest < _WEIGHT_RANGE
+        ):
+            raise WeightError(
+                f"weights up to {largest:g} that differ by as little as {finest:g} are too far "
+                "apart to be added exactly: round the small ones, or leave them out"
+            )
+        return FixedPoint.plan(np.array([largest]), np.array([finest]), self.limb_bits)
+
+    def bounds(self, cut: FixedPoint) -> tuple[int, int]:
+        """Bits of the largest limb, and the most that limbs add up to."""
+        if len(cut.quantum) > 1:
+            return self.limb_bits + 1, self.rows << self.limb_bits
+        quantum = float(cut.quantum[0])
+        heaviest = round(self.largest / quantum)
+        return heaviest.bit_length(), int(self.total / quantum) + self.rows

@@ -2,18 +2,18 @@
 
 import numpy as np
 
+from kmeans_tf.advance import advance
 from kmeans_tf.layout import SumLayout
 from kmeans_tf.metrics import get_metric, good_rows
 from kmeans_tf.model import Model
+from kmeans_tf.oversampling import PASSES
 from kmeans_tf.points import Points, chunk_rows
 from kmeans_tf.sample import sample_capacity
-from kmeans_tf.seeding import INITS
-from kmeans_tf.start import AUTO, StartOptions, choose_start
-from kmeans_tf.state import TrainingOptions, TrainingState, Trial
-from kmeans_tf.stats import IterationStats
-from kmeans_tf.step import step
+from kmeans_tf.seeding import K_MEANS_PLUS_PLUS
+from kmeans_tf.start import AUTO, INITS, K_MEANS_PARALLEL, StartOptions, choose_start, default_init
+from kmeans_tf.state import TrainingOptions, TrainingState
 from kmeans_tf.summary import Summary
-from kmeans_tf.update import update
+from kmeans_tf.training import train
 
 
 def fit(
@@ -21,7 +21,7 @@ def fit(
     k: int,
     *,
     weights: np.ndarray | None = None,
-    init: str | np.ndarray = "k-means++",
+    init: str | np.ndarray = AUTO,
     seed: int = 0,
     standard: bool = False,
     precision: str = AUTO,
@@ -33,7 +33,9 @@ def fit(
         rows: (n, d) float64, all finite.
         k: how many prototypes.
         weights: (n,) float64 >= 0; None stands for ones.
-        init: 'k-means++', 'random' or prototypes (at most k, d) in the rows' units.
+        init: 'auto' (the best of several starts that are trained on a sample and proven on all
+            rows; for other optimizers than Lloyd's 'k-means++'), 'k-means++',
+            'k-means-parallel', 'random' or prototypes (at most k, d) in the rows' units.
         seed: of the sample and the start.
         standard: whether to scale every column to unit variance.
         precision: 'single' or 'double', whether a point is one float32 number or two; 'auto': two
@@ -52,6 +54,8 @@ def fit(
     if isinstance(init, str) and init not in INITS:
         raise ValueError(f"unknown init {init!r}: expected one of {', '.join(INITS)}")
     options = options or TrainingOptions()
+    if isinstance(init, str) and init == K_MEANS_PARALLEL and options.max_iterations <= PASSES:
+        raise ValueError(f"{init} takes {PASSES} iterations: give more than {PASSES}")
     metric = get_metric(options.metric)
     rows = np.ascontiguousarray(rows, np.float64)
     good = good_rows(metric, rows)
@@ -63,16 +67,16 @@ def fit(
     capacity = sample_capacity(rows.shape[1], k)
     summary = Summary.of(rows, ones, good, seed=seed, capacity=capacity, moments=standard)
     first = None if isinstance(init, str) else np.asarray(init, np.float64)
-    name = init if isinstance(init, str) else "k-means++"
-    layout, prototypes = choose_start(
-        summary, metric, StartOptions(k, name, seed, standard, precision=precision, first=first)
+    name = K_MEANS_PLUS_PLUS if first is not None else default_init(init, options)
+    start = StartOptions(k, name, seed, standard, precision=precision, first=first)
+    layout, trial = choose_start(summary, metric, start)
+    state = train(
+        layout,
+        options,
+        TrainingState((trial,), precision=layout.encoding.precision),
+        _chunks(layout, rows, weights),
+        lambda state, stats: advance(layout, options, state, stats, lambda: summary),
     )
-    sample = layout.encoding.encode(summary.sample.rows).astype(np.float64)
-    state = TrainingState((Trial.start(prototypes),), precision=layout.encoding.precision)
-    chunks = _chunks(layout, rows, weights)
-    while not state.done and state.iteration < options.max_iterations:
-        total = sum((step(layout, metric.name, state, c) for c in chunks), IterationStats.zero())
-        state = update(layout, options, state, total, lambda: sample)
     trial = state.trials[0]
     return Model.trained(layout.encoding, metric.name, trial.prototypes, trial.labels), state
 

@@ -49,14 +49,27 @@ class Points:
         Raises:
             ValueError: n is larger than a chunk.
         """
-        n, d = rows.shape
-        if n > CAPACITIES[-1]:
-            raise ValueError(f"{n} rows in one chunk; the limit is {CAPACITIES[-1]}")
+        if len(rows) > CAPACITIES[-1]:
+            raise ValueError(f"{len(rows)} rows in one chunk; the limit is {CAPACITIES[-1]}")
+        return cls._of(*encoding.encode_limbs(rows), weights)
+
+    @classmethod
+    def of(cls, points: np.ndarray, weights: np.ndarray | None = None) -> "Points":
+        """(n, d) float64 points as `array` gives them, n at most 2**16, with their weights."""
+        coarse = points.astype(np.float32)
+        fine = (points - coarse).astype(np.float32)
+        return cls._of(coarse, fine if fine.any() else None, weights)
+
+    @classmethod
+    def _of(
+        cls, coarse: np.ndarray, fine: np.ndarray | None, weights: np.ndarray | None
+    ) -> "Points":
+        n, d = coarse.shape
         capacity = capacity_for(n)
         values = np.zeros((capacity, d), np.float32)
-        values[:n], fine = encoding.encode_limbs(rows)
+        values[:n] = coarse
         norms = np.zeros(capacity, np.float32)
-        norms[:n] = _norms_rounded_up(values[:n])
+        norms[:n] = _norms_rounded_up(coarse)
         return cls(tf.constant(values), tf.constant(norms), weights, n, fine)
 
     @property

@@ -1,7 +1,9 @@
-"""A bottom-m sample of rows by a hash of their content.
+"""Samples of rows that depend on what the rows hold and on the seed alone.
 
-Which rows are in depends on what the rows hold and on the seed, never on the file, shard or
-order that they came in. Equal rows are one entry that carries their weight.
+Every row has a rank, and the m rows of the smallest ranks are in, never mind the file, shard or
+order that they came in. Equal rows are one entry that carries their weight. The rank is a hash of
+the row's content u, which gives every distinct row the same chance; or u over a size, which gives
+it one in proportion to the size (sequential Poisson sampling, Ohlsson 1998).
 """
 
 from dataclasses import dataclass
@@ -21,19 +23,24 @@ def sample_capacity(features: int, prototypes: int) -> int:
     return max(prototypes, min(wanted, MAX_BYTES // (8 * features)))
 
 
+def drawn_capacity(prototypes: int, features: int) -> int:
+    """Rows to draw by their cost, for k prototypes of d features."""
+    return max(prototypes, sample_capacity(features, prototypes) // 4)
+
+
 @dataclass(frozen=True)
 class Sample:
-    """The distinct rows with the smallest hashes, in the order of their hashes.
+    """The distinct rows with the smallest ranks, in the order of their ranks.
 
     Attributes:
         rows: (m, d) float64, in the input's units.
-        hashes: (m,) uint64, ascending, distinct.
+        ranks: (m,) uint64, ascending, distinct.
         totals: (m,) the exact weight of all rows equal to this one.
         capacity: the largest m.
     """
 
     rows: np.ndarray
-    hashes: np.ndarray
+    ranks: np.ndarray
     totals: ExactVector
     capacity: int
 
@@ -54,21 +61,48 @@ class Sample:
         """The sample of (n, d) float64 rows with (n,) float64 weights; rows of weight 0 are out.
 
         Args:
-            highest: rows of a larger hash may be left out, because a sample that this one will be
+            highest: rows of a larger rank may be left out, because a sample that this one will be
                 added to is full of smaller ones; see `highest`.
         """
-        hashes = hash_rows(rows, seed)
+        ranks = hash_rows(rows, seed)
         used = weights > 0
         if highest is not None:
-            used &= hashes <= np.uint64(highest)
+            used &= ranks <= np.uint64(highest)
         if not used.all():
-            rows, weights, hashes = rows[used], weights[used], hashes[used]
-        return _bottom(rows, hashes, ExactVector.of(weights), capacity)
+            rows, weights, ranks = rows[used], weights[used], ranks[used]
+        return _bottom(rows, ranks, ExactVector.of(weights), capacity)
+
+    @classmethod
+    def by_size(
+        cls, rows: np.ndarray, weights: np.ndarray, sizes: np.ndarray, seed: int, capacity: int
+    ) -> "Sample":
+        """The sample of (n, d) rows whose chances are as their sizes (n,) float64 from 0.
+
+        Equal rows of another size are other entries.
+        """
+        with np.errstate(divide="ignore", invalid="ignore", over="ignore"):
+            ranks = _uniform(rows, seed) / sizes
+        used = (weights > 0) & np.isfinite(ranks)
+        # Floats from 0 are in the order of their bits.
+        bits = ranks[used].view(np.uint64)
+        return _bottom(rows[used], bits, ExactVector.of(weights[used]), capacity)
+
+    def chances(self, seed: int) -> np.ndarray:
+        """(m,) float64: how likely each entry of a sample by size was to be in it."""
+        if not self.full:
+            return np.ones(len(self.ranks))
+        ranks = self.ranks.view(np.float64)
+        return np.minimum(1.0, _uniform(self.rows, seed) / ranks * ranks[-1])
+
+    @property
+    def size_chance(self) -> float:
+        """The chance of an entry over its size, in a sample by size; infinite if all are in."""
+        return float(self.ranks.view(np.float64)[-1]) if self.full else np.inf
 
     def __add__(self, other: "Sample") -> "Sample":
         return _bottom(
             np.concatenate([self.rows, other.rows]),
-            np.concatenate([self.hashes, other.hashes]),
+            np.concatenate([self.ranks, other.ranks]),
             self.totals.joined(other.totals),
             self.capacity,
         )
@@ -76,7 +110,7 @@ class Sample:
     def with_rows(self, rows: np.ndarray, kept: np.ndarray) -> "Sample":
         """The sample with other content (m, d) in its rows, and only those that are kept (m,).
 
-        Rows whose content is now the same are one entry, at the first of their hashes.
+        Rows whose content is now the same are one entry, at the first of their ranks.
         """
         places = np.flatnonzero(kept)
         _, first, entry = np.unique(
@@ -86,7 +120,7 @@ class Sample:
         rank = np.argsort(order)
         chosen = places[first[order]]
         totals = self.totals[places].grouped(rank[entry.ravel()], len(chosen))
-        return Sample(rows[chosen] + 0.0, self.hashes[chosen], totals, self.capacity)
+        return Sample(rows[chosen] + 0.0, self.ranks[chosen], totals, self.capacity)
 
     @property
     def weights(self) -> np.ndarray:
@@ -96,17 +130,26 @@ class Sample:
     @property
     def full(self) -> bool:
         """Whether there may be distinct rows that the sample left out."""
-        return len(self.hashes) == self.capacity
+        return len(self.ranks) == self.capacity
 
     @property
     def highest(self) -> int | None:
         """The hash beyond which no row can come in; None if every row can."""
-        return int(self.hashes[-1]) if self.full else None
+        return int(self.ranks[-1]) if self.full else None
+
+    @property
+    def chance(self) -> float:
+        """How likely each distinct row was to be in it, in a sample by hash."""
+        return float(self.ranks[-1]) / 2.0**64 if self.full else 1.0
 
     def estimated_weight(self) -> float:
         """What the sample says of the total weight of all rows; exact when it is not full."""
-        total = float(self.weights.sum())
-        return total / (float(self.hashes[-1]) / 2.0**64) if self.full else total
+        return float(self.weights.sum()) / self.chance
+
+
+def _uniform(rows: np.ndarray, seed: int) -> np.ndarray:
+    """(n,) float64 in (0, 1], of the rows' content; independent of `hash_rows` with that seed."""
+    return ((hash_rows(rows, ~seed) >> np.uint64(11)).astype(np.float64) + 1.0) * 2.0**-53
 
 
 def hash_rows(rows: np.ndarray, seed: int) -> np.ndarray:
@@ -127,8 +170,8 @@ def hash_rows(rows: np.ndarray, seed: int) -> np.ndarray:
     return hashes
 
 
-def _bottom(rows: np.ndarray, hashes: np.ndarray, weights: ExactVector, capacity: int) -> Sample:
-    distinct, first, entry = np.unique(hashes, return_index=True, return_inverse=True)
+def _bottom(rows: np.ndarray, ranks: np.ndarray, weights: ExactVector, capacity: int) -> Sample:
+    distinct, first, entry = np.unique(ranks, return_index=True, return_inverse=True)
     if len(distinct) > capacity:  # what is left out needs no sum
         used = entry < capacity
         weights, entry = weights[used], entry[used]

@@ -9,6 +9,11 @@ import numpy as np
 from kmeans_tf.metrics import Metric, pairwise_costs
 
 
+_DRAWN_SINGLY = 256  # prototypes that are chosen from a draw each
+_LEAST_GAIN = 1e-5  # of the cost, for which a swap is worth it
+_PRODUCT_NOISE = 1e-14  # of |x|**2, what a matrix product may leave of a distance of 0
+
+
 def k_means_plus_plus(
     metric: Metric,
     points: np.ndarray,
@@ -19,8 +24,12 @@ def k_means_plus_plus(
 ) -> np.ndarray:
     """k prototypes (k, d) by greedy k-means++ (Arthur and Vassilvitskii 2007).
 
-    Each next prototype is the best of 2 + log k candidates drawn in proportion to weight times
-    cost, as scikit-learn draws them.
+    Each next prototype is the best of some candidates drawn in proportion to weight times cost:
+    of 2 + log k, as in scikit-learn, up to k = 256, of fewer beyond, where they differ less.
+
+    Beyond 256 prototypes several are chosen from one draw, whose costs are one matrix product. A
+    candidate of it stands with the odds of its cost now to its cost at the draw, which makes it
+    one of a draw made now.
 
     Args:
         metric: the cost; its square root is not taken.
@@ -33,21 +42,84 @@ def k_means_plus_plus(
     Raises:
         ValueError: there are fewer than k distinct points.
     """
-    candidates = 2 + int(np.log(k))
-    chosen = np.empty((0, points.shape[1])) if first is None else first
-    if not len(chosen):
-        chosen = points[_draw(weights, 1, random)]
-    nearest = point_costs(metric, points, chosen).min(1)
+    candidates = min(2 + int(np.log(k)), max(2, 7 * _DRAWN_SINGLY // k))
+    chosen = list(points[_draw(weights, 1, random)] if first is None else first)
+    costs_to = PointCosts(metric, points)
+    nearest = costs_to(np.array(chosen)).min(0)
     while len(chosen) < k:
         potential = weights * nearest
         if not potential.any():
             raise ValueError(f"k = {k}, but there are only {len(chosen)} distinct points")
-        drawn = points[_draw(potential, candidates, random)]
-        costs = np.minimum(nearest[:, None], point_costs(metric, points, drawn))
-        best = int((weights @ costs).argmin())
-        nearest = costs[:, best]
-        chosen = np.concatenate([chosen, drawn[best : best + 1]])
-    return chosen
+        steps = min(1 + max(0, len(chosen) - _DRAWN_SINGLY) // 32, k - len(chosen))
+        drawn = _draw(potential, steps * candidates, random)
+        costs = costs_to(points[drawn])
+        at_draw = nearest
+        for step in np.split(np.arange(len(drawn)), steps):
+            if at_draw is not nearest:
+                odds = nearest[drawn[step]] / at_draw[drawn[step]]
+                step = step[random.random_sample(len(step)) < odds]
+            if len(step):
+                nearer = np.minimum(nearest, costs[step])
+                best = int((nearer @ weights).argmin())
+                nearest = nearer[best]
+                chosen.append(points[drawn[step[best]]])
+    return np.array(chosen)
+
+
+def swapped(
+    metric: Metric,
+    points: np.ndarray,
+    weights: np.ndarray,
+    prototypes: np.ndarray,
+    steps: int,
+    random: np.random.RandomState,
+) -> np.ndarray:
+    """Prototypes (k, d) of no higher cost, by local search (Lattanzi and Sohler 2019).
+
+    Each step draws a candidate as k-means++ does, and lets it take the place of the prototype that
+    is missed least, if that lowers the cost. Lloyd's iterations cannot do that: they never move a
+    prototype across others.
+
+    Args:
+        metric, points, weights: see `k_means_plus_plus`.
+        prototypes: (k, d) float64, k > 1.
+        steps: how many candidates are drawn.
+        random: the source of randomness.
+    """
+    prototypes = prototypes.copy()
+    costs_to = PointCosts(metric, points)
+    place, cost = _two_nearest(costs_to(prototypes))
+    for _ in range(steps):
+        potential = weights * cost[0]
+        if not potential.any():
+            break
+        candidate = points[_draw(potential, 1, random)]
+        new = costs_to(candidate)[0]
+        with_both = np.minimum(cost[0], new)
+        missed = np.bincount(
+            place[0], weights * (np.minimum(cost[1], new) - with_both), len(prototypes)
+        )
+        least = int(missed.argmin())
+        if weights @ with_both + missed[least] >= potential.sum() * (1 - _LEAST_GAIN):
+            continue
+        prototypes[least] = candidate
+        lost = (place == least).any(0)
+        nearest, between = ~lost & (new < cost[0]), ~lost & (new >= cost[0]) & (new < cost[1])
+        place[1, nearest], cost[1, nearest] = place[0, nearest], cost[0, nearest]
+        place[0, nearest], cost[0, nearest] = least, new[nearest]
+        place[1, between], cost[1, between] = least, new[between]
+        place[:, lost], cost[:, lost] = _two_nearest(
+            PointCosts(metric, points[lost])(prototypes)
+        )
+    return prototypes
+
+
+def _two_nearest(costs: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Places and costs (2, m) of the two lowest of costs (k, m), the lowest first."""
+    two = np.argpartition(costs, 1, axis=0)[:2]
+    found = np.take_along_axis(costs, two, 0)
+    order = np.argsort(found, axis=0, kind="stable")
+    return np.take_along_axis(two, order, 0), np.take_along_axis(found, order, 0)
 
 
 def random_points(
@@ -80,27 +152,40 @@ def farthest_points(
     Returns:
         (at most `count`, d) float64.
     """
-    nearest = point_costs(metric, points, prototypes).min(1)
+    costs_to = PointCosts(metric, points)
+    nearest = costs_to(prototypes).min(0)
     chosen = []
     for _ in range(count):
         index = int(nearest.argmax())
         if not nearest[index] > 0:
             break
         chosen.append(points[index])
-        nearest = np.minimum(nearest, point_costs(metric, points, points[index : index + 1])[:, 0])
+        nearest = np.minimum(nearest, costs_to(points[index : index + 1])[0])
         nearest[index] = 0
     return np.array(chosen).reshape(-1, points.shape[1])
 
 
-def point_costs(metric: Metric, points: np.ndarray, prototypes: np.ndarray) -> np.ndarray:
-    """Costs (m, k) float64; for a metric of the linear form by a matrix product, never negative."""
-    if not metric.sums_suffice:
-        return pairwise_costs(metric, points, prototypes)
-    projected = metric.project(prototypes)
-    squares = (points * points).sum(1)[:, None] + (projected * projected).sum(1)
-    distances = squares - 2 * (points @ projected.T)
-    # What the product's rounding leaves of a coincidence is no distance.
-    return metric.scale * np.where(distances > 1e-14 * squares, distances, 0.0)
+class PointCosts:
+    """Costs of (m, d) float64 points, where sums suffice by a matrix product, never negative."""
+
+    def __init__(self, metric: Metric, points: np.ndarray):
+        self._metric, self._points = metric, points
+        if metric.sums_suffice:
+            # What the product's rounding leaves of a coincidence is no distance.
+            squares = np.einsum("ij,ij->i", points, points) * (1 - _PRODUCT_NOISE)
+            self._factors = np.column_stack([points, squares, np.ones(len(points))])
+
+    def __call__(self, prototypes: np.ndarray) -> np.ndarray:
+        """Costs (k, m) float64 of (k, d) prototypes."""
+        metric = self._metric
+        if not metric.sums_suffice:
+            return pairwise_costs(metric, self._points, prototypes).T
+        u = metric.project(prototypes)
+        squares = np.einsum("ij,ij->i", u, u)
+        factors = np.column_stack([-2 * u, np.ones(len(u)), squares])
+        distances = factors @ self._factors.T
+        np.maximum(distances, 0.0, out=distances)
+        return distances if metric.scale == 1 else distances * metric.scale
 
 
 def _draw(weights: np.ndarray, count: int, random: np.random.RandomState) -> np.ndarray:
@@ -109,7 +194,8 @@ def _draw(weights: np.ndarray, count: int, random: np.random.RandomState) -> np.
     return np.minimum(places, len(weights) - 1)
 
 
-INITS = ("k-means++", "random")
+K_MEANS_PLUS_PLUS, RANDOM = "k-means++", "random"
+_SEEDING_WORK = 1 << 33  # products of points with prototypes, over features; at least 8 points each
 
 
 def initial_prototypes(
@@ -123,6 +209,8 @@ def initial_prototypes(
 ) -> np.ndarray:
     """k starting prototypes (k, d) float64, beginning with `first`, if any.
 
+    Where there are very many points, every n-th of them is looked at.
+
     Args:
         init: 'k-means++' or 'random'; `first` is filled up by k-means++.
         metric, points, weights: see `k_means_plus_plus`.
@@ -132,8 +220,10 @@ def initial_prototypes(
         ValueError: `first` has more prototypes than k, or there are fewer distinct points.
     """
     random = np.random.RandomState(seed % 2**32)
+    stride = -(-len(points) // max(8 * k, _SEEDING_WORK // (k * points.shape[1])))
+    points, weights = points[::stride], weights[::stride]
     if first is not None and len(first) > k:
         raise ValueError(f"{len(first)} prototypes to start from, more than k = {k}")
-    if init == "random" and first is None:
+    if init == RANDOM and first is None:
         return random_points(points, weights, k, random)
     return k_means_plus_plus(metric, points, weights, k, random, first)

@@ -1,21 +1,40 @@
-"""Where a training begins: the layout of its sums and the prototypes of its first iteration."""
+"""Where a training begins: the layout of its sums and the prototypes of its first iteration.
 
-from dataclasses import dataclass
+The start 'auto' is trained: k-means++ and Lloyd's iterations on the sample, several times, and the
+best of them kept. `kmeans_tf.proof` holds it against all rows.
+"""
+
+from dataclasses import dataclass, replace
 
 import numpy as np
 
 from kmeans_tf.assign import assign, assigned_costs
-from kmeans_tf.encoding import DOUBLE, SINGLE
+from kmeans_tf.encoding import DOUBLE, SINGLE, Encoding
+from kmeans_tf.fixed_point import ceil_power_of_two
 from kmeans_tf.layout import SumLayout
 from kmeans_tf.metrics import Metric
+from kmeans_tf.oversampling import first_candidate
 from kmeans_tf.points import Points, chunk_rows
 from kmeans_tf.sample import Sample
-from kmeans_tf.seeding import initial_prototypes
+from kmeans_tf.seeding import K_MEANS_PLUS_PLUS, RANDOM, initial_prototypes, swapped
+from kmeans_tf.state import Proof, TrainingOptions, TrainingState, Trial
 from kmeans_tf.summary import Summary
+from kmeans_tf.training import train
+from kmeans_tf.update import update
 
-AUTO = "auto"
+AUTO, K_MEANS_PARALLEL = "auto", "k-means-parallel"
+INITS = (AUTO, K_MEANS_PLUS_PLUS, K_MEANS_PARALLEL, RANDOM)
 PRECISIONS = (AUTO, SINGLE, DOUBLE)
 NOISE = 1e-9  # of the cost: what rounding to float32 may add before points are kept finer
+STARTS = 4  # that are trained, where they are not too slow
+_QUICK = 1 << 28  # products in an iteration over the sample: so few that all starts are quick
+_ITERATIONS = 30  # that a start takes on the sample, about
+_PASSES = 3  # over all rows: as long as all starts may take together
+_TRIED_TO = 1e-3  # the change of cost at which starts are compared ...
+_TRAINED_TO = 1e-5  # ... and that the best is trained to
+_MOST_ITERATIONS = 60
+_SWAPS_PER_PROTOTYPE, _MOST_SWAPS = 2, 256  # that are tried
+_WEIGHT_BITS = 40  # of the weights that stand for rows left out
 
 
 @dataclass(frozen=True)
@@ -24,7 +43,7 @@ class StartOptions:
 
     Attributes:
         k: how many prototypes.
-        init: see `initial_prototypes`.
+        init: 'auto', 'k-means++', 'k-means-parallel' or 'random'.
         seed: of the random numbers.
         standard, impute: see `Encoding.fit`.
         precision: 'single', 'double', or 'auto': double where float32 is too coarse for the rows.
@@ -40,13 +59,36 @@ class StartOptions:
     first: np.ndarray | None = None
 
 
+@dataclass(frozen=True)
+class WeightedPoints:
+    """Points that stand for all rows.
+
+    Attributes:
+        points: (m, d) float64, as an encoding gives them.
+        weights: (m,) float64 above 0.
+    """
+
+    points: np.ndarray
+    weights: np.ndarray
+
+    @classmethod
+    def of(cls, encoding: Encoding, sample: Sample) -> "WeightedPoints":
+        """The points of a sample."""
+        return cls(encoding.encode(sample.rows).astype(np.float64), sample.weights)
+
+
+def default_init(init: str, options: TrainingOptions) -> str:
+    """What 'auto' stands for: starts are trained by Lloyd's iterations, for Lloyd's."""
+    return init if init != AUTO or options.optimizer == "lloyd" else K_MEANS_PLUS_PLUS
+
+
 def layout_for(
     summary: Summary, metric: Metric, options: StartOptions, precision: str
 ) -> SumLayout:
     """The layout of the sums, for points of a precision.
 
     Raises:
-        WeightError: the weights are too large to be added exactly.
+        WeightError: the weights cannot be added exactly.
     """
     return SumLayout.fit(
         summary, metric, standard=options.standard, impute=options.impute, precision=precision
@@ -55,31 +97,115 @@ def layout_for(
 
 def choose_start(
     summary: Summary, metric: Metric, options: StartOptions
-) -> tuple[SumLayout, np.ndarray]:
-    """The layout, and k prototypes (k, d) float64 in the units of its encoding's points.
+) -> tuple[SumLayout, Trial]:
+    """The layout, and a trial that begins, in the units of its encoding's points.
 
     Raises:
-        WeightError: the weights are too large to be added exactly.
+        WeightError: the weights cannot be added exactly.
         ValueError: more prototypes are to come first than k, or there are fewer than k distinct
             rows.
     """
     precision = DOUBLE if options.precision == DOUBLE else SINGLE
     layout = layout_for(summary, metric, options, precision)
-    prototypes = _prototypes(layout, summary.sample, metric, options)
+    prototypes = _untrained(layout, summary.sample, metric, options)
     if options.precision == AUTO and _is_too_coarse(layout, summary.sample, metric, prototypes):
         layout = layout_for(summary, metric, options, DOUBLE)
-        prototypes = _prototypes(layout, summary.sample, metric, options)
-    return layout, prototypes
+        prototypes = _untrained(layout, summary.sample, metric, options)
+    sample = WeightedPoints.of(layout.encoding, summary.sample)
+    if options.init == K_MEANS_PARALLEL:
+        candidate, oversampling = first_candidate(
+            sample.points, sample.weights, options.k, options.seed
+        )
+        return layout, replace(Trial.start(candidate), oversampling=oversampling)
+    if options.init != AUTO:
+        return layout, Trial.start(prototypes)
+    starts = starts_for(summary, options.k)
+    prototypes, cost = trained_start(layout, metric, sample, options.k, options.seed, starts)
+    proof = Proof(options.seed, starts, cost, open=summary.sample.full)
+    return layout, replace(Trial.start(prototypes), proof=proof)
 
 
-def _prototypes(
+def starts_for(summary: Summary, k: int) -> int:
+    """How many starts are trained, by the sizes alone.
+
+    One where the sample holds every row. Else `STARTS`, but no more than take as long as three
+    passes over all rows, if they take long.
+    """
+    sample = summary.sample
+    if not sample.full:
+        return 1
+    m, d = sample.rows.shape
+    affordable = _PASSES * summary.rows // (_ITERATIONS * m)
+    return STARTS if m * d * k <= _QUICK else min(STARTS, max(1, affordable))
+
+
+def trained_start(
+    layout: SumLayout, metric: Metric, sample: WeightedPoints, k: int, seed: int, starts: int
+) -> tuple[np.ndarray, float]:
+    """The best of some starts that were trained on a sample.
+
+    All are trained until their cost hardly falls. Prototypes of the best are swapped for others
+    where that helps, and it is trained on.
+
+    Args:
+        layout: of all rows' sums.
+        metric: one that Lloyd's iterations minimize.
+        sample: what to train on.
+        k: how many prototypes.
+        seed: of the first start.
+        starts: how many there are.
+
+    Returns:
+        Prototypes (k, d) float64 in the points' units, and the cost that the sample says all rows
+        have, in the (scaled) input's units.
+    """
+    total_weight = layout.total_weight
+    weights = _rounded(sample.weights)
+    layout = layout.with_weights(weights)
+    size = chunk_rows(sample.points.shape[1])
+    parts = [slice(a, a + size) for a in range(0, len(weights), size)]
+    alike = (weights == 1).all()
+    chunks = [Points.of(sample.points[p], None if alike else weights[p]) for p in parts]
+
+    def trained(trial: Trial, tolerance: float) -> Trial:
+        options = TrainingOptions(metric.name, tolerance=tolerance, max_iterations=_MOST_ITERATIONS)
+        state = train(
+            layout,
+            options,
+            TrainingState((trial,)),
+            chunks,
+            lambda state, stats: update(layout, options, state, stats, lambda: sample.points),
+        )
+        return state.trials[0]
+
+    def start(number: int) -> Trial:
+        prototypes = initial_prototypes(
+            K_MEANS_PLUS_PLUS, metric, sample.points, sample.weights, k, seed + number
+        )
+        return trained(Trial.start(prototypes), _TRIED_TO)
+
+    best = min(map(start, range(starts)), key=lambda trial: trial.costs[-1]).prototypes
+    if k > 1:
+        random = np.random.RandomState(seed % 2**32)
+        steps = min(_SWAPS_PER_PROTOTYPE * k, _MOST_SWAPS)
+        best = swapped(metric, sample.points, sample.weights, best, steps, random)
+    best = trained(Trial.start(best), _TRAINED_TO)
+    return best.prototypes, best.costs[-1] * total_weight / layout.total_weight
+
+
+def _rounded(weights: np.ndarray) -> np.ndarray:
+    quantum = ceil_power_of_two(float(weights.max())) * 2.0**-_WEIGHT_BITS
+    return np.rint(weights / quantum) * quantum
+
+
+def _untrained(
     layout: SumLayout, sample: Sample, metric: Metric, options: StartOptions
 ) -> np.ndarray:
-    encoding = layout.encoding
-    points = encoding.encode(sample.rows).astype(np.float64)
-    first = None if options.first is None else encoding.encode_prototypes(options.first)
+    points = WeightedPoints.of(layout.encoding, sample)
+    first = None if options.first is None else layout.encoding.encode_prototypes(options.first)
+    init = RANDOM if options.init == RANDOM else K_MEANS_PLUS_PLUS
     return initial_prototypes(
-        options.init, metric, points, sample.weights, options.k, options.seed, first
+        init, metric, points.points, points.weights, options.k, options.seed, first
     )
 
 

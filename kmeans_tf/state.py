@@ -5,7 +5,9 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from kmeans_tf.metrics import get_metric
+from kmeans_tf.sample import drawn_capacity
 
+OVERSAMPLING = 2  # candidates that k-means|| draws at a time, times k
 OPTIMIZERS = ("lloyd", "sgd", "adam")
 REDUCTIONS = ("sum", "mean")
 RUNNING, CONVERGED, MAX_ITERATIONS, DIVERGED = (
@@ -58,6 +60,50 @@ class TrainingOptions:
 
 
 @dataclass(frozen=True)
+class Proof:
+    """Whether a start that was trained on a sample holds for all rows.
+
+    Attributes:
+        seed: of the samples and the starts.
+        starts: how many are trained, of which the best is kept.
+        expected_cost: what the cost of all rows is by the sample, in the (scaled) input's units.
+        cost: that of all rows, the last time that it was compared; None before.
+        trainings: how often there was a training on the sample.
+        open: whether it is to be compared (again).
+    """
+
+    seed: int
+    starts: int
+    expected_cost: float
+    cost: float | None = None
+    trainings: int = 1
+    open: bool = True
+
+
+@dataclass(frozen=True)
+class Oversampling:
+    """How far a start by k-means|| is: its prototypes are candidates that still grow in number.
+
+    Attributes:
+        seed: of the draws.
+        k: how many prototypes there are to be.
+        draws: how often more candidates were drawn.
+    """
+
+    seed: int
+    k: int
+    draws: int = 0
+
+
+@dataclass(frozen=True)
+class Draw:
+    """Points to be drawn in an iteration in proportion to weight times cost."""
+
+    seed: int
+    count: int
+
+
+@dataclass(frozen=True)
 class Trial:
     """One k and one start.
 
@@ -69,6 +115,8 @@ class Trial:
         costs: by iteration, the cost of the prototypes that it started with, in the (scaled)
             input's units.
         relocated: by iteration, how many empty clusters were given another row.
+        proof: of the start on all rows; None where it was not trained on a sample.
+        oversampling: of the start, while it goes on.
     """
 
     prototypes: np.ndarray
@@ -77,6 +125,8 @@ class Trial:
     status: str = RUNNING
     costs: tuple[float, ...] = ()
     relocated: tuple[int, ...] = ()
+    proof: Proof | None = None
+    oversampling: Oversampling | None = None
 
     @classmethod
     def start(cls, prototypes: np.ndarray, labels: np.ndarray | None = None) -> "Trial":
@@ -87,6 +137,20 @@ class Trial:
     @property
     def iterations(self) -> int:
         return len(self.costs)
+
+    @property
+    def draw(self) -> Draw | None:
+        """What the next iteration draws."""
+        if self.oversampling:
+            growing = self.oversampling
+            return Draw(growing.seed + growing.draws, OVERSAMPLING * growing.k)
+        if self.proof and self.proof.open:
+            return Draw(self.proof.seed, drawn_capacity(*self.prototypes.shape))
+        return None
+
+    def stopped(self, options: TrainingOptions) -> str:
+        """The status where no cost tells of convergence."""
+        return MAX_ITERATIONS if self.iterations >= options.max_iterations else RUNNING
 
 
 @dataclass(frozen=True)

@@ -4,6 +4,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from kmeans_tf.sample import Sample
+
 
 @dataclass(frozen=True)
 class ClusterStats:
@@ -16,12 +18,14 @@ class ClusterStats:
             gradients, where sums of the points do not suffice); see `FixedPoint.times`.
         cost: the exact cost (see `kmeans_tf.exact`); 0 where sums of the points suffice, from
             which it follows.
+        drawn: points by weight times cost, where the trial asks for them.
     """
 
     rows: np.ndarray
     weight: np.ndarray
     sums: np.ndarray
     cost: int = 0
+    drawn: Sample | None = None
 
     def __add__(self, other: "ClusterStats") -> "ClusterStats":
         return ClusterStats(
@@ -29,6 +33,7 @@ class ClusterStats:
             self.weight + other.weight,
             self.sums + other.sums,
             self.cost + other.cost,
+            self.drawn + other.drawn if self.drawn and other.drawn else self.drawn or other.drawn,
         )
 
 

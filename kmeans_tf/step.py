@@ -12,13 +12,14 @@ import numpy as np
 import scipy.sparse
 import tensorflow as tf
 
-from kmeans_tf.assign import assign
+from kmeans_tf.assign import assign, assigned_costs
 from kmeans_tf.exact import exact_sum, two_product
 from kmeans_tf.fixed_point import CHUNK_BITS, FixedPoint
 from kmeans_tf.layout import SumLayout
 from kmeans_tf.metrics import Metric, get_metric
 from kmeans_tf.points import Points
-from kmeans_tf.state import TrainingState
+from kmeans_tf.sample import Sample
+from kmeans_tf.state import Draw, TrainingState
 from kmeans_tf.stats import ClusterStats, IterationStats
 
 _CHUNK = 1 << CHUNK_BITS
@@ -30,7 +31,7 @@ def step(
     """The stats of one chunk for every trial that runs."""
     metric = get_metric(metric_name)
     clusters = {
-        index: cluster_stats(layout, metric, points, trial.prototypes)
+        index: cluster_stats(layout, metric, points, trial.prototypes, trial.draw)
         for index, trial in state.running().items()
     }
     squares = _squares(points) if metric.sums_suffice and state.squares is None else 0
@@ -38,20 +39,39 @@ def step(
 
 
 def cluster_stats(
-    layout: SumLayout, metric: Metric, points: Points, prototypes: np.ndarray
+    layout: SumLayout,
+    metric: Metric,
+    points: Points,
+    prototypes: np.ndarray,
+    draw: Draw | None = None,
 ) -> ClusterStats:
-    """Sums of n points, or of their gradients, by the prototype (k, d) they belong to."""
+    """Sums of n points, or of their gradients, by the prototype (k, d) they belong to.
+
+    Args:
+        draw: points to draw by their cost, whatever chunks they are in.
+    """
     labels = assign(metric, points, prototypes)
     k = len(prototypes)
     rows = np.bincount(labels, minlength=k)
     weights = _weight_counts(layout.weights, points)
     weight = np.stack([np.bincount(labels, w, k) for w in weights], 1).astype(np.int64)
+    drawn = _drawn(metric, points, prototypes, labels, draw) if draw else None
     if metric.sums_suffice:
-        return ClusterStats(rows, weight, _sums(layout.limbs, weights, labels, k, points.take))
+        sums = _sums(layout.limbs, weights, labels, k, points.take)
+        return ClusterStats(rows, weight, sums, drawn=drawn)
     limbs = layout.gradient_limbs(metric)
     costs, gradients = _row_gradients(metric, points.array, prototypes[labels])
     sums = _sums(limbs, weights, labels, k, limbs.round(gradients).__getitem__)
-    return ClusterStats(rows, weight, sums, _weighted_sum(points.weights, costs))
+    return ClusterStats(rows, weight, sums, _weighted_sum(points.weights, costs), drawn)
+
+
+def _drawn(
+    metric: Metric, points: Points, prototypes: np.ndarray, labels: np.ndarray, draw: Draw
+) -> Sample:
+    rows = points.take(slice(None))
+    costs = assigned_costs(metric, rows, metric.project(prototypes), labels)
+    weights = np.ones(points.rows) if points.weights is None else points.weights
+    return Sample.by_size(rows, weights, weights * costs, draw.seed, draw.count)
 
 
 def _weight_counts(limbs: FixedPoint, points: Points) -> np.ndarray:

@@ -4,7 +4,7 @@ import numpy as np
 
 from kmeans_tf import Model
 from kmeans_tf.exact import to_float
-from kmeans_tf.seeding import INITS
+from kmeans_tf.start import INITS
 from kmeans_tf.summary import Summary
 from pipeline.data.inputs import Columns
 from pipeline.errors import DataError, bad_rows_error, bad_rows_text
@@ -21,7 +21,7 @@ def check_scanned(options: FitOptions, k: int, columns: Columns, summary: Summar
         raise bad_rows_error(summary.bad_rows, summary.rows, summary.bad)
     if options.on_bad_row == "impute":
         _check_means(columns, summary)
-    distinct = len(summary.sample.hashes)
+    distinct = len(summary.sample.ranks)
     if not distinct:
         if summary.bad_rows == summary.rows:
             raise DataError(f"all {summary.rows} rows are bad: {bad_rows_text(summary.bad)}")

@@ -12,7 +12,7 @@ import numpy as np
 
 from kmeans_tf import Model, get_metric
 from kmeans_tf.metrics import Metric, check_metric
-from kmeans_tf.seeding import INITS
+from kmeans_tf.start import INITS
 from pipeline.attempt import Attempt
 from pipeline.console import say
 from pipeline.data.names import ColumnNames, split_list

@@ -10,6 +10,7 @@ from kmeans_tf.encoding import DOUBLE
 from kmeans_tf.fixed_point import WeightError
 from kmeans_tf.layout import SumLayout
 from kmeans_tf.metrics import Metric
+from kmeans_tf.proof import PROVEN
 from kmeans_tf.sample import sample_capacity
 from kmeans_tf.start import StartOptions, choose_start, layout_for
 from kmeans_tf.state import DIVERGED
@@ -94,7 +95,7 @@ class Fit:
                 say(f"resuming after iteration {state.iteration}")
                 return layout_for(summary, self.metric, self._start, state.precision), state
             with self.attempt.clock.stage("seed"):
-                layout, prototypes = choose_start(summary, self.metric, self._start)
+                layout, trial = choose_start(summary, self.metric, self._start)
         except WeightError as error:
             raise DataError(f"--weight {self.options.names.weight}: {error}") from error
         except ValueError as error:
@@ -102,7 +103,7 @@ class Fit:
         precision = layout.encoding.precision
         if precision != self.options.precision and precision == DOUBLE:
             say("precision: double: float32 is too coarse for these rows")
-        trial = Trial.start(prototypes, _label_numbers(self.k, self.initial))
+        trial = replace(trial, labels=_label_numbers(self.k, self.initial))
         state = TrainingState((trial,), precision=precision)
         save_state(self.attempt.work, state)
         return layout, state
@@ -123,6 +124,7 @@ class Fit:
         ):
             while not state.done:
                 state = self._round(spec, state)
+        self._tell_start(state.trials[0])
         if state.trials[0].status == DIVERGED:
             if options.learning_rate is None:
                 raise UsageError(f"--init {options.init}: the cost is not finite: too far away")
@@ -131,6 +133,22 @@ class Fit:
                 f"{state.iteration} iterations: choose a smaller one"
             )
         return state
+
+    def _tell_start(self, trial: Trial) -> None:
+        """Says how the start was found, where the sample was not enough for it."""
+        proof = trial.proof
+        if not proof or proof.trainings == 1 or proof.cost is None:
+            return
+        again = proof.trainings - 1
+        text = (
+            f"start: the sample missed rows; trained again {again} time{'s' if again > 1 else ''} "
+            "with rows that were drawn by their cost"
+        )
+        if proof.cost <= PROVEN * proof.expected_cost:
+            say(text)
+        else:
+            self.attempt.warn(f"{text}, and still {proof.cost / proof.expected_cost:.2f} "
+            "times the cost that the samples say: try another --seed or --init k-means-parallel")
 
     def model(self, layout: SumLayout, trial: Trial) -> Model:
         """The model of what was trained; prototypes that were only to label stay as they came."""

@@ -19,6 +19,8 @@ DEFAULT_K = 8
 DEFAULT_RUNNER = "FnApiRunner"
 METRIC_NAMES = ("sqeuclidean", "cosine", "l1")
 _NOT_YET = "not implemented"
+_AUTO, _K_MEANS_PARALLEL = "auto", "k-means-parallel"
+_OVERSAMPLING_PASSES = 6
 
 
 @dataclass(frozen=True)
@@ -188,8 +190,10 @@ def _add_clustering(parser: argparse.ArgumentParser) -> None:
     add("--k", type=_k, help=f"how many clusters; default {DEFAULT_K}")
     add(
         "--init",
-        default="k-means++",
-        help="k-means++, random, or a path: prototypes (Parquet, npy) or an earlier output",
+        default=_AUTO,
+        help="auto (trained on a sample, proven on all rows; k-means++ for other optimizers than "
+        "lloyd), k-means++, k-means-parallel, random, or a path: prototypes (Parquet, npy) or an "
+        "earlier output",
     )
     add("--metric", default="sqeuclidean", help="sqeuclidean, cosine, l1 or module:function")
     add("--scale", choices=("none", "standard"), default="none")
@@ -245,11 +249,12 @@ def _fit_options(parsed: argparse.Namespace, beam: tuple[str, ...]) -> FitOption
     _refuse_what_is_not_implemented(parsed)
     _check_training(parsed)
     _check_threads(parsed)
+    by_descent = parsed.optimizer != "lloyd"
     return FitOptions(
         input=parsed.input,
         names=_names(parsed),
         k=parsed.k,
-        init=parsed.init,
+        init="k-means++" if by_descent and parsed.init == _AUTO else parsed.init,
         optimizer=parsed.optimizer,
         learning_rate=parsed.learning_rate,
         reduction=parsed.reduction,
@@ -290,8 +295,6 @@ def _names(parsed: argparse.Namespace) -> ColumnNames:
 
 
 def _refuse_what_is_not_implemented(parsed: argparse.Namespace) -> None:
-    if parsed.init == "k-means-parallel":
-        raise UsageError(f"--init k-means-parallel is {_NOT_YET}: use k-means++ or random")
     if parsed.restarts != 1:
         raise UsageError(f"--restarts other than 1 is {_NOT_YET}")
     if parsed.deadline is not None:
@@ -308,6 +311,11 @@ def _check_training(parsed: argparse.Namespace) -> None:
     if ":" not in parsed.metric and parsed.metric not in METRIC_NAMES:
         names = ", ".join(METRIC_NAMES)
         raise UsageError(f"--metric {parsed.metric!r}: expected {names} or module:function")
+    if parsed.init == _K_MEANS_PARALLEL and parsed.max_iterations <= _OVERSAMPLING_PASSES:
+        raise UsageError(
+            f"--max_iterations {parsed.max_iterations}: --init {_K_MEANS_PARALLEL} takes "
+            f"{_OVERSAMPLING_PASSES} iterations before the first of the training: give more"
+        )
     rate = parsed.learning_rate
     if parsed.optimizer == "lloyd":
         if parsed.metric not in ("sqeuclidean", "cosine"):

@@ -12,7 +12,7 @@ from typing import Any
 
 from kmeans_tf.exact import ExactVector
 from kmeans_tf.sample import Sample
-from kmeans_tf.state import TrainingState, Trial
+from kmeans_tf.state import Oversampling, Proof, TrainingState, Trial
 from kmeans_tf.summary import Moments, Summary
 from pipeline.data.store import Store
 from pipeline.errors import RunError
@@ -20,7 +20,7 @@ from pipeline.passes.archive import pack, unpack
 from pipeline.passes.totals import LabelTotals
 
 _SUMMARY = (Summary, Moments, Sample, ExactVector)
-_STATE = (TrainingState, Trial)
+_STATE = (TrainingState, Trial, Proof, Oversampling)
 
 
 @dataclass(frozen=True)

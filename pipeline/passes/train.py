@@ -13,14 +13,14 @@ from dataclasses import dataclass
 from functools import partial
 
 import apache_beam as beam
-import numpy as np
 from apache_beam import typehints
 
+from kmeans_tf.advance import advance
 from kmeans_tf.metrics import METRICS, get_metric
 from kmeans_tf.state import TrainingOptions, TrainingState
 from kmeans_tf.stats import IterationStats
 from kmeans_tf.step import step
-from kmeans_tf.update import update
+from kmeans_tf.summary import Summary
 from pipeline.data.blocks import BlockRef
 from pipeline.errors import RunError, UsageError
 from pipeline.passes.checkpoint import WorkFolder, load_summary, save_state
@@ -141,14 +141,12 @@ class Update(beam.DoFn):
             raise RunError("an iteration lacks its first block: the runner lost an element")
         if not state.done:
             layout = spec.loader.layout
-            state = update(layout, spec.options, state, iteration.stats, self._sample_points)
+            state = advance(layout, spec.options, state, iteration.stats, self._summary)
             save_state(spec.work, state)
         yield state
 
-    def _sample_points(self) -> np.ndarray:
-        metric = get_metric(self.spec.options.metric)
-        rows = load_summary(self.spec.work).completed(metric).sample.rows
-        return self.spec.loader.layout.encoding.encode(rows).astype(np.float64)
+    def _summary(self) -> Summary:
+        return load_summary(self.spec.work).completed(get_metric(self.spec.options.metric))
 
 
 def _share(task: Callable[[], IterationStats]) -> Iteration:

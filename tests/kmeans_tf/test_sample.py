@@ -35,7 +35,7 @@ def bottom(rows, weights, seed, capacity):
 
 def plain(sample):
     """The sample's contents to the bit."""
-    return [a.tobytes() for a in (sample.hashes, sample.rows, sample.weights)], sample.capacity
+    return [a.tobytes() for a in (sample.ranks, sample.rows, sample.weights)], sample.capacity
 
 
 values = st.sampled_from([0.0, -0.0, 1.0, -1.0, 0.5, 1e300, 5e-324])
@@ -54,7 +54,7 @@ def test_it_holds_the_distinct_rows_with_the_smallest_hashes(table, seed, capaci
     rows, weights = table
     sample = Sample.of(rows, weights, seed, capacity)
     expected = bottom(rows, weights, seed, capacity)
-    assert sample.hashes.tolist() == [h for h, _, _ in expected]
+    assert sample.ranks.tolist() == [h for h, _, _ in expected]
     assert sample.rows.tolist() == [list(row) for _, row, _ in expected]
     assert sample.weights.tolist() == [w for _, _, w in expected]
 
@@ -105,7 +105,7 @@ def test_hashes_are_those_of_plain_integers():
 def test_zero_has_one_sign():
     rows = np.array([[-0.0, 1.0], [0.0, 1.0]])
     a, b = (Sample.of(rows[order], np.array([1.0, 2.0]), 0, 5) for order in ([0, 1], [1, 0]))
-    assert len(a.hashes) == 1
+    assert len(a.ranks) == 1
     assert a.rows.tobytes() == b.rows.tobytes() == np.array([[0.0, 1.0]]).tobytes()
     assert a.weights.tolist() == [3.0]
 

@@ -97,7 +97,7 @@ def plain(summary):
         summary.weight,
         summary.largest_weight,
         summary.finest_weight,
-        [(a + 0).tobytes() for a in (sample.rows, sample.hashes)],
+        [(a + 0).tobytes() for a in (sample.rows, sample.ranks)],
         summary.moments,
         summary.bad,
     )

@@ -105,7 +105,7 @@ def test_a_summary_comes_back_to_the_bit(tmp_path, moments):
         assert getattr(loaded, name) == getattr(summary, name), name
     for name in ("minimum", "maximum"):
         assert getattr(loaded, name).tobytes() == getattr(summary, name).tobytes()
-    for name in ("rows", "hashes", "weights"):
+    for name in ("rows", "ranks", "weights"):
         mine, theirs = getattr(summary.sample, name), getattr(loaded.sample, name)
         assert (mine.dtype, mine.tobytes()) == (theirs.dtype, theirs.tobytes())
     assert isinstance(loaded.sample, Sample)

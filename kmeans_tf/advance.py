@@ -1,0 +1,42 @@
+"""An iteration's end: the next state, with what the starts of the trials still need."""
+
+from collections.abc import Callable
+
+import numpy as np
+
+from kmeans_tf.layout import SumLayout
+from kmeans_tf.oversampling import grown
+from kmeans_tf.proof import judged
+from kmeans_tf.start import WeightedPoints
+from kmeans_tf.state import TrainingOptions, TrainingState
+from kmeans_tf.stats import IterationStats
+from kmeans_tf.summary import Summary
+from kmeans_tf.update import update
+
+
+def advance(
+    layout: SumLayout,
+    options: TrainingOptions,
+    state: TrainingState,
+    stats: IterationStats,
+    summary: Callable[[], Summary],
+) -> TrainingState:
+    """The state after one more iteration.
+
+    Args:
+        layout, options, state, stats: see `update`.
+        summary: gives what the scan found, asked for only where its sample is needed.
+    """
+
+    def sample_points() -> np.ndarray:
+        return WeightedPoints.of(layout.encoding, summary().sample).points
+
+    after = update(layout, options, state, stats, sample_points)
+    changed = {}
+    for index, trial in state.running().items():
+        new, clusters = after.trials[index], stats.clusters[index]
+        if trial.oversampling:
+            changed[index] = grown(layout, options, trial, new, clusters)
+        elif trial.proof and trial.proof.open:
+            changed[index] = judged(layout, options, trial, new, clusters, summary)
+    return after.with_trials(changed)
