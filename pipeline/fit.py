@@ -21,6 +21,7 @@ from pipeline.errors import DataError, RunError, UsageError
 from pipeline.options import DEFAULT_K, FitOptions
 from pipeline.output.results import Results, write_results
 from pipeline.passes.checkpoint import (
+    SHARED_OUTPUT,
     checkpoints,
     find_state,
     find_summary,
@@ -207,7 +208,7 @@ class Fit:
         if reached.iteration <= state.iteration and not reached.done:
             raise RunError(
                 f"the checkpoints of the workers did not reach {self.attempt.work.path} here: "
-                "give an --output that every worker and the driver reach"
+                + SHARED_OUTPUT
             )
         return reached
 

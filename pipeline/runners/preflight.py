@@ -17,7 +17,7 @@ import pyarrow as pa
 
 from pipeline.data.store import HIDDEN, FileVersion, Store
 from pipeline.errors import JobError, RunError
-from pipeline.passes.checkpoint import WorkFolder
+from pipeline.passes.checkpoint import SHARED_OUTPUT, WorkFolder
 from pipeline.runners.identity import Worker, this_worker
 from pipeline.runners.runner import Runner
 
@@ -160,7 +160,7 @@ def _check_reached(reports: Sequence[_Report], work: WorkFolder) -> None:
     raise RunError(
         f"only {len(reports)} of {PROBES} reports of the workers reached {work.path} here"
         + (f", from hosts {hosts}" if hosts else "")
-        + f": give an --output that every worker and the driver reach, {_SHARED}"
+        + f": {SHARED_OUTPUT}, {_SHARED}"
     )
 
 

@@ -315,7 +315,9 @@ def test_a_publishing_whose_files_are_gone_says_so(
     (left / "run.json").unlink()
     ran = run("fit", *places, *args)
     assert ran.code == 5
-    assert f"run.json is gone: delete {tmp_path / 'out'}" in ran.stderr
+    assert ran.stderr.endswith(
+        f"run.json is gone: delete {tmp_path / 'out'} and run the job again\n"
+    )
     assert not (tmp_path / "out" / "_SUCCESS").exists()
 
 
