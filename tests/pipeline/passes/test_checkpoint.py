@@ -1,6 +1,8 @@
-"""What the job writes down comes back to the bit."""
+"""What the job writes down comes back to the bit, every field of it."""
 
+import math
 from collections import Counter
+from dataclasses import fields, is_dataclass
 
 import hypothesis
 import numpy as np
@@ -9,7 +11,6 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
 from kmeans_tf import TrainingState, Trial
-from kmeans_tf.sample import Sample
 from kmeans_tf.summary import Summary
 from pipeline.passes.checkpoint import (
     WorkFolder,
@@ -48,31 +49,49 @@ def trials(draw):
     )
 
 
-def bits(values) -> bytes:
-    return np.array(values, np.float64).tobytes()
+def plain(value):
+    """What is equal where two values are of the same types and bits; a NaN is any NaN."""
+    if is_dataclass(value):
+        named = {field.name: getattr(value, field.name) for field in fields(value)}
+        return type(value), {name: plain(content) for name, content in named.items()}
+    if isinstance(value, np.ndarray):
+        return value.dtype, value.shape, value.tobytes()
+    if isinstance(value, float):
+        return "NaN" if math.isnan(value) else value.hex()
+    if isinstance(value, tuple):
+        return tuple(map(plain, value))
+    return type(value), value
+
+
+def has_no_default(value) -> bool:
+    """Whether no field is what it would be if it were not written down."""
+    return all(
+        getattr(value, field.name) != field.default
+        for field in fields(value)
+        if not isinstance(getattr(value, field.name), np.ndarray)
+    )
 
 
 @hypothesis.given(
     st.lists(trials(), min_size=1, max_size=3),
     st.integers(0, 999_999),
     st.none() | st.integers(0, 2**2000),
+    st.sampled_from(["single", "double"]),
 )
-def test_a_state_comes_back_to_the_bit(work, parts, iteration, squares):
-    state = TrainingState(tuple(parts), iteration, squares)
+def test_a_state_comes_back_to_the_bit(work, parts, iteration, squares, precision):
+    state = TrainingState(tuple(parts), iteration, squares, precision)
     save_state(work, state)
-    loaded = load_state(work, work.state(iteration))
-    assert (loaded.iteration, loaded.squares, loaded.done) == (iteration, squares, state.done)
-    for mine, theirs in zip(state.trials, loaded.trials, strict=True):
-        assert bits(mine.prototypes) == bits(theirs.prototypes)
-        assert mine.labels.tobytes() == theirs.labels.tobytes()
-        assert list(map(bits, mine.optimizer_state)) == list(map(bits, theirs.optimizer_state))
-        assert (mine.status, mine.relocated) == (theirs.status, theirs.relocated)
-        # A NaN is one NaN, whatever its bits.
-        np.testing.assert_array_equal(mine.costs, theirs.costs)
-        assert (
-            np.array_equal(np.signbit(mine.costs), np.signbit(theirs.costs))
-            or np.isnan(mine.costs).any()
-        )
+    assert plain(load_state(work, work.state(iteration))) == plain(state)
+
+
+def test_every_field_of_a_state_comes_back(work):
+    ones = np.ones((3, 2))
+    trial = Trial(ones, np.array([4, 2, 0], np.int32), (ones,), "converged", (2.5,), (1,))
+    state = TrainingState((trial,), 7, 12, "double")
+    assert has_no_default(trial)
+    assert has_no_default(state)
+    save_state(work, state)
+    assert plain(load_state(work, work.state(7))) == plain(state)
 
 
 def test_the_latest_state_is_that_of_the_most_iterations(tmp_path):
@@ -101,15 +120,8 @@ def test_a_summary_comes_back_to_the_bit(tmp_path, moments):
     assert find_summary(work) is None
     save_summary(work, summary)
     loaded = load_summary(work)
-    for name in ("rows", "bad_rows", "weight", "largest_weight", "whole_weights", "bad", "moments"):
-        assert getattr(loaded, name) == getattr(summary, name), name
-    for name in ("minimum", "maximum"):
-        assert getattr(loaded, name).tobytes() == getattr(summary, name).tobytes()
-    for name in ("rows", "hashes", "weights"):
-        mine, theirs = getattr(summary.sample, name), getattr(loaded.sample, name)
-        assert (mine.dtype, mine.tobytes()) == (theirs.dtype, theirs.tobytes())
-    assert isinstance(loaded.sample, Sample)
-    assert loaded.sample.capacity == 20
+    assert plain(loaded) == plain(summary)
+    assert has_no_default(summary) == moments
 
 
 def test_a_summary_that_came_back_adds_up_like_the_one_written(tmp_path):
@@ -134,11 +146,9 @@ def test_a_manifest_comes_back(tmp_path):
     total = totals("a", [1, 2]) + totals("b", [3, 4])
     save_manifest(work, total)
     loaded = load_manifest(work)
-    assert loaded.rows.tolist() == [4, 6]
-    assert loaded.parts == {"a": "a", "b": "b"}
-    assert loaded.weight == (2**901, 10)
-    assert loaded.cost == (14, 2**1101)
-    assert (loaded.all_rows, loaded.bad_rows, loaded.bad) == (10, 4, total.bad)
+    assert plain(loaded) == plain(total)
+    assert has_no_default(total)
+    assert (loaded.weight, loaded.cost) == ((2**901, 10), (14, 2**1101))
 
 
 def test_totals_add_up_in_any_order():
@@ -146,13 +156,7 @@ def test_totals_add_up_in_any_order():
     zero = LabelTotals.zero(2, {})
     one = sum(parts, zero)
     other = zero + (parts[2] + (parts[1] + parts[0]))
-    assert one.rows.tolist() == other.rows.tolist()
-    assert (one.weight, one.cost, one.bad, one.parts) == (
-        other.weight,
-        other.cost,
-        other.bad,
-        other.parts,
-    )
+    assert plain(one) == plain(other)
 
 
 def test_nothing_in_a_checkpoint_is_pickled(work):
