@@ -148,7 +148,7 @@ class _Command:
         )
 
     def _preflight(self, plan: Plan, runner: Runner, work: WorkFolder) -> list[Worker]:
-        return preflight(runner, work, plan.footers[0].file)
+        return preflight(runner, work, plan.store, plan.footers[0].file)
 
 
 def _begin(options: FitOptions | LabelOptions, paths: Sequence[str]) -> _Command:

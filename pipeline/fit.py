@@ -82,6 +82,7 @@ class Fit:
             impute=self._impute,
             work=self.attempt.work,
             threads=self.attempt.runner.settings.threads,
+            store=self.attempt.plan.store,
         )
         with self.attempt.clock.stage("scan"):
             self.attempt.run(lambda p: p | Blocks(self.attempt.plan.blocks) | Scan(spec))

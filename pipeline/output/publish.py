@@ -146,9 +146,7 @@ class Output:
             if self.store.version(source):
                 self.store.move(source, self.file(name))
             elif not self.store.version(self.file(name)):
-                raise NoResumeError(
-                    f"{source} is gone: delete {self.path} and run the job again"
-                )
+                raise NoResumeError(f"{source} is gone: delete {self.path} and run the job again")
         for stale in self._published() - set(files):
             self.store.delete(self.file(stale))
         for folder in set(_FOLDERS) - {name.split("/")[0] for name in files}:
