@@ -17,7 +17,7 @@ from kmeans_tf.layout import SumLayout
 from kmeans_tf.metrics import get_metric
 from kmeans_tf.stats import ClusterStats, IterationStats
 from kmeans_tf.summary import Summary
-from pipeline.data.inputs import Columns
+from pipeline.data.columns import Columns
 from pipeline.options import RunOptions
 from pipeline.runners.runner import Runner
 from pipeline.runners.settings import Settings

@@ -6,7 +6,7 @@ from kmeans_tf import Model
 from kmeans_tf.exact import to_float
 from kmeans_tf.seeding import INITS
 from kmeans_tf.summary import Summary
-from pipeline.data.inputs import Columns
+from pipeline.data.columns import Columns
 from pipeline.errors import DataError, bad_rows_error, bad_rows_text
 from pipeline.options import FitOptions
 from pipeline.passes.totals import LabelTotals

@@ -12,7 +12,7 @@ import pyarrow.parquet as pq
 from kmeans_tf.exact import to_float
 from kmeans_tf.model import Model
 from kmeans_tf.state import Trial
-from pipeline.data.inputs import Columns
+from pipeline.data.columns import Columns
 from pipeline.data.plan import Plan
 from pipeline.output.report import render_report
 from pipeline.output.run_record import BadRows, Result, RunRecord, Scatter

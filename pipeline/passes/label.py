@@ -17,7 +17,9 @@ from kmeans_tf.metrics import get_metric
 from kmeans_tf.model import Model
 from kmeans_tf.points import chunk_rows
 from pipeline.data.blocks import BlockRef, Span
-from pipeline.data.inputs import LABEL_COLUMNS, PLACE_COLUMNS, Columns, Footer, partition_values
+from pipeline.data.columns import LABEL_COLUMNS, PLACE_COLUMNS, Columns
+from pipeline.data.files import Footer
+from pipeline.data.partitions import partition_values
 from pipeline.data.plan import Plan
 from pipeline.data.rows import Rows, count_bad, read_block
 from pipeline.data.store import Store

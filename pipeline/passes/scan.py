@@ -11,7 +11,7 @@ from kmeans_tf.metrics import get_metric
 from kmeans_tf.points import chunk_rows
 from kmeans_tf.summary import Summary
 from pipeline.data.blocks import BlockRef
-from pipeline.data.inputs import Columns
+from pipeline.data.columns import Columns
 from pipeline.data.rows import Rows, count_bad, read_block
 from pipeline.data.store import Store
 from pipeline.passes.checkpoint import WorkFolder, save_summary

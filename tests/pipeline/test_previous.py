@@ -8,7 +8,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from pipeline.data.inputs import Columns
+from pipeline.data.columns import Columns
 from pipeline.data.store import Store
 from pipeline.errors import UsageError
 from pipeline.fit import _label_numbers

@@ -30,7 +30,7 @@ def write(path, **columns):
 
 
 def test_rows_come_in_the_order_that_their_files_are_named(fit, tmp_path, monkeypatch):
-    """Which files a folder or a glob stands for is in test_inputs.py."""
+    """Which files a folder or a glob stands for is in test_files.py."""
     for i, name in enumerate(("b.parquet", "b2.parquet", "x/c.parquet", "z/e.parquet")):
         write(tmp_path / "in" / name, v=[float(i)], name=[name])
     np.save(tmp_path / "start.npy", [[0.0]])
