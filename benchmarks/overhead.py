@@ -39,7 +39,7 @@ def measure() -> str:
             run()
             if repeat:
                 times[name].append((time.perf_counter() - start) * 1e3 / ITERATIONS)
-    medians = {name: statistics.median(found) for name, found in times.items()}
+    medians = {name: statistics.median(of_name) for name, of_name in times.items()}
     lines = [f"| {name} | {median:.0f} ms |" for name, median in medians.items()]
     ratio = medians["the job's round"] / medians["plain chain"]
     return "\n".join(

@@ -54,7 +54,7 @@ def estimate_warning(summary: Summary) -> str | None:
         return None
     return (
         f"the sample that the start is chosen from stands for a weight of {estimate:,.0f}, "
-        f"the rows weigh {total:,.0f}: some rows are there very often, and the start may "
+        f"the rows weigh {total:,.0f}: some rows appear very often, and the start may "
         "miss them"
     )
 

@@ -104,7 +104,7 @@ class Fit:
         precision = layout.encoding.precision
         if precision != self.options.precision and precision == DOUBLE:
             say("precision: double: float32 is too coarse for these rows")
-        trial = Trial.start(prototypes, _label_numbers(self.k, self.initial))
+        trial = Trial.start(prototypes, label_numbers(self.k, self.initial))
         state = TrainingState((trial,), precision=precision)
         save_state(self.attempt.work, state)
         return layout, state
@@ -237,7 +237,7 @@ def resolve_k(options: FitOptions, initial: InitialPrototypes | None) -> int:
     return k
 
 
-def _label_numbers(k: int, initial: InitialPrototypes | None) -> np.ndarray:
+def label_numbers(k: int, initial: InitialPrototypes | None) -> np.ndarray:
     """Prototypes to start from keep their labels; new ones take the next numbers (k,) int32.
 
     Where there are not so many above, the new ones take the smallest that are free.

@@ -21,7 +21,7 @@ from pipeline.data.kinds import is_numeric
 from pipeline.data.rows import to_float64
 from pipeline.data.store import Store
 from pipeline.errors import UsageError
-from pipeline.output.run_record import RunRecord
+from pipeline.output.run_record import RUN, RunRecord
 
 LARGEST_LABEL = 2**31 - 1
 
@@ -47,7 +47,7 @@ def read_prototypes(store: Store, path: str, columns: Columns) -> InitialPrototy
 
     Raises:
         UsageError: there are none, they are not finite, or not of the features' names or width;
-            or a label is no whole number from 0 to 2**31 - 1, or is there twice.
+            or a label is no whole number from 0 to 2**31 - 1, or appears twice.
     """
     file = posixpath.join(path, "prototypes.parquet") if store.is_folder(path) else path
     if not store.version(file):
@@ -165,7 +165,7 @@ def model_features(path: str, model: Model, asked: tuple[str, ...]) -> tuple[str
     known = model.features
     if not asked or Counter(asked) == Counter(known):
         return known
-    if not known or set(asked) == set(known):  # the plan refuses a name that is there twice
+    if not known or set(asked) == set(known):  # the plan refuses a name that appears twice
         return asked
     names = ", ".join(known)
     if set(asked) & set(known):
@@ -185,7 +185,7 @@ def read_run(store: Store, folder: str) -> tuple[RunRecord, pa.Table, pa.Table]:
     Raises:
         UsageError: the folder is not an output of the job.
     """
-    names = ("run.json", "history.parquet", "prototypes.parquet")
+    names = (RUN, "history.parquet", "prototypes.parquet")
     paths = [posixpath.join(folder, name) for name in names]
     missing = [path for path in paths if not store.version(path)]
     if missing:

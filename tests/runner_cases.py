@@ -58,8 +58,8 @@ def fitted(fit, three_blobs, tmp_path_factory, runner) -> Answer:
 
 
 def test_fit_gives_the_embedded_runners_answer(fitted, embedded, runner):
-    assert fitted.run["configuration"]["runner"] in runner[0]
-    assert fitted.run["counts"]["blocks"] > 3
+    assert fitted.run.configuration["runner"] in runner[0]
+    assert fitted.run.counts.blocks > 3
     assert len(fitted.history) == 6
     assert fitted.labels.tolist() == embedded.labels.tolist()
     np.testing.assert_allclose(fitted.centres, embedded.centres, rtol=1e-6)

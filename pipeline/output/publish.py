@@ -16,10 +16,10 @@ from dataclasses import dataclass, field
 from pipeline.data.store import FileVersion, Store
 from pipeline.errors import NoResumeError, UsageError
 from pipeline.options import OutputOptions
+from pipeline.output.run_record import RUN
 from pipeline.passes.checkpoint import WorkFolder
 
 SUCCESS = "_SUCCESS"
-RUN = "run.json"
 _WORK = "_work"
 _RECORD = "publish"
 _FILES = ("prototypes.parquet", "history.parquet", RUN, "report.html")

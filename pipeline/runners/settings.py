@@ -27,7 +27,7 @@ class RunnerKind:
     """What is known of a runner: what it gets where the user says nothing, and what it needs.
 
     Attributes:
-        iterations_per_job: more where a job is dear to start, fewer where a large graph is dear.
+        iterations_per_job: more where starting a job is costly, fewer where a large graph is.
         flags: Beam's options by name.
         threads: chunks at once in a worker process; None: the driver's cores, shared by the
             processes.

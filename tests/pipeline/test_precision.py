@@ -23,12 +23,12 @@ def test_auto_keeps_what_float32_would_lose(fit, run, tmp_path):
     np.save(tmp_path / "start.npy", places + 0.02)
     args = (f"--init={tmp_path / 'start.npy'}", "--tolerance=0")
     answer = fit(tmp_path / "in", tmp_path / "out", *args)
-    assert answer.run["result"]["precision"] == "double"
+    assert answer.run.result.precision == "double"
     assert np.array_equal(answer.labels, truth)
     means = np.array([rows[truth == j].mean() for j in range(4)])
     np.testing.assert_allclose(answer.centres[:, 0], means, rtol=1e-12, atol=1e-9)
     cost = sum(((rows[truth == j] - means[j]) ** 2).sum() for j in range(4))
-    assert answer.run["result"]["cost"] == pytest.approx(cost, rel=1e-9)
+    assert answer.run.result.cost == pytest.approx(cost, rel=1e-9)
     assert answer.prototypes["cost"].to_numpy().sum() == pytest.approx(cost, rel=1e-9)
     away = np.abs(rows[:, 0] - answer.centres[answer.labels, 0])
     np.testing.assert_allclose(answer.distances, away, rtol=1e-6)

@@ -47,7 +47,7 @@ def test_a_runner_by_its_own_path_and_an_option_of_beams(fit, three_blobs, tmp_p
     path = "apache_beam.runners.portability.fn_api_runner.FnApiRunner"
     args = ("--features=f0,f1", "--k=3", "--max_iterations=0", "--job_name=nightly")
     answer = fit(three_blobs.folder, tmp_path / "out", f"--runner={path}", *args)
-    assert answer.run["configuration"]["runner"] == path
+    assert answer.run.configuration["runner"] == path
 
 
 def test_beams_options_reach_beam(run, three_blobs, tmp_path, monkeypatch):

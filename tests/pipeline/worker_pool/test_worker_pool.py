@@ -297,7 +297,7 @@ def test_a_process_that_reports_nonsense_is_killed(tmp_path, monkeypatch):
     program.write_text(f"#!{sys.executable}\n{code}")
     program.chmod(0o755)
     monkeypatch.setattr(sys, "executable", str(program))
-    monkeypatch.setattr(pool_module, "_END_SECONDS", 0)
+    monkeypatch.setattr(pool_module, "END_SECONDS", 0)
     process = WorkerProcess()
     try:
         with pytest.raises(RunError, match="ended with code -9 before it was ready"):
