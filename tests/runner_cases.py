@@ -84,8 +84,7 @@ def test_a_data_error_in_a_worker_reaches_the_user(run, runner, tmp_path, capfd)
         f"kmeans-tf: error: {shard}: row 5: weight column 'w' holds -1.0, "
         "expected a finite number that is not negative\n"
     )
-    if "--runner=DirectRunner" not in runner:  # whose processes log to the terminal themselves
-        assert "Traceback" not in capfd.readouterr().err
+    assert "Traceback" not in capfd.readouterr().err
     assert not (tmp_path / "out").exists()
 
 
