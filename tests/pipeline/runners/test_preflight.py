@@ -15,6 +15,7 @@ from pipeline.data.store import FileVersion, Store
 from pipeline.errors import DataError
 from pipeline.options import RunOptions
 from pipeline.passes.checkpoint import WorkFolder
+from pipeline.runners import flink as flink_module
 from pipeline.runners import preflight
 from pipeline.runners.flink import FlinkCluster
 from pipeline.runners.preflight import PROBES, probe
@@ -65,7 +66,8 @@ def test_a_flink_master_that_does_not_answer(refused, closed):
     assert said.startswith(f"--flink_master: http://{closed}/overview does not answer: ")
 
 
-def test_a_flink_master_that_is_something_else(refused):
+def test_a_flink_master_that_is_something_else(refused, monkeypatch):
+    monkeypatch.setattr(flink_module, "CONNECT_SECONDS", 0.2)
     with listener() as port:
         said = refused(5, "--runner=FlinkRunner", f"--flink_master=localhost:{port}")
     assert "--flink_master" in said
