@@ -1,8 +1,10 @@
 """What the job writes down comes back to the bit, every field of it."""
 
+import json
 import math
 from collections import Counter
 from dataclasses import fields, is_dataclass
+from pathlib import Path
 
 import hypothesis
 import numpy as np
@@ -12,6 +14,7 @@ from hypothesis.extra import numpy as hnp
 
 from kmeans_tf import TrainingState, Trial
 from kmeans_tf.summary import Summary
+from pipeline.errors import NoResumeError
 from pipeline.passes.checkpoint import (
     WorkFolder,
     checkpoints,
@@ -163,3 +166,99 @@ def test_nothing_in_a_checkpoint_is_pickled(work):
     save_state(work, TrainingState((Trial.start(np.zeros((2, 2))),), 77))
     with np.load(work.state(77), allow_pickle=False) as archive:
         assert {archive[name].dtype.kind for name in archive.files} <= {"f", "i", "u"}
+
+
+# What cannot be read
+
+
+def of_another_version(path):
+    edit(path, lambda header: header.update(version=99))
+
+
+def without_a_field(path):
+    edit(path, lambda header: header["value"]["TrainingState"].pop("squares"))
+
+
+def with_a_field_more(path):
+    edit(path, lambda header: header["value"]["TrainingState"].update(mood=1))
+
+
+def of_another_kind(path):
+    edit(path, lambda header: header.update(value={"Summary": {}}))
+
+
+def without_an_array(path):
+    edit(path, lambda header: header["value"]["TrainingState"].update(squares={"array": "other"}))
+
+
+def edit(path, change):
+    """Writes a checkpoint anew, its header changed."""
+    with np.load(path) as archive:
+        arrays = dict(archive)
+    header = json.loads(arrays["header"].tobytes())
+    change(header)
+    arrays["header"] = np.frombuffer(json.dumps(header).encode(), np.uint8)
+    with path.open("wb") as stream:
+        np.savez(stream, **arrays)
+
+
+def junk(path):
+    path.write_bytes(b"neither NumPy nor zip")
+
+
+def empty(path):
+    path.write_bytes(b"")
+
+
+def one_array(path):
+    with path.open("wb") as stream:
+        np.save(stream, np.zeros(3))
+
+
+def one_byte_wrong(path):
+    data = bytearray(path.read_bytes())
+    data[data.index(b"TrainingState")] ^= 1
+    path.write_bytes(data)
+
+
+def cut_off(path):
+    path.write_bytes(path.read_bytes()[:-100])
+
+
+def of_an_unknown_compression(path):
+    data = path.read_bytes()
+    entry = data.rindex(b"PK\1\2")
+    path.write_bytes(data[: entry + 10] + b"\x63" + data[entry + 11 :])
+
+
+@pytest.mark.parametrize(
+    ("spoil", "reason"),
+    [
+        (of_another_version, "it is of version 99, expected 1"),
+        (without_a_field, "its TrainingState has no field 'squares'"),
+        (with_a_field_more, "its TrainingState has an unknown field 'mood'"),
+        (of_another_kind, "it holds a Summary, expected TrainingState or Trial"),
+        (without_an_array, "KeyError: 'other'"),
+        *(
+            (spoil, "it is damaged, or something else")
+            for spoil in (
+                junk,
+                empty,
+                one_array,
+                one_byte_wrong,
+                cut_off,
+                of_an_unknown_compression,
+            )
+        ),
+    ],
+)
+def test_a_checkpoint_that_cannot_be_read_is_named(tmp_path, spoil, reason):
+    work = WorkFolder(str(tmp_path))
+    save_state(work, TrainingState((Trial.start(np.zeros((2, 2))),), 7))
+    path = work.state(7)
+    spoil(Path(path))
+    with pytest.raises(NoResumeError) as refused:
+        latest_state(work)
+    assert str(refused.value) == (
+        f"checkpoint {path} cannot be read ({reason}): start again with --resume never"
+    )
