@@ -1,9 +1,9 @@
-"""Digests of the answers to a fixed set of small jobs, to hold two checkouts against each other.
+"""Digests of the answers to a fixed set of small runs, to hold two checkouts against each other.
 
     python -m benchmarks.answers > new.txt
     (cd OTHER && PYTHONPATH=$PWD python HERE/benchmarks/answers.py) | diff - new.txt
 
-A line is a job with three digests: of its labels (the numbers alone), of its training (history and
+A line is a run with three digests: of its labels (the numbers alone), of its training (history and
 the prototypes' features), and of the figures that go with them. The same digest, the same bits.
 """
 
@@ -31,7 +31,7 @@ huber.gradient_bound = 1.0
 _SGD = ("--optimizer=sgd", "--reduction=mean", "--learning_rate=0.1")
 _ADAM = ("--optimizer=adam", "--learning_rate=0.05")
 _PLUS = "--init=k-means++"
-JOBS: dict[str, tuple[str, ...]] = {
+RUNS: dict[str, tuple[str, ...]] = {
     "sqeuclidean lloyd": (_PLUS,),
     "sqeuclidean sgd": (_PLUS, *_SGD),
     "sqeuclidean adam": (_PLUS, *_ADAM),
@@ -75,7 +75,7 @@ def _digest(tables: Sequence[pa.Table]) -> str:
 
 
 def main() -> None:
-    """Runs the jobs, or digests the output folders that are named."""
+    """Does the runs, or digests the output folders that are named."""
     if sys.argv[1:]:
         for output in map(Path, sys.argv[1:]):
             print(f"{digests(output)}  {output.name}")
@@ -87,7 +87,7 @@ def main() -> None:
         (folder / "answers_huber.py").write_text(_HUBER)
         sys.path.append(temporary)
         _write_input(folder)
-        for name, options in JOBS.items():
+        for name, options in RUNS.items():
             words = [option.replace("START", f"{folder}/start.npy") for option in options]
             words += [] if "--features" in str(words) else ["--features=a,b,c"]
             words += ["--max_iterations=15"]

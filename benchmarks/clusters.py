@@ -8,7 +8,6 @@ A third run shows whether a runner sends a block to the worker that has it: each
 six tenths of the table, so workers that are sent arbitrary blocks would find little more than that.
 """
 
-import json
 import statistics
 from collections.abc import Sequence
 
@@ -17,6 +16,7 @@ from benchmarks.processes import table
 from benchmarks.run_fit import run_fit
 from cluster import flink, prism, spark
 from cluster.__main__ import flags
+from pipeline.output.run_record import RUN, RunRecord
 
 CASE = Case(2_000_000, 16, 64, 4)
 ITERATIONS = 20
@@ -55,7 +55,7 @@ def _row(name: str, options: Sequence[str]) -> list[str]:
     second, whole = _run(options)
     # Another seed is another job, which finds nothing cached.
     scarce, _ = _run([*options, "--seed=1", f"--cache_mb={SHARE_MB}"])
-    seconds = second["seconds"]
+    seconds = second.seconds
     return [
         name,
         f"{statistics.median(seconds['iterations']):.2f}",
@@ -63,22 +63,22 @@ def _row(name: str, options: Sequence[str]) -> list[str]:
         f"{seconds['scan']:.1f}",
         f"{seconds['label']:.1f}",
         f"{whole:.0f}",
-        str(first["counters"].get("tensorflow_starts", 0)),
-        str(second["counters"].get("tensorflow_starts", 0)),
-        str(len(second["counters"]["blocks_by_worker"])),
+        str(first.counters.get("tensorflow_starts", 0)),
+        str(second.counters.get("tensorflow_starts", 0)),
+        str(len(second.counters["blocks_by_worker"])),
         *(f"{_cached(run):.0%}" for run in (first, second, scarce)),
     ]
 
 
-def _run(options: Sequence[str]) -> tuple[dict, float]:
+def _run(options: Sequence[str]) -> tuple[RunRecord, float]:
     """The run report of a job, and the seconds of its whole process."""
     output = OUT / "job"
     finished = run_fit(CASE, output, ITERATIONS, *options)
-    return json.loads((output / "run.json").read_text()), finished.seconds
+    return RunRecord.parse((output / RUN).read_bytes()), finished.seconds
 
 
-def _cached(run: dict) -> float:
+def _cached(run: RunRecord) -> float:
     """The share of block loads after the first iteration that found the block in the cache."""
-    blocks = run["counts"]["blocks"]
-    reread = max(0, run["counters"].get("blocks_read", 0) - blocks)
+    blocks = run.counts.blocks
+    reread = max(0, run.counters.get("blocks_read", 0) - blocks)
     return 1 - reread / (blocks * (ITERATIONS - 1))

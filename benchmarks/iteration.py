@@ -1,6 +1,5 @@
 """The whole job and one iteration of it, beside scikit-learn from the same start."""
 
-import json
 import statistics
 from pathlib import Path
 
@@ -9,6 +8,7 @@ import pyarrow.parquet as pq
 from benchmarks.data import OUT, Case, make
 from benchmarks.processes import run_module, table
 from benchmarks.run_fit import run_fit
+from pipeline.output.run_record import RUN, RunRecord
 
 CASES = (Case(2_000_000, 16, 64, 4), Case(500_000, 128, 256, 4))
 ITERATIONS = 20
@@ -64,13 +64,12 @@ def _median(runs: list[dict], key: str) -> float:
 def _ours(case: Case) -> dict:
     output = OUT / "job"
     finished = run_fit(case, output, ITERATIONS)
-    run = json.loads((output / "run.json").read_text())
-    seconds = run["seconds"]
+    run = RunRecord.parse((output / RUN).read_bytes())
     return {
-        "iteration": statistics.median(seconds["iterations"]),
-        "train": seconds["train"] / run["result"]["iterations"],
+        "iteration": statistics.median(run.seconds["iterations"]),
+        "train": run.seconds["train"] / run.result.iterations,
         "whole": finished.seconds,
-        "cost": run["result"]["cost"],
+        "cost": run.result.cost,
         "labels": pq.read_table(output / "labels", columns=["label"]),
     }
 

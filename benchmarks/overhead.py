@@ -17,7 +17,7 @@ from kmeans_tf.layout import SumLayout
 from kmeans_tf.metrics import get_metric
 from kmeans_tf.stats import ClusterStats, IterationStats
 from kmeans_tf.summary import Summary
-from pipeline.data.inputs import Columns
+from pipeline.data.columns import Columns
 from pipeline.options import RunOptions
 from pipeline.runners.runner import Runner
 from pipeline.runners.settings import Settings
@@ -39,7 +39,7 @@ def measure() -> str:
             run()
             if repeat:
                 times[name].append((time.perf_counter() - start) * 1e3 / ITERATIONS)
-    medians = {name: statistics.median(found) for name, found in times.items()}
+    medians = {name: statistics.median(of_name) for name, of_name in times.items()}
     lines = [f"| {name} | {median:.0f} ms |" for name, median in medians.items()]
     ratio = medians["the job's round"] / medians["plain chain"]
     return "\n".join(

@@ -4,7 +4,6 @@ Scikit-learn's `china.jpg` is written as Parquet shards, the job clusters it by 
 pixel is then painted in the colour of its cluster.
 """
 
-import json
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -17,6 +16,7 @@ from matplotlib.patches import Rectangle
 from sklearn.datasets import load_sample_image
 
 from examples import command
+from pipeline.output.run_record import RUN, RunRecord
 
 OUT = Path("out/palette")
 COLOURS = 16
@@ -81,7 +81,7 @@ def read_palette(result: Path, shape: tuple[int, ...]) -> Palette:
     labels = pq.read_table(result / "labels")
     picture = np.empty(shape, np.uint8)
     picture[labels["y"].to_numpy(), labels["x"].to_numpy()] = colours[labels["label"].to_numpy()]
-    cost = json.loads((result / "run.json").read_text())["result"]["cost"]
+    cost = RunRecord.parse((result / RUN).read_bytes()).result.cost
     order = np.argsort(-rows, kind="stable")
     return Palette(colours[order], rows[order] / rows.sum(), picture, cost)
 

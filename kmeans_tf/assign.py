@@ -92,8 +92,8 @@ def fast_labels(points: Points, prototypes: np.ndarray) -> tuple[np.ndarray, np.
     roundoffs = (d + 12) * _UNIT_ROUNDOFF
     bound = 1.01 * roundoffs / (1 - roundoffs)
     norms = (prototypes * prototypes).sum(1)
-    # XLA's minimum loses its way at a NaN, so no score may overflow: a far prototype gets one that
-    # is finite, larger than any that is proven and smaller than its distance.
+    # At a NaN XLA's minimum may be anything, so no score may overflow: a far prototype gets one
+    # that is finite, larger than any that is proven and smaller than its distance.
     far = ~(norms <= _FAR)
     prototypes = np.where(far[:, None], 0.0, prototypes)
     norms = np.where(far, _FAR / 2, norms * (1 - 2 * bound))

@@ -112,7 +112,7 @@ class _Weights:
         largest, finest = (self.largest, self.finest) if self.largest else (1.0, 1.0)
         if not (
             largest / finest <= 2.0**_WEIGHT_SPAN
-            and 1 / _WEIGHT_RANGE < finest
+            and finest > 1 / _WEIGHT_RANGE
             and largest < _WEIGHT_RANGE
         ):
             raise WeightError(

@@ -66,8 +66,11 @@ def fit(
         raise ValueError("weights are finite numbers from 0, not all of them 0")
     capacity = sample_capacity(rows.shape[1], k)
     summary = Summary.of(rows, ones, good, seed=seed, capacity=capacity, moments=standard)
-    first = None if isinstance(init, str) else np.asarray(init, np.float64)
-    name = K_MEANS_PLUS_PLUS if first is not None else default_init(init, options)
+    first, name = None, K_MEANS_PLUS_PLUS
+    if isinstance(init, str):
+        name = default_init(init, options)
+    else:
+        first = np.asarray(init, np.float64)
     start = StartOptions(k, name, seed, standard, precision=precision, first=first)
     layout, trial = choose_start(summary, metric, start)
     state = train(

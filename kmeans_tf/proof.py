@@ -43,14 +43,15 @@ def judged(
     """
     proof = trial.proof
     assert proof
-    proof = replace(proof, cost=updated.costs[-1])
-    if proof.cost <= PROVEN * proof.expected_cost or proof.trainings == MOST_TRAININGS:
+    cost = updated.costs[-1]
+    proof = replace(proof, cost=cost)
+    if cost <= PROVEN * proof.expected_cost or proof.trainings == MOST_TRAININGS:
         # Where the start is another than the last iteration's, so is the cost.
         status = updated.status if proof.trainings == 1 else updated.stopped(options)
         return replace(updated, status=status, proof=replace(proof, open=False))
     both = _both_samples(layout, options, trial, stats, summary())
     seed = proof.seed + proof.trainings * proof.starts
-    prototypes, cost = trained_start(
+    prototypes, expected_cost = trained_start(
         layout, get_metric(options.metric), both, len(trial.prototypes), seed, proof.starts
     )
     return replace(
@@ -58,7 +59,7 @@ def judged(
         prototypes=prototypes,
         status=updated.stopped(options),
         relocated=(*updated.relocated[:-1], 0),
-        proof=replace(proof, expected_cost=cost, trainings=proof.trainings + 1),
+        proof=replace(proof, expected_cost=expected_cost, trainings=proof.trainings + 1),
     )
 
 

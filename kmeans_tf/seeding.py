@@ -8,7 +8,6 @@ import numpy as np
 
 from kmeans_tf.metrics import Metric, pairwise_costs
 
-
 _DRAWN_SINGLY = 256  # prototypes that are chosen from a draw each
 _LEAST_GAIN = 1e-5  # of the cost, for which a swap is worth it
 _PRODUCT_NOISE = 1e-14  # of |x|**2, what a matrix product may leave of a distance of 0
@@ -108,9 +107,7 @@ def swapped(
         place[1, nearest], cost[1, nearest] = place[0, nearest], cost[0, nearest]
         place[0, nearest], cost[0, nearest] = least, new[nearest]
         place[1, between], cost[1, between] = least, new[between]
-        place[:, lost], cost[:, lost] = _two_nearest(
-            PointCosts(metric, points[lost])(prototypes)
-        )
+        place[:, lost], cost[:, lost] = _two_nearest(PointCosts(metric, points[lost])(prototypes))
     return prototypes
 
 

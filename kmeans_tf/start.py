@@ -189,8 +189,8 @@ def trained_start(
         random = np.random.RandomState(seed % 2**32)
         steps = min(_SWAPS_PER_PROTOTYPE * k, _MOST_SWAPS)
         best = swapped(metric, sample.points, sample.weights, best, steps, random)
-    best = trained(Trial.start(best), _TRAINED_TO)
-    return best.prototypes, best.costs[-1] * total_weight / layout.total_weight
+    end = trained(Trial.start(best), _TRAINED_TO)
+    return end.prototypes, end.costs[-1] * total_weight / layout.total_weight
 
 
 def _rounded(weights: np.ndarray) -> np.ndarray:

@@ -101,7 +101,7 @@ def _lloyd(
     sample_points: SamplePoints,
 ) -> tuple[np.ndarray, int]:
     """Prototypes of least cost; an empty cluster takes the farthest row of the sample."""
-    empty = ~stats.weight.any(1)
+    empty = (stats.weight == 0).all(1)
     sums = _joined(layout, stats)
     divisor = np.where(empty, 1.0, layout.join_weight(stats.weight))
     undefined = empty | (metric.normalize & ~sums.any(1))

@@ -70,15 +70,14 @@ def native_notices_hidden() -> Iterator[None]:
 
 def _explain(error: BaseException) -> int:
     if is_interrupt(error):
-        say("kmeans-tf: interrupted; run the same command again to resume")
+        say(f"kmeans-tf: interrupted{RunError.hint}")
         return INTERRUPTED
     failure = error if isinstance(error, JobError) else find_failure(error)
     if failure is None:
         traceback.print_exception(error)
         say("kmeans-tf: this is a bug of kmeans-tf")
         return JobError.exit_code
-    hint = "; run the same command again to resume" if isinstance(failure, RunError) else ""
-    say(f"kmeans-tf: error: {failure}{hint}")
+    say(f"kmeans-tf: error: {failure}{failure.hint}")
     return failure.exit_code
 
 

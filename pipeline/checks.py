@@ -6,7 +6,7 @@ from kmeans_tf import Model
 from kmeans_tf.exact import to_float
 from kmeans_tf.start import INITS
 from kmeans_tf.summary import Summary
-from pipeline.data.inputs import Columns
+from pipeline.data.columns import Columns
 from pipeline.errors import DataError, bad_rows_error, bad_rows_text
 from pipeline.options import FitOptions
 from pipeline.passes.totals import LabelTotals
@@ -54,7 +54,7 @@ def estimate_warning(summary: Summary) -> str | None:
         return None
     return (
         f"the sample that the start is chosen from stands for a weight of {estimate:,.0f}, "
-        f"the rows weigh {total:,.0f}: some rows are there very often, and the start may "
+        f"the rows weigh {total:,.0f}: some rows appear very often, and the start may "
         "miss them"
     )
 

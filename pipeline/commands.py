@@ -34,19 +34,19 @@ from pipeline.runners.settings import Settings
 
 
 def fit(options: FitOptions) -> None:
-    """The whole job.
+    """Clusters the input, and labels it.
 
     Raises:
         JobError: it failed, for a reason that is told in one line.
     """
-    started = options.init not in INITS
-    command = _begin(options, [options.init] if started else [])
+    has_start = options.init not in INITS
+    command = _begin(options, [options.init] if has_start else [])
     metric = _metric("--metric", options.metric)
     plan = command.plan(options.names)
     request = options.configuration() | {"files": plan.fingerprint()} | _metric_code(metric)
     if command.finish_pending(request):
         return
-    initial = read_prototypes(command.store, options.init, plan.columns) if started else None
+    initial = read_prototypes(command.store, options.init, plan.columns) if has_start else None
     k = resolve_k(options, initial)
     configuration = request | {"k": k}
     if initial:
@@ -148,7 +148,7 @@ class _Command:
         )
 
     def _preflight(self, plan: Plan, runner: Runner, work: WorkFolder) -> list[Worker]:
-        return preflight(runner, work, plan.footers[0].file)
+        return preflight(runner, work, plan.store, plan.footers[0].file)
 
 
 def _begin(options: FitOptions | LabelOptions, paths: Sequence[str]) -> _Command:
@@ -198,7 +198,7 @@ def _digest(value: object) -> str:
 
 @contextlib.contextmanager
 def _abandoning(output: Output, work: WorkFolder) -> Iterator[None]:
-    """Leaves nothing behind where another attempt would fail alike."""
+    """Leaves nothing behind where another attempt would fail the same way."""
     try:
         yield
     except (UsageError, DataError):

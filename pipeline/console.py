@@ -16,7 +16,7 @@ def say(text: str) -> None:
 
 def quiet_logs() -> None:
     """Leaves to the job's own one-line messages what libraries would log, stack traces and all."""
-    logging.disable(logging.ERROR)  # a level does not do: Prism's start sets its own
+    logging.disable(logging.ERROR)  # a level would not do: Prism's start sets its own
     threading.excepthook = _quiet_excepthook
 
 

@@ -15,6 +15,7 @@ class JobError(Exception):
     """A failure that the user is told about in one line."""
 
     exit_code = 1
+    hint = ""  # what to do, where every message of the kind would end with it
 
 
 class UsageError(JobError):
@@ -33,12 +34,19 @@ class RunError(JobError):
     """The runner or the disk failed; the job can be resumed."""
 
     exit_code = 5
+    hint = "; run the same command again to resume"
+
+
+class NoResumeError(RunError):
+    """What an attempt has left cannot be taken up; the message says what to do instead."""
+
+    hint = ""
 
 
 INTERRUPTED = 130
 _BAD_SHOWN = 5
 
-_KINDS = {kind.__name__: kind for kind in (UsageError, DataError, RunError)}
+_KINDS = {kind.__name__: kind for kind in (UsageError, DataError, RunError, NoResumeError)}
 _RAISED = re.compile(
     rf"pipeline\.errors\.({'|'.join(_KINDS)}): (.+?)(?: \[while running .*)?$", re.M
 )

@@ -22,6 +22,7 @@ from pipeline.errors import DataError, RunError, UsageError
 from pipeline.options import DEFAULT_K, FitOptions
 from pipeline.output.results import Results, write_results
 from pipeline.passes.checkpoint import (
+    SHARED_OUTPUT,
     checkpoints,
     find_state,
     find_summary,
@@ -82,6 +83,7 @@ class Fit:
             impute=self._impute,
             work=self.attempt.work,
             threads=self.attempt.runner.settings.threads,
+            store=self.attempt.plan.store,
         )
         with self.attempt.clock.stage("scan"):
             self.attempt.run(lambda p: p | Blocks(self.attempt.plan.blocks) | Scan(spec))
@@ -103,7 +105,7 @@ class Fit:
         precision = layout.encoding.precision
         if precision != self.options.precision and precision == DOUBLE:
             say("precision: double: float32 is too coarse for these rows")
-        trial = replace(trial, labels=_label_numbers(self.k, self.initial))
+        trial = replace(trial, labels=label_numbers(self.k, self.initial))
         state = TrainingState((trial,), precision=precision)
         save_state(self.attempt.work, state)
         return layout, state
@@ -147,8 +149,10 @@ class Fit:
         if proof.cost <= PROVEN * proof.expected_cost:
             say(text)
         else:
-            self.attempt.warn(f"{text}, and still {proof.cost / proof.expected_cost:.2f} "
-            "times the cost that the samples say: try another --seed or --init k-means-parallel")
+            self.attempt.warn(
+                f"{text}, and still {proof.cost / proof.expected_cost:.2f} "
+                "times the cost that the samples say: try another --seed or --init k-means-parallel"
+            )
 
     def model(self, layout: SumLayout, trial: Trial) -> Model:
         """The model of what was trained; prototypes that were only to label stay as they came."""
@@ -225,7 +229,7 @@ class Fit:
         if reached.iteration <= state.iteration and not reached.done:
             raise RunError(
                 f"the checkpoints of the workers did not reach {self.attempt.work.path} here: "
-                "give an --output that every worker and the driver reach"
+                + SHARED_OUTPUT
             )
         return reached
 
@@ -253,7 +257,7 @@ def resolve_k(options: FitOptions, initial: InitialPrototypes | None) -> int:
     return k
 
 
-def _label_numbers(k: int, initial: InitialPrototypes | None) -> np.ndarray:
+def label_numbers(k: int, initial: InitialPrototypes | None) -> np.ndarray:
     """Prototypes to start from keep their labels; new ones take the next numbers (k,) int32.
 
     Where there are not so many above, the new ones take the smallest that are free.

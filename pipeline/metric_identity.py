@@ -66,7 +66,7 @@ class _Description:
     """A walk through what a metric holds; every description is JSON.
 
     Attributes:
-        package: the top-level package of the metric's module, which is read though it be installed.
+        package: the top-level package of the metric's module, read even where it is installed.
         told: the functions, classes and modules that were described, which are then only named.
         around: the values that the present one is part of.
     """
@@ -225,7 +225,7 @@ def _pickled_parts(value: Any) -> list:
     try:
         pieces = reduce(value) if reduce else value.__reduce_ex__(4)
     except Exception as error:  # it is the value's own code
-        raise _UnknownError(f"nobody knows what a {_name(type(value))} holds") from error
+        raise _UnknownError(f"what a {_name(type(value))} holds cannot be told") from error
     if isinstance(pieces, str):  # it is found by its name
         return [getattr(value, "__module__", None), pieces, dict(getattr(value, "__dict__", {}))]
     make, arguments, state, items, pairs = (*pieces, None, None, None)[:5]

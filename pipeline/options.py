@@ -234,7 +234,12 @@ def _add_run(parser: argparse.ArgumentParser, *, training: bool) -> None:
     add("--threads", type=int, help="chunks at once in a worker process")
     if training:
         add("--iterations_per_job", type=int, help="iterations unrolled in one Beam job")
-        add("--cache_mb", type=int, default=512, help="decoded blocks kept in a worker process")
+        add(
+            "--cache_mb",
+            type=int,
+            default=RunOptions.cache_mb,
+            help="decoded blocks kept in a worker process",
+        )
 
 
 def _k(text: str) -> int:

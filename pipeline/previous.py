@@ -16,11 +16,12 @@ from pyarrow import types
 
 from kmeans_tf import Model
 from pipeline.console import say
-from pipeline.data.inputs import PROTOTYPE_COLUMNS, Columns
+from pipeline.data.columns import PROTOTYPE_COLUMNS, Columns
+from pipeline.data.kinds import is_numeric
 from pipeline.data.rows import to_float64
 from pipeline.data.store import Store
 from pipeline.errors import UsageError
-from pipeline.output.run_record import RunRecord
+from pipeline.output.run_record import RUN, RunRecord
 
 LARGEST_LABEL = 2**31 - 1
 
@@ -46,7 +47,7 @@ def read_prototypes(store: Store, path: str, columns: Columns) -> InitialPrototy
 
     Raises:
         UsageError: there are none, they are not finite, or not of the features' names or width;
-            or a label is no whole number from 0 to 2**31 - 1, or is there twice.
+            or a label is no whole number from 0 to 2**31 - 1, or appears twice.
     """
     file = posixpath.join(path, "prototypes.parquet") if store.is_folder(path) else path
     if not store.version(file):
@@ -77,7 +78,7 @@ def _from_table(
     names = _prototype_columns(file, table.schema, columns)
     labels = _label_column(file, table.column("label")) if "label" in table.column_names else None
     taken = [table.column(name).combine_chunks() for name in names]
-    if len(taken) == 1 and _is_list(taken[0].type):
+    if len(taken) == 1 and _is_any_list(taken[0].type):
         return np.array(taken[0].to_pylist(), np.float64), labels
     return np.stack([to_float64(column) for column in taken], 1), labels
 
@@ -89,8 +90,8 @@ def _prototype_columns(file: str, schema: pa.Schema, columns: Columns) -> Sequen
     if not missing:
         return wanted
     others = [field for field in schema if field.name not in PROTOTYPE_COLUMNS]
-    numeric = [field.name for field in others if _is_numeric(field.type)]
-    lists = [field.name for field in others if _is_list(field.type)]
+    numeric = [field.name for field in others if _is_coordinate(field.type)]
+    lists = [field.name for field in others if _is_any_list(field.type)]
     counted = ((numeric, columns.dimension), (lists, 1))
     in_order = [names for names, count in counted if len(names) == count]
     if not in_order or len(missing) < len(wanted):
@@ -102,11 +103,12 @@ def _prototype_columns(file: str, schema: pa.Schema, columns: Columns) -> Sequen
     return in_order[0]
 
 
-def _is_numeric(kind: pa.DataType) -> bool:
-    return types.is_integer(kind) or types.is_floating(kind) or types.is_decimal(kind)
+def _is_coordinate(kind: pa.DataType) -> bool:
+    """Whether a column may be taken for a feature without its name."""
+    return is_numeric(kind) and not types.is_boolean(kind)
 
 
-def _is_list(kind: pa.DataType) -> bool:
+def _is_any_list(kind: pa.DataType) -> bool:
     tests = (types.is_list, types.is_large_list, types.is_fixed_size_list)
     return any(test(kind) for test in tests)
 
@@ -163,7 +165,7 @@ def model_features(path: str, model: Model, asked: tuple[str, ...]) -> tuple[str
     known = model.features
     if not asked or Counter(asked) == Counter(known):
         return known
-    if not known or set(asked) == set(known):  # the plan refuses a name that is there twice
+    if not known or set(asked) == set(known):  # the plan refuses a name that appears twice
         return asked
     names = ", ".join(known)
     if set(asked) & set(known):
@@ -183,7 +185,7 @@ def read_run(store: Store, folder: str) -> tuple[RunRecord, pa.Table, pa.Table]:
     Raises:
         UsageError: the folder is not an output of the job.
     """
-    names = ("run.json", "history.parquet", "prototypes.parquet")
+    names = (RUN, "history.parquet", "prototypes.parquet")
     paths = [posixpath.join(folder, name) for name in names]
     missing = [path for path in paths if not store.version(path)]
     if missing:

@@ -49,6 +49,6 @@ class Blocks(beam.PTransform):
 
     blocks: Sequence[BlockRef]
 
-    def expand(self, pipeline):
+    def expand(self, pipeline: beam.Pipeline) -> beam.PCollection:
         created = pipeline | beam.Create(self.blocks).with_output_types(BlockRef)
         return created | beam.Reshuffle()

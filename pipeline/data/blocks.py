@@ -3,7 +3,7 @@
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
-from pipeline.data.inputs import Footer
+from pipeline.data.files import Footer
 from pipeline.data.store import FileVersion
 
 

@@ -6,7 +6,8 @@ from dataclasses import dataclass
 
 from kmeans_tf.points import chunk_rows
 from pipeline.data.blocks import BlockRef, plan_blocks
-from pipeline.data.inputs import Columns, Footer, find_files, read_footers, resolve_columns
+from pipeline.data.columns import Columns, resolve_columns
+from pipeline.data.files import Footer, find_files, read_footers
 from pipeline.data.names import ColumnNames, split_list
 from pipeline.data.store import Store
 from pipeline.errors import DataError

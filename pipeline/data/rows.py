@@ -1,4 +1,4 @@
-"""From Parquet to float64 rows, a bounded number of them at a time."""
+"""From Parquet to float64 rows, a bounded number of them at a time; which of them are bad."""
 
 import math
 from collections import Counter
@@ -13,8 +13,9 @@ import pyarrow.parquet as pq
 from pyarrow import types
 
 from kmeans_tf.metrics import Metric, good_rows
+from pipeline.data.batches import open_parquet, read_batches
 from pipeline.data.blocks import BlockRef, Span
-from pipeline.data.inputs import Columns, open_parquet, read_batches
+from pipeline.data.columns import Columns
 from pipeline.data.store import Store
 from pipeline.errors import DataError
 

@@ -1,1 +1,4 @@
-"""The output folder: its files, and publishing them; imports anything but the driver's commands."""
+"""The output folder: its files, and publishing them.
+
+Imports `data`, `passes`, kmeans_tf, the options and the errors.
+"""

@@ -14,21 +14,21 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 
 from pipeline.data.store import FileVersion, Store
-from pipeline.errors import RunError, UsageError
+from pipeline.errors import NoResumeError, UsageError
 from pipeline.options import OutputOptions
+from pipeline.output.run_record import RUN
 from pipeline.passes.checkpoint import WorkFolder
 
 SUCCESS = "_SUCCESS"
-RUN = "run.json"
 _WORK = "_work"
 _RECORD = "publish"
 _FILES = ("prototypes.parquet", "history.parquet", RUN, "report.html")
 _FOLDERS = ("labels", "model")
 
 
-@dataclass(frozen=True)
+@dataclass
 class Output:
-    """One output folder."""
+    """One output folder, and which folders were made for it."""
 
     store: Store
     options: OutputOptions
@@ -146,7 +146,7 @@ class Output:
             if self.store.version(source):
                 self.store.move(source, self.file(name))
             elif not self.store.version(self.file(name)):
-                raise RunError(f"{source} is gone: delete {self.path} and run the job again")
+                raise NoResumeError(f"{source} is gone: delete {self.path} and run the job again")
         for stale in self._published() - set(files):
             self.store.delete(self.file(stale))
         for folder in set(_FOLDERS) - {name.split("/")[0] for name in files}:

@@ -10,7 +10,7 @@ import math
 import re
 import shlex
 from collections.abc import Callable, Iterable
-from typing import Any
+from typing import Any, cast
 
 import jinja2
 import matplotlib
@@ -36,7 +36,7 @@ INK, LINE, RED, MARK = "#000001", "#000002", "#000003", "#000004"
 GREYS = [f"#00001{level}" for level in range(8)]
 CSS = {INK: "ink", LINE: "line", RED: "red", MARK: "mark"}
 CSS |= {grey: f"g{level}" for level, grey in enumerate(GREYS)}
-STYLE = {
+STYLE: dict[Any, Any] = {
     "axes.axisbelow": True,
     "axes.edgecolor": LINE,
     "axes.grid": True,
@@ -115,7 +115,8 @@ def cost_curve(ax: Axes, history: pa.Table, result: Result) -> None:
         if len(trials) == 1:
             x, y = np.append(x, end), np.append(y, result.cost)
         ax.plot(x, y, ".-" if len(x) < 60 else "-", color=INK, lw=1.5 if len(trials) == 1 else 0.8)
-    refilled, above = relocated > 0, {"clip_on": False, "zorder": 3}
+    refilled = relocated > 0
+    above: dict[str, Any] = {"clip_on": False, "zorder": 3}
     if refilled.any():
         ax.plot(iteration[refilled], cost[refilled], "v", color=MARK, ms=8, **above)
     ax.plot([end], [result.cost], "o", mfc="none", mec=RED, mew=2, ms=9, **above)
@@ -134,7 +135,7 @@ def size_bars(ax: Axes, prototypes: pa.Table) -> None:
     """Draws a bar of rows per cluster, in the order of the table."""
     labels, rows = prototypes.column(0).to_pylist(), prototypes.column(1).to_pylist()
     k = len(labels)
-    ax.figure.set_figheight(0.55 + 0.22 * max(k, 3))
+    _figure(ax).set_figheight(0.55 + 0.22 * max(k, 3))
     bars = ax.barh(np.arange(k), rows, color=GREYS[4], height=0.7)
     ax.bar_label(bars, [number(n) for n in rows], padding=3)
     ax.set(xlim=(0, max(1, *rows) * 1.25), ylim=(k - 0.4, -0.6))
@@ -145,8 +146,8 @@ def size_bars(ax: Axes, prototypes: pa.Table) -> None:
 
 def scatter(ax: Axes, data: Scatter) -> None:
     """Draws sampled rows in grey by label, and the prototypes as hollow circles in red."""
-    ax.figure.set_figheight(WIDTH * 0.85)
-    points, prototypes = _placed(data.points), _placed(data.prototypes)
+    _figure(ax).set_figheight(WIDTH * 0.85)
+    points, prototypes = _drawable(data.points), _drawable(data.prototypes)
     labels = sorted({p[2] for p in points + prototypes} - {None})
     # Few labels spread over all greys; many take turns, so that neighbours differ.
     step = max(1, (len(GREYS) - 1) // max(1, len(labels) - 1))
@@ -162,7 +163,7 @@ def scatter(ax: Axes, data: Scatter) -> None:
 
 def seconds_per_iteration(ax: Axes, seconds: list[float]) -> None:
     """Draws the seconds of each iteration as steps from zero."""
-    ax.figure.set_figheight(1.6)
+    _figure(ax).set_figheight(1.6)
     ax.stairs(seconds, np.arange(len(seconds) + 1) - 0.5, fill=True, color=GREYS[4])
     ax.set_ylim(0, max(seconds) * 1.05 or 1)
     ax.xaxis.set_major_locator(MaxNLocator(**INTEGERS))
@@ -214,11 +215,15 @@ def _inline(svg: str, name: str) -> Markup:
     return Markup(re.sub("#0000[01][0-9]", lambda colour: f"var(--{CSS[colour[0]]})", svg))
 
 
+def _figure(ax: Axes) -> Figure:
+    return cast(Figure, ax.figure)  # none of these axes is part of a subfigure
+
+
 def _dots(ax: Axes, points: list, marker: str, **style: Any) -> None:
     ax.plot([p[0] for p in points], [p[1] for p in points], marker, **style)
 
 
-def _placed(points: list) -> list:
+def _drawable(points: list) -> list:
     """Leaves out what has no place: a bad row may lack a coordinate."""
     return [p for p in points if all(v is not None and abs(v) < 1e300 for v in p[:2])]
 
@@ -258,7 +263,7 @@ def _ticks(axis: Axis, values: Iterable[float], nbins: int) -> None:
     axis.set_major_formatter(functools.partial(_short, digits=digits))
 
 
-def _short(value: float, _: int, digits: int = 6) -> str:
+def _short(value: float, _: float, digits: int = 6) -> str:
     if abs(value) < 1e7:
         return number(float(f"{value:.{digits}g}"), digits)
     return re.sub(r"e\+0?", "e", f"{value:.{digits}g}")

@@ -12,10 +12,10 @@ import pyarrow.parquet as pq
 from kmeans_tf.exact import to_float
 from kmeans_tf.model import Model
 from kmeans_tf.state import Trial
-from pipeline.data.inputs import Columns
+from pipeline.data.columns import Columns
 from pipeline.data.plan import Plan
 from pipeline.output.report import render_report
-from pipeline.output.run_record import BadRows, Result, RunRecord, Scatter
+from pipeline.output.run_record import RUN, BadRows, Result, RunRecord, Scatter
 from pipeline.passes.checkpoint import WorkFolder
 from pipeline.passes.label import label_schema
 from pipeline.passes.totals import LabelTotals
@@ -86,7 +86,7 @@ def write_results(work: WorkFolder, results: Results, run: RunRecord) -> dict[st
     files = {
         "prototypes.parquet": _parquet(prototypes),
         "history.parquet": _parquet(history),
-        "run.json": run.to_json(),
+        RUN: run.to_json(),
         "report.html": render_report(run, history, prototypes).encode(),
     }
     for name, data in files.items():
@@ -165,12 +165,12 @@ def _scatter(results: Results) -> Scatter:
     return Scatter(
         x=names[0],
         y=names[1],
-        points=_placed(rows @ axes, labels),
-        prototypes=_placed(prototypes @ axes, model.labels),
+        points=_with_labels(rows @ axes, labels),
+        prototypes=_with_labels(prototypes @ axes, model.labels),
     )
 
 
-def _placed(places: np.ndarray, labels: np.ndarray) -> list[list]:
+def _with_labels(places: np.ndarray, labels: np.ndarray) -> list[list]:
     pairs = zip(places.tolist(), labels.tolist(), strict=True)
     return [[*place, label] for place, label in pairs]
 

@@ -4,6 +4,8 @@ import json
 from dataclasses import MISSING, asdict, dataclass, fields, is_dataclass
 from typing import Any, get_args, get_origin, get_type_hints
 
+RUN = "run.json"
+
 
 @dataclass(frozen=True)
 class Schema:

@@ -1,1 +1,4 @@
-"""What workers run and write down; imports `pipeline.data`, kmeans_tf and Beam, nothing above."""
+"""What workers run and write down.
+
+Imports `data`, kmeans_tf, `pipeline.errors` and Beam, nothing above.
+"""

@@ -16,6 +16,8 @@ from typing import Any
 import numpy as np
 
 VERSION = 1
+# NumPy's and zipfile's of bytes that are no archive, or a damaged one.
+_DAMAGE = (ValueError, TypeError, KeyError, RuntimeError, EOFError, OSError, zipfile.BadZipFile)
 
 
 def pack(value: Any) -> bytes:
@@ -23,7 +25,8 @@ def pack(value: Any) -> bytes:
     arrays: dict[str, np.ndarray] = {}
     header = json.dumps({"version": VERSION, "value": _plain(value, arrays)})
     stream = io.BytesIO()
-    np.savez(stream, header=np.frombuffer(header.encode(), np.uint8), **arrays)  # type: ignore[arg-type]
+    text = np.frombuffer(header.encode(), np.uint8)
+    np.savez(stream, allow_pickle=False, header=text, **arrays)
     return stream.getvalue()
 
 
@@ -40,8 +43,8 @@ def unpack(data: bytes, kinds: Sequence[type]) -> Any:
         with np.load(io.BytesIO(data), allow_pickle=False) as archive:
             arrays = {name: archive[name] for name in archive.files}
         header = json.loads(arrays.pop("header").tobytes())
-    except (zipfile.BadZipFile, EOFError, KeyError, OSError) as error:
-        raise ValueError(str(error) or type(error).__name__) from error
+    except _DAMAGE as error:
+        raise ValueError("it is damaged, or something else") from error
     version = header.get("version") if isinstance(header, dict) else None
     if version != VERSION:
         raise ValueError(f"it is of version {version}, expected {VERSION}")

@@ -26,7 +26,7 @@ class _Shelf:
 class BlockCache:
     """Decoded blocks by the training that they belong to. Safe to use from several threads.
 
-    A `training` is whatever tells apart two jobs that make other points of the same block.
+    A `training` is whatever tells apart two runs that make other points of the same block.
     """
 
     def __init__(self) -> None:

@@ -8,19 +8,21 @@ manifest             what the label pass wrote
 import posixpath
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, TypeVar
 
 from kmeans_tf.exact import ExactVector
 from kmeans_tf.sample import Sample
 from kmeans_tf.state import Oversampling, Proof, TrainingState, Trial
 from kmeans_tf.summary import Moments, Summary
 from pipeline.data.store import Store
-from pipeline.errors import RunError
+from pipeline.errors import NoResumeError, RunError
 from pipeline.passes.archive import pack, unpack
 from pipeline.passes.totals import LabelTotals
 
+SHARED_OUTPUT = "give an --output that every worker and the driver reach"
 _SUMMARY = (Summary, Moments, Sample, ExactVector)
 _STATE = (TrainingState, Trial, Proof, Oversampling)
+_Found = TypeVar("_Found")
 
 
 @dataclass(frozen=True)
@@ -85,7 +87,11 @@ def save_state(work: WorkFolder, state: TrainingState) -> None:
 
 
 def load_state(work: WorkFolder, path: str) -> TrainingState:
-    """The state in a checkpoint."""
+    """The state in a checkpoint.
+
+    Raises:
+        NoResumeError: it cannot be read.
+    """
     return _read(work.store, path, _STATE)
 
 
@@ -115,19 +121,16 @@ def _find(work: WorkFolder, name: str, kinds: Sequence[type]) -> Any:
     return _read(work.store, path, kinds) if work.store.version(path) else None
 
 
-def _present(value: Any, work: WorkFolder) -> Any:
-    if value is None:
-        raise RunError(
-            f"what the workers wrote did not reach {work.path} here: give an --output that every "
-            "worker and the driver reach"
-        )
-    return value
+def _present(found: _Found | None, work: WorkFolder) -> _Found:
+    if found is None:
+        raise RunError(f"what the workers wrote did not reach {work.path} here: {SHARED_OUTPUT}")
+    return found
 
 
 def _read(store: Store, path: str, kinds: Sequence[type]) -> Any:
     try:
         return unpack(store.read(path), kinds)
     except ValueError as error:
-        raise RunError(
+        raise NoResumeError(
             f"checkpoint {path} cannot be read ({error}): start again with --resume never"
         ) from error

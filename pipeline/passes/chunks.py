@@ -10,7 +10,7 @@ from kmeans_tf.layout import SumLayout
 from kmeans_tf.metrics import get_metric, good_rows
 from kmeans_tf.points import Points, capacity_for, chunk_rows
 from pipeline.data.blocks import BlockRef
-from pipeline.data.inputs import Columns
+from pipeline.data.columns import Columns
 from pipeline.data.rows import Rows, read_block
 from pipeline.data.store import Store
 from pipeline.passes.cache import PROCESS_CACHE

@@ -17,9 +17,12 @@ from kmeans_tf.metrics import get_metric
 from kmeans_tf.model import Model
 from kmeans_tf.points import chunk_rows
 from pipeline.data.blocks import BlockRef, Span
-from pipeline.data.inputs import PLACE_COLUMNS, Columns, Footer, partition_values
+from pipeline.data.columns import LABEL_COLUMNS, PLACE_COLUMNS, Columns
+from pipeline.data.files import Footer
+from pipeline.data.partitions import partition_values
 from pipeline.data.plan import Plan
 from pipeline.data.rows import Rows, count_bad, read_block
+from pipeline.data.store import Store
 from pipeline.errors import DataError
 from pipeline.passes.cache import PROCESS_CACHE
 from pipeline.passes.checkpoint import WorkFolder, save_manifest
@@ -38,6 +41,7 @@ class LabelSpec:
         blocks: how many blocks there are, for the names of the parts.
         work: where parts are written.
         threads: blocks at once in a worker process.
+        store: where the files are.
     """
 
     columns: Columns
@@ -46,12 +50,13 @@ class LabelSpec:
     blocks: int
     work: WorkFolder
     threads: int
+    store: Store
 
     @classmethod
     def of(cls, plan: Plan, model: Model, work: WorkFolder, threads: int = 1) -> "LabelSpec":
         """What it takes to label a plan's rows with a model."""
         schema = label_schema(plan.columns, plan.footers[0])
-        return cls(plan.columns, schema, model, len(plan.blocks), work, threads)
+        return cls(plan.columns, schema, model, len(plan.blocks), work, threads, plan.store)
 
 
 def label_schema(columns: Columns, footer: Footer) -> pa.Schema:
@@ -61,8 +66,8 @@ def label_schema(columns: Columns, footer: Footer) -> pa.Schema:
         pa.field(key, folders[key] if key in folders else footer.schema.field(key).type)
         for key in columns.keys
     ]
-    place = [pa.field(PLACE_COLUMNS[0], pa.string()), pa.field(PLACE_COLUMNS[1], pa.int64())]
-    answer = [pa.field("label", pa.int32()), pa.field("distance", pa.float32())]
+    place = zip(PLACE_COLUMNS, (pa.string(), pa.int64()), strict=True)
+    answer = zip(LABEL_COLUMNS, (pa.int32(), pa.float32()), strict=True)
     return pa.schema([*(keys or place), *answer])
 
 
@@ -95,14 +100,14 @@ class LabelBlocks(SumBlocks):
 
 def label_block(spec: LabelSpec, block: BlockRef) -> LabelTotals:
     """Labels the rows of a block into a file of its own, a row group for a row group."""
-    store = spec.work.store
     width = max(5, len(str(spec.blocks)))
     name = f"part-{block.index:0{width}d}-of-{spec.blocks:0{width}d}.parquet"
     path = spec.work.file(posixpath.join("labels", f"{name}.{uuid.uuid4().hex}"))
     total = LabelTotals.zero(len(spec.model.prototypes), {name: path})
-    rows = read_block(store, spec.columns, block, chunk_rows(spec.columns.dimension), keys=True)
+    limit = chunk_rows(spec.columns.dimension)
+    rows = read_block(spec.store, spec.columns, block, limit, keys=True)
     with (
-        store.create(path) as stream,
+        spec.work.store.create(path) as stream,
         pq.ParquetWriter(stream, spec.schema, compression="zstd") as writer,
     ):
         for span, batches in groupby(rows, lambda r: r.span):

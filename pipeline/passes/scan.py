@@ -11,8 +11,9 @@ from kmeans_tf.metrics import get_metric
 from kmeans_tf.points import chunk_rows
 from kmeans_tf.summary import Summary
 from pipeline.data.blocks import BlockRef
-from pipeline.data.inputs import Columns
+from pipeline.data.columns import Columns
 from pipeline.data.rows import Rows, count_bad, read_block
+from pipeline.data.store import Store
 from pipeline.passes.checkpoint import WorkFolder, save_summary
 from pipeline.passes.sums import Sum, SumBlocks
 
@@ -30,6 +31,7 @@ class ScanSpec:
         impute: whether bad rows will be used.
         work: where the summary is written.
         threads: chunks at once in a worker process.
+        store: where the files are.
     """
 
     columns: Columns
@@ -40,6 +42,7 @@ class ScanSpec:
     impute: bool
     work: WorkFolder
     threads: int
+    store: Store
 
 
 @dataclass
@@ -66,7 +69,7 @@ class SummarizeBlocks(SumBlocks):
 
     def tasks(self, block: BlockRef) -> Iterator[partial]:
         columns = self.spec.columns
-        for rows in read_block(self.spec.work.store, columns, block, chunk_rows(columns.dimension)):
+        for rows in read_block(self.spec.store, columns, block, chunk_rows(columns.dimension)):
             highest = self.total.sample.highest if self.total else None
             yield partial(summarize, self.spec, rows, highest)
 

@@ -5,7 +5,7 @@ two ways through every iteration, and Flink's optimizer walks all 2^n of a graph
 
 Beam has no loop. A round unrolls `iterations` of them in one job, and the driver starts another
 round while the state is not done. Every iteration writes its state down: that file is the
-checkpoint that a killed job resumes from, and what the progress line reads on every runner.
+checkpoint that a killed run resumes from, and what the progress line reads on every runner.
 """
 
 from collections.abc import Callable, Iterator
@@ -76,7 +76,7 @@ class Train(beam.PTransform):
     iterations: int
     tasks: BlockTasks = block_tasks
 
-    def expand(self, inputs):
+    def expand(self, inputs: tuple[beam.PCollection, beam.PCollection]) -> beam.PCollection:
         blocks, state = inputs
         stats_of_blocks = BlockStats(self.spec, self.tasks)
         for i in range(self.iterations):

@@ -1,1 +1,4 @@
-"""How and where Beam's jobs run; imports the passes' counters and whatever stands below them."""
+"""How and where Beam's jobs run.
+
+Imports the store, the work folder and the counters of the passes, and what the user is told by.
+"""

@@ -17,7 +17,6 @@ EMBEDDED = "embed"  # the job endpoint that is Beam's own, in the driver
 # A master that the runner starts in its own process: none, [local], local, local[4].
 LOCAL_MASTER = re.compile(r"(\[(local|auto|collection)\]|local(\[.*\])?)?")
 _CONNECT_SECONDS = 5
-_ADDRESSES = ("flink_master", "spark_master_url", "job_endpoint")
 _HERE = ("localhost", "127.0.0.1", "::1")
 
 
@@ -61,13 +60,6 @@ def check_portable(flags: dict[str, str]) -> None:
     _check_job_endpoint(flags)
 
 
-def check_dataflow(flags: dict[str, str]) -> None:
-    """Everything is named that Dataflow asks for."""
-    for name in ("project", "region", "temp_location"):
-        if not flags.get(name):
-            raise UsageError(f"--runner DataflowRunner needs --{name}")
-
-
 def _check_job_endpoint(flags: dict[str, str]) -> None:
     if flags["job_endpoint"] != EMBEDDED:
         _connect([flags["job_endpoint"]], "--job_endpoint")
@@ -99,12 +91,12 @@ def _check_java(flags: dict[str, str], why: str) -> None:
         raise RunError(f"{why} needs Java, and there is no java on the PATH")
 
 
-def is_local(flags: dict[str, str], *, begins_in_driver: bool) -> bool:
-    """Whether a worker's localhost is the driver's, as far as the addresses tell.
+def is_local(addresses: Sequence[str], *, begins_in_driver: bool) -> bool:
+    """Whether a worker's localhost is the driver's, as far as the addresses of a cluster tell.
 
     Elsewhere localhost is the worker's host, of which only the workers' own reports can tell.
     """
-    parts = [part for name in _ADDRESSES for part in flags.get(name, "").split(",") if part]
+    parts = [part for address in addresses for part in address.split(",") if part]
     here = (
         part == EMBEDDED or LOCAL_MASTER.fullmatch(part) or _host(part) in _HERE for part in parts
     )

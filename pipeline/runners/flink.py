@@ -11,7 +11,7 @@ from apache_beam.options.pipeline_options import FlinkRunnerOptions
 from pipeline.errors import RunError
 from pipeline.runners.cancel import cancel_all
 
-_CONNECT_SECONDS = 5
+CONNECT_SECONDS = 5
 _ENDED = {"FINISHED", "CANCELED", "FAILED", "SUSPENDED"}
 
 
@@ -83,7 +83,7 @@ class FlinkCluster:
         request = urllib.request.Request(f"{base.rstrip('/')}/{path}", method=method)
         direct = urllib.request.build_opener(urllib.request.ProxyHandler({}))
         try:
-            with direct.open(request, timeout=_CONNECT_SECONDS) as answer:
+            with direct.open(request, timeout=CONNECT_SECONDS) as answer:
                 content = json.load(answer)
         except (OSError, ValueError, http.client.HTTPException) as error:
             raise RunError(

@@ -17,7 +17,7 @@ import pyarrow as pa
 
 from pipeline.data.store import HIDDEN, FileVersion, Store
 from pipeline.errors import JobError, RunError
-from pipeline.passes.checkpoint import WorkFolder
+from pipeline.passes.checkpoint import SHARED_OUTPUT, WorkFolder
 from pipeline.runners.identity import Worker, this_worker
 from pipeline.runners.runner import Runner
 
@@ -41,12 +41,13 @@ class _Report:
     problem: str | None
 
 
-def preflight(runner: Runner, work: WorkFolder, file: FileVersion) -> list[Worker]:
+def preflight(runner: Runner, work: WorkFolder, store: Store, file: FileVersion) -> list[Worker]:
     """Checks the workers of a runner whose endpoints are there.
 
     Args:
         runner: what is checked.
         work: the folder that workers must be able to write.
+        store: where the file is.
         file: an input file that workers must be able to read.
 
     Returns:
@@ -58,7 +59,7 @@ def preflight(runner: Runner, work: WorkFolder, file: FileVersion) -> list[Worke
     """
     attempt = f"{_FOLDER}-{uuid.uuid4().hex}"  # its own: what another left is no report to it
     try:
-        _run_probes(runner, partial(probe, work, attempt, file))
+        _run_probes(runner, partial(probe, work, attempt, store, file))
         reports = _reports(work.store, work.file(attempt))
     finally:
         work.store.delete(work.file(attempt))
@@ -94,16 +95,16 @@ def _run_probes(runner: Runner, probe: partial[None]) -> None:
         raise RunError(f"no worker answered on {place}: {error}") from error
 
 
-def probe(work: WorkFolder, attempt: str, file: FileVersion, number: int) -> None:
+def probe(work: WorkFolder, attempt: str, store: Store, file: FileVersion, number: int) -> None:
     """Runs on a worker: reads a byte, and writes down who it is.
 
     Raises:
         RunError: it cannot be written down.
     """
-    store, worker = work.store, this_worker()
-    report = asdict(worker) | {"problem": _problem(store, file)}
+    worker = this_worker()
+    report = json.dumps(asdict(worker) | {"problem": _problem(store, file)})
     try:
-        store.write(work.file(posixpath.join(attempt, f"{number}")), json.dumps(report).encode())
+        work.store.write(work.file(posixpath.join(attempt, f"{number}")), report.encode())
     except (JobError, OSError, pa.ArrowException) as error:
         raise RunError(
             f"{_name(worker)} cannot write {work.path}: {_first_line(error)}: give an --output "
@@ -160,7 +161,7 @@ def _check_reached(reports: Sequence[_Report], work: WorkFolder) -> None:
     raise RunError(
         f"only {len(reports)} of {PROBES} reports of the workers reached {work.path} here"
         + (f", from hosts {hosts}" if hosts else "")
-        + f": give an --output that every worker and the driver reach, {_SHARED}"
+        + f": {SHARED_OUTPUT}, {_SHARED}"
     )
 
 

@@ -27,12 +27,14 @@ class RunnerKind:
     """What is known of a runner: what it gets where the user says nothing, and what it needs.
 
     Attributes:
-        iterations_per_job: more where a job is dear to start, fewer where a large graph is dear.
+        iterations_per_job: more where starting a job is costly, fewer where a large graph is.
         flags: Beam's options by name.
         threads: chunks at once in a worker process; None: the driver's cores, shared by the
             processes.
         start_seconds: how long workers may take to answer.
         master: the option that names its cluster.
+        cluster: who is asked what the cluster says of itself, by its address.
+        needs: options without which it cannot run.
         begins_in_driver: whether it runs on this machine where no address is given.
         check: raises an error where something that it needs is missing.
     """
@@ -42,6 +44,8 @@ class RunnerKind:
     threads: int | None = 1  # a cluster's task slot is a core
     start_seconds: int = 300
     master: str | None = None
+    cluster: type[FlinkCluster] | None = None
+    needs: tuple[str, ...] = ()
     begins_in_driver: bool = False
     check: Callable[[dict[str, str]], None] = lambda flags: None
 
@@ -56,7 +60,11 @@ _RUNNERS = {
         check=endpoints.check_prism,
     ),
     "flinkrunner": RunnerKind(
-        flags=_POOL, master="flink_master", begins_in_driver=True, check=endpoints.check_flink
+        flags=_POOL,
+        master="flink_master",
+        cluster=FlinkCluster,
+        begins_in_driver=True,
+        check=endpoints.check_flink,
     ),
     "sparkrunner": RunnerKind(
         iterations_per_job=20,
@@ -67,9 +75,12 @@ _RUNNERS = {
     ),
     "portablerunner": RunnerKind(check=endpoints.check_portable),
     "dataflowrunner": RunnerKind(
-        iterations_per_job=20, start_seconds=1200, check=endpoints.check_dataflow
+        iterations_per_job=20,
+        start_seconds=1200,
+        needs=("project", "region", "temp_location"),
     ),
 }
+_ADDRESSES = (*(kind.master for kind in _RUNNERS.values() if kind.master), "job_endpoint")
 
 
 def default_threads() -> int:
@@ -133,8 +144,8 @@ class Settings:
     @property
     def flink(self) -> FlinkCluster | None:
         """The Flink cluster that the jobs run on, where its address is known."""
-        is_flink = self.kind == "flinkrunner"
-        return None if not is_flink or self._has_no_master else FlinkCluster(self._master)
+        cluster = self._known.cluster
+        return None if cluster is None or self._has_no_master else cluster(self._master)
 
     @property
     def job_endpoint(self) -> str | None:
@@ -181,8 +192,12 @@ class Settings:
         """
         flags, known = self.flags, self._known
         discovered, task_slots = self.flink.settings(flags) if self.flink else ({}, None)
+        for name in known.needs:
+            if not flags.get(name):
+                raise UsageError(f"--runner {self.runner} needs --{name}")
         known.check(flags)
-        local = endpoints.is_local(flags, begins_in_driver=known.begins_in_driver)
+        addresses = [flags[name] for name in _ADDRESSES if name in flags]
+        local = endpoints.is_local(addresses, begins_in_driver=known.begins_in_driver)
         if flags.get("environment_type") == "EXTERNAL" and local:
             endpoints.check_pool(flags)
         return replace(self, discovered=discovered, task_slots=task_slots)

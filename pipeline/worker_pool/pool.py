@@ -28,8 +28,8 @@ from pipeline.runners.identity import versions
 from pipeline.worker_pool.protocol import LOOPBACK, READY, start_server, worker_name
 
 KEPT_WORKERS = 64
+END_SECONDS = 2
 _CALL_SECONDS = 30
-_END_SECONDS = 2
 _TRIES = 3
 _STDERR = 2
 
@@ -97,7 +97,7 @@ class WorkerProcess:
     def ends_soon(self) -> bool:
         """Whether the process has ended, or does so within moments."""
         try:
-            self.popen.wait(_END_SECONDS)
+            self.popen.wait(END_SECONDS)
         except subprocess.TimeoutExpired:
             return False
         return True

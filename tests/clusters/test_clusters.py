@@ -22,7 +22,7 @@ LEAST_WORKERS = {"flink": 2, "spark": 2, "prism": 1}
 
 
 def test_worker_processes_did_the_work_and_the_driver_none(fitted, cluster):
-    counters, blocks = fitted.run["counters"], fitted.run["counts"]["blocks"]
+    counters, blocks = fitted.run.counters, fitted.run.counts.blocks
     workers = counters["blocks_by_worker"]
     assert sum(workers.values()) == blocks * len(fitted.history)
     assert len(workers) >= LEAST_WORKERS[cluster]
@@ -33,7 +33,7 @@ def test_a_second_job_finds_warm_workers_and_cached_blocks(
     fit, fitted, three_blobs, many_blocks, runner, tmp_path
 ):
     again = fit(three_blobs.folder, tmp_path / "out", *ARGS, *runner)
-    counters, blocks = again.run["counters"], again.run["counts"]["blocks"]
+    counters, blocks = again.run.counters, again.run.counts.blocks
     assert counters.get("tensorflow_starts", 0) == 0
     # The first iteration reads what the last job's cache cannot have.
     later_loads = blocks * (len(again.history) - 1)

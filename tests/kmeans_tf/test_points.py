@@ -3,7 +3,6 @@ import pytest
 
 from kmeans_tf.points import CAPACITIES, CHUNK_ELEMENTS, Points, capacity_for, chunk_rows
 from tests.kmeans_tf.build import fractions, raw_encoding, raw_points
-from tests.tables import blobs
 
 
 @pytest.mark.parametrize("rows", [0, 1, 4096, 4097, 16385, 65536])

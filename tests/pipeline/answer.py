@@ -1,6 +1,5 @@
 """An output folder of the job, read back. Axes: n rows, d features, k prototypes."""
 
-import json
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -9,6 +8,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from pipeline.output.run_record import RUN, RunRecord
 from tests.tables import read_labels
 
 NOT_FEATURES = ("label", "rows", "weight", "cost")
@@ -57,8 +57,8 @@ class Answer:
         return self.history["cost"].to_numpy()
 
     @cached_property
-    def run(self) -> dict:
-        return json.loads((self.folder / "run.json").read_text())
+    def run(self) -> RunRecord:
+        return RunRecord.parse((self.folder / RUN).read_bytes())
 
     def by_key(self, key: str) -> tuple[np.ndarray, np.ndarray]:
         """The labels (n,) and the bits of the distances (n,), in the order of a key."""

@@ -4,7 +4,7 @@ import contextlib
 import io
 import json
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
 from typing import NamedTuple
@@ -49,6 +49,15 @@ def _fit(input: object, output: Path, *args: object, command: str = "fit") -> An
     return Answer(Path(output))
 
 
+@pytest.fixture(scope="module", autouse=True)
+def figures_only_where_they_are_looked_at(request: pytest.FixtureRequest) -> Iterator[None]:
+    """A fifth of a small job is drawing its report; tests/pipeline/output has it drawn."""
+    with pytest.MonkeyPatch.context() as patch:
+        if "output" not in request.path.parts:
+            patch.setattr("pipeline.output.results.render_report", lambda *_: "not drawn")
+        yield
+
+
 @pytest.fixture(scope="session")
 def run() -> Callable[..., Ran]:
     """run(*args): a command line -> its exit code and what it wrote for the user."""
@@ -88,7 +97,7 @@ def flink():
                 pass
 
         server = HTTPServer(("127.0.0.1", 0), Handler)
-        threading.Thread(target=server.serve_forever, daemon=True).start()
+        threading.Thread(target=server.serve_forever, args=(0.01,), daemon=True).start()
         servers.append(server)
         return f"127.0.0.1:{server.server_port}"
 

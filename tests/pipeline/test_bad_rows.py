@@ -6,6 +6,7 @@ import pyarrow.parquet as pq
 import pytest
 import tensorflow as tf
 
+from pipeline.output.run_record import BadRows
 from tests import reference
 from tests.tables import blobs
 
@@ -53,12 +54,12 @@ def args(folder, policy):
 def counted(folder):
     first, second = (str(folder / "in" / f"{i}.parquet") for i in range(2))
     return [
-        {"file": first, "column": "x", "reason": "NaN", "rows": 1},
-        {"file": first, "column": "x", "reason": "infinite", "rows": 1},
-        {"file": first, "column": "y", "reason": "infinite", "rows": 1},
-        {"file": first, "column": "y", "reason": "null", "rows": 1},
-        {"file": second, "column": "x", "reason": "NaN", "rows": 1},
-        {"file": second, "column": "y", "reason": "NaN", "rows": 1},
+        BadRows(first, "x", "NaN", 1),
+        BadRows(first, "x", "infinite", 1),
+        BadRows(first, "y", "infinite", 1),
+        BadRows(first, "y", "null", 1),
+        BadRows(second, "x", "NaN", 1),
+        BadRows(second, "y", "NaN", 1),
     ]
 
 
@@ -89,10 +90,10 @@ def test_null_keeps_the_row_and_gives_it_no_label(fit, spoiled):
     for column in ("label", "distance"):
         nulls = answer.table[column].is_null().to_numpy()
         np.testing.assert_array_equal(nulls, ~good)
-    counts = answer.run["counts"]
-    assert (counts["rows"], counts["bad_rows"]) == (300, 5)
-    assert counts["bad"] == counted(folder)
-    assert counts["weight"] == weights[good].sum()
+    counts = answer.run.counts
+    assert (counts.rows, counts.bad_rows) == (300, 5)
+    assert counts.bad == counted(folder)
+    assert counts.weight == weights[good].sum()
     assert sum(answer.prototypes["rows"].to_pylist()) == 295
 
 
@@ -105,9 +106,9 @@ def test_impute_takes_the_weighted_mean_of_the_column(imputed, spoiled):
     np.testing.assert_allclose(answer.centres, expected.prototypes, rtol=1e-6, atol=1e-6)
     np.testing.assert_allclose(answer.costs, expected.history, rtol=1e-6)
     np.testing.assert_array_equal(answer.labels, expected.labels)
-    counts = answer.run["counts"]
-    assert (counts["bad_rows"], counts["bad"]) == (5, counted(folder))
-    assert counts["weight"] == weights.sum()
+    counts = answer.run.counts
+    assert (counts.bad_rows, counts.bad) == (5, counted(folder))
+    assert counts.weight == weights.sum()
     model = tf.saved_model.load(str(answer.folder / "model"))
     np.testing.assert_array_equal(model.label(points)["label"], expected.labels)
 
@@ -120,7 +121,7 @@ def test_label_with_another_policy_than_it_was_trained_with(fit, run, spoiled, i
     null = fit(folder / "in", folder / "null", model, "--on_bad_row=null", command="label")
     good = ~reference.bad_rows(points)
     np.testing.assert_array_equal(null.labels, np.where(good, imputed.labels, -1))
-    assert null.run["counts"]["bad"] == counted(folder)
+    assert null.run.counts.bad == counted(folder)
     ran = run(
         *("label", f"--input={folder / 'in'}", f"--output={folder / 'fail'}", model),
         "--on_bad_row=fail",
@@ -136,7 +137,7 @@ def test_list_columns_tell_null_wrong_length_and_what_is_inside(fit, tmp_path):
     options = ("--features=v", "--k=2", "--max_iterations=0")
     answer = fit(tmp_path / "in", tmp_path / "out", *options, "--on_bad_row=null")
     assert answer.table["label"].is_null().to_pylist() == [False, *[True] * 6, False]
-    bad = {(b["column"], b["reason"]): b["rows"] for b in answer.run["counts"]["bad"]}
+    bad = {(b.column, b.reason): b.rows for b in answer.run.counts.bad}
     assert bad == {
         ("v", "null"): 2,
         ("v", "wrong length (0, not 2)"): 1,
@@ -167,7 +168,7 @@ def test_a_file_of_nothing_but_bad_rows_among_good_ones(fit, tmp_path, many_bloc
     write(tmp_path / "in" / "c.parquet", x=pa.nulls(200, pa.float64()))
     options = ("--k=2", "--max_iterations=1", "--on_bad_row=null")
     answer = fit(tmp_path / "in", tmp_path / "out", *options)
-    assert answer.run["counts"]["blocks"] == 3
-    assert answer.run["counts"]["bad_rows"] == 400
+    assert answer.run.counts.blocks == 3
+    assert answer.run.counts.bad_rows == 400
     assert answer.table["label"].null_count == 400
     assert sum(answer.prototypes["rows"].to_pylist()) == 200

@@ -66,7 +66,7 @@ def test_shards_and_order(fit, rows, one_file, tmp_path, many_blocks, training, 
         row_group_size=40,
     )
     answer = fit(tmp_path / "in", tmp_path / "out", *options(), *TRAINING[training])
-    assert answer.run["counts"]["blocks"] > 3
+    assert answer.run.counts.blocks > 3
     expected = one_file[training]
     assert_same_training(answer, expected)
     for mine, theirs in zip(answer.by_key("id"), expected.by_key("id"), strict=True):
@@ -75,11 +75,11 @@ def test_shards_and_order(fit, rows, one_file, tmp_path, many_blocks, training, 
 
 def test_many_tiny_files_packed_and_not(fit, rows, one_file, tmp_path, monkeypatch):
     points, keys, weights = rows
-    write_shards(tmp_path / "in", points, shards=60, keys=keys, weights=weights)
+    write_shards(tmp_path / "in", points, shards=30, keys=keys, weights=weights)
     packed = fit(tmp_path / "in", tmp_path / "packed", *options())
-    monkeypatch.setattr("pipeline.commands.make_plan", partial(make_plan, block_rows=15))
+    monkeypatch.setattr("pipeline.commands.make_plan", partial(make_plan, block_rows=30))
     apart = fit(tmp_path / "in", tmp_path / "apart", *options())
-    assert (packed.run["counts"]["blocks"], apart.run["counts"]["blocks"]) == (1, 60)
+    assert (packed.run.counts.blocks, apart.run.counts.blocks) == (1, 30)
     assert_same_answer(packed, one_file["lloyd"])
     assert_same_answer(apart, packed)
 

@@ -4,7 +4,14 @@ from urllib.error import URLError
 
 import pytest
 
-from pipeline.errors import DataError, JobError, RunError, UsageError, find_failure
+from pipeline.errors import (
+    DataError,
+    JobError,
+    NoResumeError,
+    RunError,
+    UsageError,
+    find_failure,
+)
 
 MESSAGE = "/data/a.parquet: row 3: weight column 'w' holds -1"
 TRACE = """Error received from SDK harness for instruction 7: Traceback (most recent call last):
@@ -16,7 +23,7 @@ TRACE = """Error received from SDK harness for instruction 7: Traceback (most re
 """
 
 
-@pytest.mark.parametrize("kind", [UsageError, DataError, RunError])
+@pytest.mark.parametrize("kind", [UsageError, DataError, RunError, NoResumeError])
 @pytest.mark.parametrize("place", ["", " [while running 'Train/BlockStats0']"])
 def test_in_the_text_of_a_stack_trace(kind, place):
     text = TRACE.format(raised=f"pipeline.errors.{kind.__name__}: {MESSAGE}{place}")
@@ -75,5 +82,5 @@ def test_anything_else_is_no_failure_of_these():
 
 
 def test_exit_codes():
-    codes = [kind.exit_code for kind in (JobError, UsageError, DataError, RunError)]
-    assert codes == [1, 2, 3, 5]
+    kinds = (JobError, UsageError, DataError, RunError, NoResumeError)
+    assert [kind.exit_code for kind in kinds] == [1, 2, 3, 5, 5]

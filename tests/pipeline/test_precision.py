@@ -21,14 +21,14 @@ def test_auto_keeps_what_float32_would_lose(fit, run, tmp_path):
     rows, truth, places = two_ports()
     write_shards(tmp_path / "in", rows, shards=2)
     np.save(tmp_path / "start.npy", places + 0.02)
-    args = (f"--init={tmp_path / 'start.npy'}", "--tolerance=0")
+    args = (f"--init={tmp_path / 'start.npy'}", "--tolerance=0", "--iterations_per_job=3")
     answer = fit(tmp_path / "in", tmp_path / "out", *args)
-    assert answer.run["result"]["precision"] == "double"
+    assert answer.run.result.precision == "double"
     assert np.array_equal(answer.labels, truth)
     means = np.array([rows[truth == j].mean() for j in range(4)])
     np.testing.assert_allclose(answer.centres[:, 0], means, rtol=1e-12, atol=1e-9)
     cost = sum(((rows[truth == j] - means[j]) ** 2).sum() for j in range(4))
-    assert answer.run["result"]["cost"] == pytest.approx(cost, rel=1e-9)
+    assert answer.run.result.cost == pytest.approx(cost, rel=1e-9)
     assert answer.prototypes["cost"].to_numpy().sum() == pytest.approx(cost, rel=1e-9)
     away = np.abs(rows[:, 0] - answer.centres[answer.labels, 0])
     np.testing.assert_allclose(answer.distances, away, rtol=1e-6)
@@ -59,7 +59,7 @@ def test_fractional_weights_on_rows_that_repeat_give_one_clustering(fit, tmp_pat
     for shards, seed in ((1, 0), (7, 1), (40, 2)):
         folder = tmp_path / f"{shards}"
         write_shards(folder / "in", rows, weights=weights, shards=shards, shuffle_seed=seed)
-        args = ("--k=7", "--weight=weight", f"--precision={precision}")
+        args = ("--k=7", "--weight=weight", f"--precision={precision}", "--max_iterations=3")
         answers.append(fit(folder / "in", folder / "out", *args))
     first = answers[0]
     for other in answers[1:]:

@@ -8,10 +8,10 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from pipeline.data.inputs import Columns
+from pipeline.data.columns import Columns
 from pipeline.data.store import Store
 from pipeline.errors import UsageError
-from pipeline.fit import _label_numbers
+from pipeline.fit import label_numbers
 from pipeline.previous import InitialPrototypes, model_features, read_prototypes
 from tests.pipeline.answer import Answer
 
@@ -90,7 +90,7 @@ def test_the_order_of_features_is_the_models(fit, trained, tmp_path):
     args = (f"--model={model.folder}", "--keys=id", "--features=c,a,b")
     answer = fit(folder, tmp_path / "out", *args, command="label")
     assert answer.table.equals(model.table)
-    assert answer.run["schema"]["features"] == ["a", "b", "c"]
+    assert answer.run.schema.features == ["a", "b", "c"]
 
 
 def test_other_names_are_taken_in_the_place_of_the_models(run, trained, tmp_path):
@@ -251,7 +251,7 @@ def test_a_label_that_is_none_is_named(tmp_path, label, kind):
 )
 def test_new_prototypes_get_numbers_that_are_free(labels, k, new):
     rows = np.zeros((len(labels), 1))
-    numbers = _label_numbers(k, InitialPrototypes(rows, np.array(labels, np.int32)))
+    numbers = label_numbers(k, InitialPrototypes(rows, np.array(labels, np.int32)))
     assert numbers.dtype == np.int32
     assert numbers.tolist() == [*labels, *new]
 
@@ -287,7 +287,7 @@ def test_more_prototypes_than_rows_may_label(fit, run, places):
     init = f"--init={places / 's.npy'}"
     answer = fit(places / "in", places / "out", init, "--max_iterations=0")
     assert answer.labels.tolist() == [0, 0, 0, 8, 8, 8, 9, 18, 18, 18]
-    assert answer.run["result"]["k"] == 20
+    assert answer.run.result.k == 20
     args = (f"--input={places / 'in'}", f"--output={places / 'other'}", "--max_iterations=1")
     ran = run("fit", *args, init)
     assert ran.code == 3

@@ -1,5 +1,6 @@
 """What stops a job, and what the next run makes of what it left."""
 
+import json
 import os
 import resource
 import shutil
@@ -186,6 +187,39 @@ def test_a_model_that_changed_since_is_another_configuration(run, fit, three_blo
     fit(three_blobs.folder, model, *args, "--k=5", "--overwrite")
     assert run("label", *places, f"--model={model}").code == 0
     assert set(Answer(tmp_path / "out").labels) == {0, 1, 2, 3, 4}
+
+
+# Checkpoints that cannot be read
+
+
+def test_a_checkpoint_without_a_field_ends_the_job(run, stopped):
+    """In what other ways one may be spoiled is in test_checkpoint.py."""
+    output, args = stopped
+    (checkpoint,) = (work_folder(output) / "state").iterdir()
+    with np.load(checkpoint) as archive:
+        arrays = dict(archive)
+    header = json.loads(arrays["header"].tobytes())
+    del header["value"]["TrainingState"]["squares"]
+    arrays["header"] = np.frombuffer(json.dumps(header).encode(), np.uint8)
+    with checkpoint.open("wb") as stream:
+        np.savez(stream, **arrays)
+    assert run("fit", *args) == (
+        5,
+        f"kmeans-tf: error: checkpoint {checkpoint} cannot be read (its TrainingState has no "
+        "field 'squares'): start again with --resume never\n",
+    )
+
+
+def test_a_checkpoint_of_something_else_ends_the_job_until_it_is_left_alone(run, stopped):
+    output, args = stopped
+    (checkpoint,) = (work_folder(output) / "state").iterdir()
+    checkpoint.write_bytes(b"neither NumPy nor zip")
+    assert run("fit", *args) == (
+        5,
+        f"kmeans-tf: error: checkpoint {checkpoint} cannot be read (it is damaged, or something "
+        "else): start again with --resume never\n",
+    )
+    assert run("fit", *args, "--resume=never").code == 0
 
 
 # Workers that write elsewhere

@@ -8,7 +8,7 @@ import pyarrow as pa
 from hypothesis import strategies as st
 
 from pipeline.data.blocks import BlockRef, plan_blocks
-from pipeline.data.inputs import Footer
+from pipeline.data.files import Footer
 from pipeline.data.store import FileVersion
 
 LIMIT = 100

@@ -30,7 +30,7 @@ def write(path, **columns):
 
 
 def test_rows_come_in_the_order_that_their_files_are_named(fit, tmp_path, monkeypatch):
-    """Which files a folder or a glob stands for is in test_inputs.py."""
+    """Which files a folder or a glob stands for is in test_files.py."""
     for i, name in enumerate(("b.parquet", "b2.parquet", "x/c.parquet", "z/e.parquet")):
         write(tmp_path / "in" / name, v=[float(i)], name=[name])
     np.save(tmp_path / "start.npy", [[0.0]])
@@ -38,7 +38,7 @@ def test_rows_come_in_the_order_that_their_files_are_named(fit, tmp_path, monkey
     args = ("--init=start.npy", "--keys=name", *LABEL_ONLY)
     answer = fit("in/z , in/b*", tmp_path / "out", *args)
     assert answer.table["name"].to_pylist() == ["z/e.parquet", "b.parquet", "b2.parquet"]
-    assert answer.run["counts"]["files"] == 3
+    assert answer.run.counts.files == 3
 
 
 def test_names_with_spaces_commas_globs_and_unicode(fit, three_blobs, tmp_path, start):
@@ -86,7 +86,7 @@ def test_partition_columns_are_keys_with_their_types(fit, tmp_path):
     np.save(tmp_path / "start.npy", [[0.0]])
     args = (f"--init={tmp_path / 'start.npy'}", *LABEL_ONLY)
     answer = fit(tmp_path / "in", tmp_path / "out", "--keys=day,id,place", *args)
-    assert answer.run["schema"]["features"] == ["v"], "partition columns are no features"
+    assert answer.run.schema.features == ["v"], "partition columns are no features"
     assert answer.table.schema.types[:3] == [pa.int64(), pa.string(), pa.string()]
     keys = {row["id"]: (row["day"], row["place"]) for row in answer.table.to_pylist()}
     assert keys == {
@@ -137,7 +137,7 @@ def test_scalar_columns_of_every_numeric_type(fit, tmp_path):
     args = (f"--init={tmp_path / 'start.npy'}", "--max_iterations=2")
     answer = fit(tmp_path / "in", tmp_path / "out", *args)
     expected = reference.fit(points, points[[0, -1]], max_iterations=2)
-    assert answer.run["schema"]["features"] == list(columns)
+    assert answer.run.schema.features == list(columns)
     np.testing.assert_array_equal(answer.labels, expected.labels)
     np.testing.assert_allclose(answer.centres, expected.prototypes, rtol=1e-6)
 
@@ -195,7 +195,7 @@ def test_keys_of_any_type_come_through_untouched(fit, three_blobs, tmp_path, man
     written = pa.concat_tables([pq.read_table(path) for path in files]).select(list(keys))
     args = ("--features=f0,f1", f"--keys={','.join(keys)}", "--k=3", *LABEL_ONLY)
     answer = fit(tmp_path / "in", tmp_path / "out", *args)
-    assert answer.run["counts"]["blocks"] > 3
+    assert answer.run.counts.blocks > 3
     labelled = answer.table.select(list(keys))
     assert labelled.schema.equals(written.schema)
     assert labelled.schema.types == [column.type for column in keys.values()]
@@ -204,7 +204,7 @@ def test_keys_of_any_type_come_through_untouched(fit, three_blobs, tmp_path, man
         if name == "float":  # NaN is not equal to itself
             mine, theirs = mine.view(pa.int64()), theirs.view(pa.int64())
         assert mine.to_pylist() == theirs.to_pylist(), name
-    assert answer.run["schema"]["keys"]["zoned"] == "timestamp[ns, tz=Europe/Berlin]"
+    assert answer.run.schema.keys["zoned"] == "timestamp[ns, tz=Europe/Berlin]"
 
 
 def test_without_keys_a_row_is_named_by_its_place(fit, three_blobs, tmp_path, start):
@@ -227,7 +227,7 @@ def test_features_in_the_order_they_are_named_and_keys_that_are_more_than_keys(
     assert answer.prototypes.column_names[-2:] == ["f1", "f0"]
     np.testing.assert_array_equal(answer.labels, three_blobs.truth)
     np.testing.assert_array_equal(answer.table["f0"].to_numpy(), three_blobs.points[:, 0])
-    assert answer.run["counts"]["weight"] == 599 * 600 / 2
+    assert answer.run.counts.weight == 599 * 600 / 2
 
 
 # Sizes
@@ -238,7 +238,7 @@ def test_one_giant_row_group_is_one_part(fit, tmp_path):
     points = (rng.standard_normal((200_000, 2)) + 10.0 * rng.integers(0, 2, (200_000, 1))).round(2)
     write_shards(tmp_path / "in", points, row_group_size=200_000)
     answer = fit(tmp_path / "in", tmp_path / "out", "--k=2", "--max_iterations=1")
-    assert answer.run["counts"]["row_groups"] == answer.run["counts"]["blocks"] == 1
+    assert answer.run.counts.row_groups == answer.run.counts.blocks == 1
     part = pq.ParquetFile(tmp_path / "out/labels/part-00000-of-00001.parquet")
     assert [part.metadata.row_group(i).num_rows for i in range(part.num_row_groups)] == [200_000]
     nearest = reference.labels(points, answer.centres, "sqeuclidean")

@@ -1,9 +1,14 @@
 """The one door to files: complete files or none, and the files that a pattern matches."""
 
+import dataclasses
+import pickle
+import threading
+from http.server import BaseHTTPRequestHandler, HTTPServer
+
 import pytest
 
 from pipeline.data.store import FileVersion, Store
-from pipeline.errors import DataError
+from pipeline.errors import DataError, UsageError
 
 store = Store()
 
@@ -141,3 +146,79 @@ def test_a_uri_is_another_way_to_a_local_file(tree):
     assert store.read(f"file://{tree}/a.txt") == b"a.txt"
     files = store.files(f"file://{tree}/x", recursive=True)
     assert [file.path for file in files] == [f"file://{tree}/x/c.txt", f"file://{tree}/x/y/d.txt"]
+
+
+# Paths compared
+
+
+def test_links_are_followed_where_paths_are_compared(tree):
+    (tree / "link").symlink_to(tree / "x")
+    assert store.place(f"{tree}/link/c.txt") == store.place(f"{tree}/x/c.txt")
+    assert store.place(f"{tree}/link") == store.place(f"file://{tree}/x/")
+    assert store.inside(f"{tree}/link/y/new", f"{tree}/x")
+    assert store.inside(f"{tree}/x/y", f"{tree}/link")
+    assert not store.inside(f"{tree}/link", f"{tree}/link/y")
+
+
+def test_a_folder_whose_name_begins_as_anothers_is_not_inside_it(tree):
+    assert store.inside(f"{tree}/x", f"{tree}/x")
+    assert not store.inside(f"{tree}/xy", f"{tree}/x")
+    assert store.inside(str(tree), "/")
+
+
+# Buckets
+
+
+@pytest.fixture
+def bucket():
+    """A server that has every file of S3, each of 3 bytes: its address, and who asked for what."""
+    asked = []
+
+    class Handler(BaseHTTPRequestHandler):
+        def do_HEAD(self):
+            asked.append((self.path, self.headers["Authorization"]))
+            self.send_response(200)
+            self.send_header("Content-Length", "3")
+            self.end_headers()
+
+        def log_message(self, *args):
+            pass
+
+    server = HTTPServer(("127.0.0.1", 0), Handler)
+    threading.Thread(target=server.serve_forever, args=(0.01,), daemon=True).start()
+    yield f"127.0.0.1:{server.server_port}", asked
+    server.shutdown()
+    server.server_close()
+
+
+def test_what_a_uri_says_of_a_bucket_reaches_pyarrow_and_no_name_of_a_file(bucket):
+    address, asked = bucket
+    options = f"?region=eu-west-3&scheme=http&endpoint_override={address}"
+    uri = f"s3://me:secret@kept/in/a.parquet{options}"
+    known = Store.reaching([uri])
+    path = known.plain(uri)
+    assert path == "s3://kept/in/a.parquet"
+    travelled = pickle.loads(pickle.dumps(known))
+    file = travelled.version(path)
+    assert (file.path, file.size) == (path, 3)
+    assert travelled.place("s3://kept/in/b.parquet") == ("s3://kept", "kept/in/b.parquet")
+    paths = {path for path, _ in asked}
+    assert paths == {"/kept/in/a.parquet"}
+    assert all("Credential=me/" in signed and "/eu-west-3/s3/" in signed for _, signed in asked)
+
+
+def test_two_paths_that_say_different_things_of_a_bucket():
+    one, other = "s3://kept/a?region=eu-west-3", "s3://kept/b?region=eu-west-1"
+    with pytest.raises(UsageError, match=r"^s3://kept: two paths give different users or options"):
+        Store.reaching([one, other])
+    both = Store.reaching([one, other.replace("west-1", "west-3"), "s3://other/c"])
+    assert both == Store((("s3://kept", "s3://kept?region=eu-west-3"),))
+
+
+def test_a_store_is_a_value():
+    one, same = (Store.reaching(["s3://kept/a?region=eu-west-3"]) for _ in range(2))
+    assert (one, hash(one)) == (same, hash(same))
+    assert one != Store.reaching(["s3://kept/a?region=eu-west-1"])
+    assert Store.reaching(["/a", "s3://kept/a", "file:///b"]) == Store()
+    with pytest.raises(dataclasses.FrozenInstanceError):
+        one.roots = ()

@@ -1,4 +1,7 @@
-"""The transforms in a user's own pipeline: scan, train and label without the command."""
+"""The transforms in a user's own pipeline: scan, train and label without the command.
+
+Input and output have a store each, which refuses what is meant for the other.
+"""
 
 import apache_beam as beam
 import numpy as np
@@ -27,6 +30,7 @@ from pipeline.transforms import (
     load_summary,
     make_plan,
 )
+from tests.stores import ReadOnly, WriteOnly
 
 pytestmark = pytest.mark.xdist_group("train")  # for the fixtures of this module
 
@@ -37,17 +41,17 @@ K = 3
 @pytest.fixture(scope="module")
 def plan(three_blobs):
     names = ColumnNames(("f0", "f1"), ("id",))
-    return make_plan(str(three_blobs.folder), names, block_rows=150)
+    return make_plan(str(three_blobs.folder), names, store=ReadOnly(), block_rows=150)
 
 
 @pytest.fixture
 def work(tmp_path):
-    return WorkFolder(str(tmp_path / "work"))
+    return WorkFolder(str(tmp_path / "work"), WriteOnly())
 
 
 @pytest.fixture(scope="module")
 def summary(plan, tmp_path_factory):
-    work = WorkFolder(str(tmp_path_factory.mktemp("scan")))
+    work = WorkFolder(str(tmp_path_factory.mktemp("scan")), WriteOnly())
     spec = ScanSpec(
         columns=plan.columns,
         metric="sqeuclidean",
@@ -57,6 +61,7 @@ def summary(plan, tmp_path_factory):
         impute=False,
         work=work,
         threads=2,
+        store=plan.store,
     )
     with beam.Pipeline(runner=IN_PROCESS) as pipeline:
         _ = pipeline | Blocks(plan.blocks) | Scan(spec)
@@ -67,7 +72,7 @@ def summary(plan, tmp_path_factory):
 def spec(plan, work, summary):
     layout = SumLayout.fit(summary, get_metric("sqeuclidean"), standard=False, impute=False)
     return TrainSpec(
-        loader=Loader(plan.columns, layout, "sqeuclidean", drop_bad=False),
+        loader=Loader(plan.columns, layout, "sqeuclidean", drop_bad=False, store=plan.store),
         options=TrainingOptions(tolerance=0.0, max_iterations=20),
         work=work,
         cache_bytes=1 << 20,

@@ -14,10 +14,13 @@ import pytest
 from pipeline.data.store import FileVersion, Store
 from pipeline.errors import DataError
 from pipeline.options import RunOptions
+from pipeline.passes.checkpoint import WorkFolder
+from pipeline.runners import flink as flink_module
 from pipeline.runners import preflight
 from pipeline.runners.flink import FlinkCluster
 from pipeline.runners.preflight import PROBES, probe
 from pipeline.runners.settings import Settings
+from tests.stores import ReadOnly, WriteOnly
 
 
 @contextlib.contextmanager
@@ -63,7 +66,8 @@ def test_a_flink_master_that_does_not_answer(refused, closed):
     assert said.startswith(f"--flink_master: http://{closed}/overview does not answer: ")
 
 
-def test_a_flink_master_that_is_something_else(refused):
+def test_a_flink_master_that_is_something_else(refused, monkeypatch):
+    monkeypatch.setattr(flink_module, "CONNECT_SECONDS", 0.2)
     with listener() as port:
         said = refused(5, "--runner=FlinkRunner", f"--flink_master=localhost:{port}")
     assert "--flink_master" in said
@@ -268,9 +272,9 @@ class Workers:
     store: type[Store] = Store
 
 
-def probe_elsewhere(work, *arguments):
+def probe_elsewhere(work, attempt, store, *arguments):
     """Probes as a worker whose store is another."""
-    probe(replace(work, store=Workers.store()), *arguments)
+    probe(replace(work, store=Workers.store()), attempt, Workers.store(), *arguments)
 
 
 @pytest.fixture
@@ -372,6 +376,14 @@ def test_an_input_that_a_worker_may_not_read(probed, error):
     said = probed(Refusing)
     assert said.startswith(f"{MINE} cannot read ")
     assert "Permission denied): put the input " in said
+
+
+def test_the_input_is_read_and_the_report_written_each_through_its_store(tmp_path):
+    (tmp_path / "a").write_text("read")
+    work = WorkFolder(str(tmp_path / "work"), WriteOnly())
+    probe(work, "attempt", ReadOnly(), Store().version(str(tmp_path / "a")), 0)
+    (report,) = (tmp_path / "work" / "attempt").iterdir()
+    assert json.loads(report.read_text())["problem"] is None
 
 
 def test_an_output_that_a_worker_cannot_write(probed):

@@ -1,53 +1,23 @@
 """The same answer on every runner, and what is said when one fails."""
 
-import apache_beam as beam
 import grpc
 import pytest
 from apache_beam.runners.runner import PipelineState
 
-from pipeline.errors import DataError
-from pipeline.options import RunOptions
-from pipeline.runners.runner import Runner
-from pipeline.runners.settings import Settings
-from tests.pipeline.runners.failing import MESSAGE, fail_at_three
 from tests.runner_cases import *  # noqa: F403  collected here, with this module's `runner`
-
-PROCESSES = ("--direct_running_mode=multi_processing", "--direct_num_workers=2")
-RUNNERS = [
-    pytest.param(("--runner=FnApiRunner",), id="FnApiRunner"),
-    pytest.param(("--runner=DirectRunner", *PROCESSES), id="DirectRunner-multi_processing"),
-]
-
-
-def pytest_generate_tests(metafunc):
-    """Each job on the second of the runners starts processes of its own: one case shows the rest.
-
-    On processes that stay all cases run in tests/clusters.
-    """
-    if "runner" in metafunc.fixturenames:
-        runs_all = metafunc.function.__name__ == "test_fit_gives_the_embedded_runners_answer"
-        runners = RUNNERS if runs_all else RUNNERS[:1]
-        metafunc.parametrize("runner", runners, indirect=True, scope="session")
 
 
 @pytest.fixture(scope="session")
-def runner(request):
-    """The options that choose a runner."""
-    return request.param
-
-
-def test_a_data_error_in_a_process_of_its_own_is_found_again():
-    settings = Settings(RunOptions(runner="DirectRunner", beam=PROCESSES))
-    with pytest.raises(DataError) as caught:
-        Runner(settings).run(lambda p: p | beam.Create(range(9)) | beam.Map(fail_at_three))
-    assert str(caught.value) == MESSAGE
+def runner():
+    """The options that choose a runner; test_processes.py and tests/clusters have others."""
+    return ("--runner=FnApiRunner",)
 
 
 def test_a_runner_by_its_own_path_and_an_option_of_beams(fit, three_blobs, tmp_path):
     path = "apache_beam.runners.portability.fn_api_runner.FnApiRunner"
     args = ("--features=f0,f1", "--k=3", "--max_iterations=0", "--job_name=nightly")
     answer = fit(three_blobs.folder, tmp_path / "out", f"--runner={path}", *args)
-    assert answer.run["configuration"]["runner"] == path
+    assert answer.run.configuration["runner"] == path
 
 
 def test_beams_options_reach_beam(run, three_blobs, tmp_path, monkeypatch):

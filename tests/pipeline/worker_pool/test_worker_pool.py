@@ -1,7 +1,7 @@
 """The warm worker pool, asked as a runner asks it."""
 
+import contextlib
 import os
-import re
 import signal
 import socket
 import subprocess
@@ -19,6 +19,7 @@ from pipeline.errors import RunError
 from pipeline.worker_pool import __main__ as command_line
 from pipeline.worker_pool import pool as pool_module
 from pipeline.worker_pool.pool import WorkerPool, WorkerProcess
+from pipeline.worker_pool.protocol import LOOPBACK, start_server
 from pipeline.worker_pool.warm_process import WorkerThreads
 from tests.waiting import wait_for
 
@@ -271,10 +272,25 @@ def test_two_workers_of_one_id_in_one_process():
     wait_for(lambda: not workers.harnesses, 60)  # a worker whose runner is gone is forgotten
 
 
-def test_a_process_that_prints(tmp_path, monkeypatch, capfd):
+@pytest.fixture
+def cold(tmp_path):
+    """A folder for PYTHONPATH, for processes that are ready without the passes and TensorFlow."""
+    program = tmp_path / "cold" / "sitecustomize.py"
+    program.parent.mkdir()
+    program.write_text(
+        "import sys, types\n"
+        "for name in ('label', 'scan', 'train'):\n"
+        "    name = f'pipeline.passes.{name}'\n"
+        "    sys.modules[name] = types.ModuleType(name)\n"
+    )
+    return program.parent
+
+
+def test_a_process_that_prints(cold, monkeypatch, capfd):
     """More than a pipe holds, before the process is ready."""
-    (tmp_path / "sitecustomize.py").write_text("print('stray\\n' * 20_000, flush=True)")
-    monkeypatch.setenv("PYTHONPATH", str(tmp_path))
+    with (cold / "sitecustomize.py").open("a") as program:
+        program.write("print('stray\\n' * 20_000, flush=True)\n")
+    monkeypatch.setenv("PYTHONPATH", str(cold))
     process = WorkerProcess()
     late = threading.Timer(60, process.popen.kill)
     late.start()
@@ -297,7 +313,7 @@ def test_a_process_that_reports_nonsense_is_killed(tmp_path, monkeypatch):
     program.write_text(f"#!{sys.executable}\n{code}")
     program.chmod(0o755)
     monkeypatch.setattr(sys, "executable", str(program))
-    monkeypatch.setattr(pool_module, "_END_SECONDS", 0)
+    monkeypatch.setattr(pool_module, "END_SECONDS", 0)
     process = WorkerProcess()
     try:
         with pytest.raises(RunError, match="ended with code -9 before it was ready"):
@@ -331,11 +347,11 @@ def test_a_pool_of_no_processes(monkeypatch, capsys, slots):
 
 @pytest.mark.parametrize(
     ("options", "everywhere", "number", "code"),
-    [([], False, signal.SIGINT, 130), (["--host=0.0.0.0"], True, signal.SIGTERM, 0)],
+    [(["--slots=2"], False, signal.SIGINT, 130), (["--host=0.0.0.0"], True, signal.SIGTERM, 0)],
 )
-def test_where_a_pool_listens_and_that_it_ends_quietly(options, everywhere, number, code):
+def test_where_a_pool_listens_and_that_it_ends_quietly(cold, options, everywhere, number, code):
     port = free_port()
-    process = pool_command(port, "--slots=2", *options)
+    process = pool_command(port, *options, PYTHONPATH=str(cold))
     try:
         said = process.stderr.readline()
         while not said.startswith("worker pool on port"):
@@ -348,8 +364,10 @@ def test_where_a_pool_listens_and_that_it_ends_quietly(options, everywhere, numb
     finally:
         process.kill()
     assert (process.returncode, rest) == (code, "")
-    for pid in re.search(r"processes (\d+), (\d+)$", said).groups():
-        wait_for(lambda pid=int(pid): not alive(pid), 30)
+    pids = said.rpartition("processes ")[2].split(", ")
+    assert len(pids) == (2 if "--slots=2" in options else 1)
+    for pid in map(int, pids):
+        wait_for(lambda pid=pid: not alive(pid), 30)
 
 
 def free_port():
@@ -369,35 +387,27 @@ def test_a_pool_that_cannot_import_the_job_ends_loudly(tmp_path):
     )
 
 
-def test_a_port_that_is_taken():
-    with socket.socket() as s:
-        s.bind(("", 0))
-        s.listen()
-        port = s.getsockname()[1]
-        process = pool_command(port)
-        _, stderr = process.communicate(timeout=60)
-    assert process.returncode == 5, stderr
-    assert stderr.splitlines()[-1].startswith(f"worker pool: --service_port {port}: ")
+@pytest.mark.parametrize("what", ["anything", "a pool"])
+def test_a_port_that_is_taken(monkeypatch, capsys, what):
+    """Not shared with another pool either, as gRPC would by itself."""
+    monkeypatch.setattr(signal, "signal", lambda *_: None)
+    monkeypatch.setattr(pool_module, "WorkerProcess", FakeProcess)
+    with listening(what) as port:
+        assert command_line.main([f"--service_port={port}"]) == 5
+    last = capsys.readouterr().err.splitlines()[-1]
+    assert last.startswith(f"worker pool: --service_port {port}: ")
 
 
-def test_a_second_pool_at_one_port_and_the_end_of_the_first():
-    port = free_port()
-    first = pool_command(port)
-    try:
-        channel = grpc.insecure_channel(f"localhost:{port}")
-        grpc.channel_ready_future(channel).result(timeout=60)
-        stub = beam_fn_api_pb2_grpc.BeamFnExternalWorkerPoolStub(channel)
-        stub.StopWorker(stop_request("nobody"), timeout=10)
-        second = pool_command(port)
-        _, stderr = second.communicate(timeout=60)
-        assert second.returncode == 5, stderr
-        assert f"--service_port {port}: " in stderr.splitlines()[-1]
-    finally:
-        first.send_signal(signal.SIGTERM)
-        _, stderr = first.communicate(timeout=30)
-    assert f"worker pool on port {port}: " in stderr
-    pid = int(stderr.split("processes ")[1].split()[0])
-    wait_for(lambda: not alive(pid), 30)
+@contextlib.contextmanager
+def listening(what):
+    """A port at which something listens, with a pool's own server or without."""
+    if what == "a pool":
+        server, port = start_server(WorkerThreads(), f"{LOOPBACK}:0")
+        yield port
+        server.stop(None)
+    else:
+        with socket.create_server((LOOPBACK, 0)) as server:
+            yield server.getsockname()[1]
 
 
 def alive(pid):
