@@ -11,11 +11,11 @@ import pyarrow.parquet as pq
 
 from kmeans_tf.exact import to_float
 from kmeans_tf.model import Model
-from kmeans_tf.state import Trial
+from kmeans_tf.state import Proof, Trial
 from pipeline.data.columns import Columns
 from pipeline.data.plan import Plan
 from pipeline.output.report import render_report
-from pipeline.output.run_record import RUN, BadRows, Result, RunRecord, Scatter
+from pipeline.output.run_record import RUN, BadRows, Result, RunRecord, Scatter, Start
 from pipeline.passes.checkpoint import WorkFolder
 from pipeline.passes.label import label_schema
 from pipeline.passes.totals import LabelTotals
@@ -67,12 +67,17 @@ class Results:
             cost=self.cost,
             relocated=sum(trial.relocated) if trial else 0,
             precision=self.precision,
+            start=_start(trial.proof) if trial and trial.proof else None,
         )
 
     @property
     def scatter(self) -> Scatter:
         """Two coordinates of some rows and of the prototypes: features, or principal components."""
         return _scatter(self)
+
+
+def _start(proof: Proof) -> Start:
+    return Start(proof.starts, proof.trainings, proof.expected_cost, proof.cost)
 
 
 def write_results(work: WorkFolder, results: Results, run: RunRecord) -> dict[str, str]:

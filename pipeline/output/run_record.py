@@ -2,6 +2,7 @@
 
 import json
 from dataclasses import MISSING, asdict, dataclass, fields, is_dataclass
+from types import UnionType
 from typing import Any, get_args, get_origin, get_type_hints
 
 RUN = "run.json"
@@ -50,6 +51,20 @@ class Input:
 
 
 @dataclass(frozen=True)
+class Start:
+    """A start that was trained on a sample.
+
+    `expected_cost` is what the sample says that all rows cost, `cost` what they do (null where no
+    iteration has seen it); `starts` were trained, `trainings` times.
+    """
+
+    starts: int
+    trainings: int
+    expected_cost: float
+    cost: float | None
+
+
+@dataclass(frozen=True)
 class Result:
     """What came out; `cost` is that of the labels, `precision` that of the points trained on."""
 
@@ -59,6 +74,7 @@ class Result:
     cost: float
     relocated: int
     precision: str | None = None
+    start: Start | None = None
 
 
 @dataclass(frozen=True)
@@ -111,6 +127,8 @@ class RunRecord:
 
 def _built(kind: Any, value: Any, place: str) -> Any:
     """A dataclass of what JSON has for it; anything else as it is."""
+    if get_origin(kind) is UnionType:  # a dataclass or null
+        return None if value is None else _built(get_args(kind)[0], value, place)
     if get_origin(kind) is list and is_dataclass(get_args(kind)[0]):
         return [_built(get_args(kind)[0], entry, place) for entry in value]
     if not (isinstance(kind, type) and is_dataclass(kind)):

@@ -14,18 +14,33 @@ from tests.tables import write_shards
 pytestmark = pytest.mark.xdist_group("determinism")  # for the fixtures of this module
 
 N, K = 900, 5
+SAMPLE = 200  # rows: the sample leaves most out
+PLAIN = ("--init=k-means++", "--max_iterations=4")
 TRAINING = {
-    "lloyd": (),
-    "l1 by adam": ("--metric=l1", "--optimizer=adam", "--learning_rate=0.05"),
+    "lloyd": PLAIN,
+    "double": (*PLAIN, "--precision=double"),
+    "random": ("--init=random", "--max_iterations=4"),
+    "k-means||": ("--init=k-means-parallel", "--max_iterations=8"),
+    "trained start": ("--max_iterations=4",),
+    "l1 by adam": ("--metric=l1", "--optimizer=adam", "--learning_rate=0.05", *PLAIN),
 }
 
 
 @pytest.fixture(scope="module")
 def rows():
-    """Overlapping clusters, so that the training has something to do, with weights and keys."""
+    """Overlapping clusters, a few rows far away, rows that repeat, and weights of 12 orders."""
     rng = np.random.default_rng(5)
     points = rng.standard_normal((N, 3)) * [1.0, 10.0, 0.1] + rng.integers(0, 2, (N, 3))
-    return points, {"id": np.arange(N)}, rng.uniform(0.5, 2.0, N)
+    points[-4:] += 1e4
+    points[: N // 3] = points[rng.integers(N // 3, N // 2, N // 3)]
+    return points, {"id": np.arange(N)}, 10.0 ** rng.uniform(-6, 6, N)
+
+
+@pytest.fixture(scope="module", autouse=True)
+def small_sample():
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("pipeline.fit.sample_capacity", lambda features, k: SAMPLE)
+        yield
 
 
 @pytest.fixture(scope="module")
@@ -42,7 +57,7 @@ def one_file(fit, rows, tmp_path_factory):
 
 def options(features="f0,f1,f2"):
     names = (f"--features={features}", "--keys=id", "--weight=weight", f"--k={K}")
-    return (*names, "--max_iterations=4", "--tolerance=0", "--iterations_per_job=4")
+    return (*names, "--tolerance=0", "--iterations_per_job=4")
 
 
 @pytest.mark.parametrize(
@@ -50,6 +65,10 @@ def options(features="f0,f1,f2"):
     [
         ("lloyd", "17 shards"),
         ("lloyd", "3 shards, shuffled"),
+        ("double", "5 shards, shuffled"),
+        ("random", "3 shards, shuffled"),
+        ("k-means||", "5 shards, shuffled"),
+        ("trained start", "5 shards, shuffled"),
         ("l1 by adam", "17 shards, shuffled"),
     ],
 )
@@ -68,6 +87,8 @@ def test_shards_and_order(fit, rows, one_file, tmp_path, many_blocks, training, 
     answer = fit(tmp_path / "in", tmp_path / "out", *options(), *TRAINING[training])
     assert answer.run.counts.blocks > 3
     expected = one_file[training]
+    start = answer.run.result.start
+    assert (start.trainings > 1 if start else False) == (training == "trained start")
     assert_same_training(answer, expected)
     for mine, theirs in zip(answer.by_key("id"), expected.by_key("id"), strict=True):
         np.testing.assert_array_equal(mine, theirs)
@@ -76,9 +97,9 @@ def test_shards_and_order(fit, rows, one_file, tmp_path, many_blocks, training, 
 def test_many_tiny_files_packed_and_not(fit, rows, one_file, tmp_path, monkeypatch):
     points, keys, weights = rows
     write_shards(tmp_path / "in", points, shards=30, keys=keys, weights=weights)
-    packed = fit(tmp_path / "in", tmp_path / "packed", *options())
+    packed = fit(tmp_path / "in", tmp_path / "packed", *options(), *PLAIN)
     monkeypatch.setattr("pipeline.commands.make_plan", partial(make_plan, block_rows=30))
-    apart = fit(tmp_path / "in", tmp_path / "apart", *options())
+    apart = fit(tmp_path / "in", tmp_path / "apart", *options(), *PLAIN)
     assert (packed.run.counts.blocks, apart.run.counts.blocks) == (1, 30)
     assert_same_answer(packed, one_file["lloyd"])
     assert_same_answer(apart, packed)
@@ -90,7 +111,7 @@ def test_scalar_and_list_columns(fit, rows, one_file, tmp_path, layout):
     write_shards(
         tmp_path / "in", points, keys=keys, weights=weights, layout=layout, names=["v"], shards=2
     )
-    answer = fit(tmp_path / "in", tmp_path / "out", *options("v"))
+    answer = fit(tmp_path / "in", tmp_path / "out", *options("v"), *PLAIN)
     assert_same_answer(answer, one_file["lloyd"])
 
 
@@ -107,7 +128,7 @@ def test_how_the_job_runs_and_how_often_it_reads(fit, one_file, tmp_path, monkey
         return load(loader, block)
 
     monkeypatch.setattr(chunks.Loader, "chunks", count)
-    answer = fit(one_file["input"], tmp_path / "out", *options(), how)
+    answer = fit(one_file["input"], tmp_path / "out", *options(), *PLAIN, how)
     assert_same_answer(answer, one_file["lloyd"])
     assert len(loads) == reads
 

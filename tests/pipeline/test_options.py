@@ -71,7 +71,7 @@ def test_defaults_are_the_documented_ones():
     assert options.names == ColumnNames((), (), None)
     assert (options.k, options.init, options.metric, options.scale) == (
         None,
-        "k-means++",
+        "auto",
         "sqeuclidean",
         "none",
     )
@@ -154,7 +154,7 @@ def test_an_unknown_option_without_a_near_name_offers_none(run):
 
 @pytest.mark.parametrize(
     "option",
-    ["--k=8,16", "--k=4:20:4", "--restarts=3", "--deadline=60", "--init=k-means-parallel"],
+    ["--k=8,16", "--k=4:20:4", "--restarts=3", "--deadline=60"],
 )
 def test_what_is_not_implemented_says_so(run, option):
     ran = run(*FIT, option)

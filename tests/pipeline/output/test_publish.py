@@ -115,7 +115,7 @@ def test_run_json_tells_what_was_run_and_how_it_went(trained, three_blobs):
     assert configuration["input"] == str(three_blobs.folder)
     assert (configuration["k"], configuration["init"], configuration["runner"]) == (
         3,
-        "k-means++",
+        "auto",
         "FnApiRunner",
     )
     assert run["schema"] == {
