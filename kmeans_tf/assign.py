@@ -44,6 +44,7 @@ _UNIT_ROUNDOFF = 2.0**-24
 _RESOLVE_ELEMENTS = 1 << 20
 
 
+@np.errstate(over="ignore", invalid="ignore")  # what overflows is far from everything
 def assign(metric: Metric, points: Points, prototypes: np.ndarray) -> np.ndarray:
     """Labels (n,) int32: the index of each point's prototype, by the definition above.
 

@@ -8,12 +8,11 @@ from kmeans_tf.encoding import SINGLE, Encoding
 from kmeans_tf.exact import exact_sum, to_float
 from kmeans_tf.fixed_point import FixedPoint, WeightError, limb_bits, lowest_bit
 from kmeans_tf.metrics import Metric
-from kmeans_tf.summary import Summary
+from kmeans_tf.summary import LARGEST_WEIGHT, Summary
 
 GRADIENT_BITS = 60  # a row gradient is kept to this many bits below its bound
 WEIGHT_BITS = 20  # of a limb of the weights, where there is room
 _WEIGHT_SPAN = 160  # bits: 32 orders of magnitude, and what a float64 has below the least
-_WEIGHT_RANGE = 2.0**200  # products with points and their squares stay far from float64's ends
 
 
 @dataclass(frozen=True)
@@ -112,8 +111,8 @@ class _Weights:
         largest, finest = (self.largest, self.finest) if self.largest else (1.0, 1.0)
         if not (
             largest / finest <= 2.0**_WEIGHT_SPAN
-            and finest > 1 / _WEIGHT_RANGE
-            and largest < _WEIGHT_RANGE
+            and finest > 1 / LARGEST_WEIGHT
+            and largest <= LARGEST_WEIGHT
         ):
             raise WeightError(
                 f"weights up to {largest:g} that differ by as little as {finest:g} are too far "

@@ -19,6 +19,7 @@ from kmeans_tf.metrics import get_metric, good_rows, row_lengths
 from kmeans_tf.points import chunk_rows
 from kmeans_tf.summary import impute
 
+_SMALL, _LARGE = 2.0**-90, 2.0**90  # of prototypes about which float32 holds distances
 BAD_LABEL = -1
 
 
@@ -112,6 +113,12 @@ class Model:
     def distance(self, cost: np.ndarray) -> np.ndarray:
         """Costs -> distances (see `Metric.distance`)."""
         return get_metric(self.metric).distance(cost)
+
+    @property
+    def distance_type(self) -> type[np.floating]:
+        """float32, or float64 where distances may be too large or too small for it."""
+        reach = np.abs(self._targets * self._factors).max()
+        return np.float32 if not reach or _SMALL <= reach <= _LARGE else np.float64
 
     def describe(self) -> str:
         """Everything that its labels depend on, as JSON."""

@@ -212,10 +212,15 @@ def _untrained(
 def _is_too_coarse(
     layout: SumLayout, sample: Sample, metric: Metric, prototypes: np.ndarray
 ) -> bool:
-    """Whether rounding moves the sample's rows by more than `NOISE` of their cost."""
+    """Whether rounding moves the sample's rows by more than `NOISE` of their cost.
+
+    Where weights take several limbs, a cluster's mean may be one heavy row and its rounding.
+    """
     encoding, noise, cost = layout.encoding, 0.0, 0.0
     if not metric.sums_suffice:
         return False
+    if len(layout.weights.quantum) > 1:
+        return True
     targets = metric.project(prototypes)
     size = chunk_rows(len(encoding.centre))
     for start in range(0, len(sample.rows), size):

@@ -11,6 +11,8 @@ from kmeans_tf.fixed_point import lowest_bit
 from kmeans_tf.metrics import Metric, good_rows
 from kmeans_tf.sample import Sample
 
+LARGEST_FEATURE, LARGEST_WEIGHT = 1e120, 2.0**200
+
 
 @dataclass(frozen=True)
 class Moments:
@@ -26,11 +28,15 @@ class Moments:
 
     @classmethod
     def of(cls, rows: np.ndarray, weights: np.ndarray) -> "Moments":
-        """Sums of (n, d) float64 rows; a feature that is not finite is left out of its column."""
+        """Sums of (n, d) float64 rows with (n,) float64 weights.
+
+        A feature that is not finite is left out of its column. So is what is beyond the limits
+        above, whose squares overflow: the rows cannot be clustered then.
+        """
         n, d = rows.shape
-        finite = np.isfinite(rows)
-        values = np.where(finite, rows, 0.0)
-        weight = np.where(finite, weights[:, None], 0.0)
+        used = (np.abs(rows) <= LARGEST_FEATURE) & (weights <= LARGEST_WEIGHT)[:, None]
+        values = np.where(used, rows, 0.0)
+        weight = np.where(used, weights[:, None], 0.0)
         column = np.tile(np.arange(d), n)
 
         def by_column(*parts: np.ndarray) -> tuple[int, ...]:

@@ -27,6 +27,7 @@ _FAR = 2.0**400  # the square of a prototype beyond it leaves no room to be exac
 SamplePoints = Callable[[], np.ndarray]
 
 
+@np.errstate(over="ignore", invalid="ignore")  # a descent that runs away is told by its status
 def update(
     layout: SumLayout,
     options: TrainingOptions,

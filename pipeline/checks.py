@@ -5,14 +5,14 @@ import numpy as np
 from kmeans_tf import Model
 from kmeans_tf.exact import to_float
 from kmeans_tf.start import INITS
-from kmeans_tf.summary import Summary
+from kmeans_tf.summary import LARGEST_FEATURE, Summary
 from pipeline.data.columns import Columns
 from pipeline.errors import DataError, bad_rows_error, bad_rows_text
 from pipeline.options import FitOptions
 from pipeline.passes.totals import LabelTotals
 
 ESTIMATE_WARNING = 0.10
-LARGEST, SMALLEST = 1e120, 1e-120
+SMALLEST_RANGE = 1e-120
 
 
 def check_scanned(options: FitOptions, k: int, columns: Columns, summary: Summary) -> None:
@@ -69,8 +69,11 @@ def _check_range(columns: Columns, summary: Summary) -> None:
     """Squares of float64 numbers beyond these overflow, or vanish."""
     for j, (low, high) in enumerate(zip(summary.minimum, summary.maximum, strict=True)):
         name = columns.features[0 if columns.is_list else j]
-        if max(abs(low), abs(high)) > LARGEST or 0 < np.subtract(high, low) < SMALLEST:
+        if (
+            max(abs(low), abs(high)) > LARGEST_FEATURE
+            or 0 < np.subtract(high, low) < SMALLEST_RANGE
+        ):
             raise DataError(
                 f"column {name!r} holds values from {low:g} to {high:g}, expected magnitudes "
-                f"below {LARGEST:g} and a range above {SMALLEST:g}: rescale it"
+                f"below {LARGEST_FEATURE:g} and a range above {SMALLEST_RANGE:g}: rescale it"
             )

@@ -104,7 +104,7 @@ class Fit:
             raise DataError(f"--k {self.k}: {error}") from error
         precision = layout.encoding.precision
         if precision != self.options.precision and precision == DOUBLE:
-            say("precision: double: float32 is too coarse for these rows")
+            say("precision: double: float32 is too coarse for these rows or weights")
         trial = replace(trial, labels=label_numbers(self.k, self.initial))
         state = TrainingState((trial,), precision=precision)
         save_state(self.attempt.work, state)

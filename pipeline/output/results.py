@@ -17,7 +17,7 @@ from pipeline.data.plan import Plan
 from pipeline.output.report import render_report
 from pipeline.output.run_record import RUN, BadRows, Result, RunRecord, Scatter, Start
 from pipeline.passes.checkpoint import WorkFolder
-from pipeline.passes.label import label_schema
+from pipeline.passes.label import key_fields
 from pipeline.passes.totals import LabelTotals
 
 SCATTER_POINTS = 2000
@@ -137,8 +137,7 @@ def _feature_columns(columns: Columns, rows: np.ndarray) -> dict[str, pa.Array]:
 
 def key_types(plan: Plan) -> dict[str, str]:
     """The types of the keys by name."""
-    schema = label_schema(plan.columns, plan.footers[0])
-    return {key: str(schema.field(key).type) for key in plan.columns.keys}
+    return {field.name: str(field.type) for field in key_fields(plan.columns, plan.footers[0])}
 
 
 def bad_rows_by_place(totals: LabelTotals) -> list[BadRows]:

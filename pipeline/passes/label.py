@@ -36,7 +36,7 @@ class LabelSpec:
 
     Attributes:
         columns: what to read.
-        schema: of the labels.
+        schema: of the labels: keys (or the row's place), label, distance.
         model: what to label with; bad features are imputed where it has means.
         blocks: how many blocks there are, for the names of the parts.
         work: where parts are written.
@@ -55,20 +55,22 @@ class LabelSpec:
     @classmethod
     def of(cls, plan: Plan, model: Model, work: WorkFolder, threads: int = 1) -> "LabelSpec":
         """What it takes to label a plan's rows with a model."""
-        schema = label_schema(plan.columns, plan.footers[0])
+        keys = key_fields(plan.columns, plan.footers[0])
+        place = zip(PLACE_COLUMNS, (pa.string(), pa.int64()), strict=True)
+        answer = zip(
+            LABEL_COLUMNS, (pa.int32(), pa.from_numpy_dtype(model.distance_type)), strict=True
+        )
+        schema = pa.schema([*(keys or place), *answer])
         return cls(plan.columns, schema, model, len(plan.blocks), work, threads, plan.store)
 
 
-def label_schema(columns: Columns, footer: Footer) -> pa.Schema:
-    """The schema of the labels: keys (or the row's place), label, distance."""
+def key_fields(columns: Columns, footer: Footer) -> list[pa.Field]:
+    """The keys as the labels have them."""
     folders = dict(columns.partitions)
-    keys = [
+    return [
         pa.field(key, folders[key] if key in folders else footer.schema.field(key).type)
         for key in columns.keys
     ]
-    place = zip(PLACE_COLUMNS, (pa.string(), pa.int64()), strict=True)
-    answer = zip(LABEL_COLUMNS, (pa.int32(), pa.float32()), strict=True)
-    return pa.schema([*(keys or place), *answer])
 
 
 @dataclass
@@ -128,20 +130,28 @@ def label_rows(spec: LabelSpec, rows: Rows) -> tuple[pa.Table, LabelTotals]:
     else:
         usable = np.flatnonzero(good)
     index, cost = model.nearest(values[usable])
-    if not np.isfinite(cost).all():
-        row = rows.first_row + int(usable[np.argmin(np.isfinite(cost))])
+    distance = _held(model.distance(cost), model.distance_type)
+    if not np.isfinite(distance).all():
+        row = rows.first_row + int(usable[np.argmin(np.isfinite(distance))])
         raise DataError(
             f"{rows.span.file.path}: row {row} is too far from every prototype for its distance "
             "to be a number: rescale the columns, or leave the row out"
         )
     answer = [
         _nullable(len(rows), usable, model.labels[index]),
-        _nullable(len(rows), usable, model.distance(cost).astype(np.float32)),
+        _nullable(len(rows), usable, distance),
     ]
     table = pa.Table.from_arrays([*_key_columns(spec, rows), *answer], schema=spec.schema)
     counted, weight, costs = _totals(model, rows.weights_or_ones[usable], index, cost)
     bad_rows = int(len(rows) - good.sum())
     return table, LabelTotals(counted, weight, costs, len(rows), bad_rows, bad, {})
+
+
+def _held(distances: np.ndarray, kind: type[np.floating]) -> np.ndarray:
+    """Distances as a type holds them; what is too small for it does not vanish."""
+    with np.errstate(over="ignore", under="ignore"):
+        held = distances.astype(kind)
+    return np.where((held == 0) & (distances > 0), np.finfo(kind).smallest_subnormal, held)
 
 
 def _nullable(n: int, places: np.ndarray, values: np.ndarray) -> pa.Array:

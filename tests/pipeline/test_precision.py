@@ -90,3 +90,62 @@ def test_a_column_without_a_value_has_no_mean(run, tmp_path):
     ran = run("fit", *places, "--k=2", "--on_bad_row=impute")
     assert ran.code == 3, ran.stderr
     assert "column 'empty' has no value to take a mean of" in ran.stderr
+
+
+@pytest.mark.filterwarnings("error::RuntimeWarning")
+@pytest.mark.parametrize(
+    ("size", "kind"), [(1.0, "float"), (1e40, "double"), (1e-40, "double"), (1e-110, "double")]
+)
+def test_distances_of_any_size_are_there(fit, tmp_path, size, kind):
+    random = np.random.default_rng(7)
+    rows = np.repeat([[0.0, 30.0], [50.0, 0.0]], 100, axis=0) + random.normal(size=(200, 2))
+    rows *= size
+    write_shards(tmp_path / "in", rows)
+    answer = fit(tmp_path / "in", tmp_path / "out", "--k=2")
+    assert str(answer.table.schema.field("distance").type) == kind
+    units = reference.distances(rows / size, answer.centres / size, "sqeuclidean").min(1)
+    np.testing.assert_allclose(answer.distances / size, np.sqrt(units), rtol=1e-6)
+
+
+def test_a_distance_that_the_column_cannot_hold_is_refused(fit, run, tmp_path):
+    write_shards(tmp_path / "in", np.arange(20.0)[:, None])
+    fit(tmp_path / "in", tmp_path / "out", "--k=2")
+    write_shards(tmp_path / "far", np.array([[1.0], [1e60]]))
+    places = (f"--input={tmp_path / 'far'}", f"--output={tmp_path / 'labels'}")
+    ran = run("label", *places, f"--model={tmp_path / 'out'}")
+    assert ran.code == 3
+    assert "row 1 is too far from every prototype" in ran.stderr
+
+
+@pytest.mark.filterwarnings("error::RuntimeWarning")
+@pytest.mark.parametrize("scale", ["none", "standard"])
+def test_magnitudes_that_cannot_be_squared_are_named(run, tmp_path, scale):
+    write_shards(tmp_path / "in", np.array([[1.0, 2.0], [3.0, 1e170], [4.0, 5.0]]))
+    places = (f"--input={tmp_path / 'in'}", f"--output={tmp_path / 'out'}")
+    ran = run("fit", *places, "--k=2", f"--scale={scale}")
+    assert ran.code == 3
+    assert "column 'f1' holds values from 2 to 1e+170" in ran.stderr
+
+
+@pytest.mark.parametrize("weight", [1e80, 1e-80])
+def test_weights_that_cannot_be_added_exactly_are_named(run, tmp_path, weight):
+    write_shards(tmp_path / "in", np.arange(6.0)[:, None], weights=np.array([1.0] * 5 + [weight]))
+    places = (f"--input={tmp_path / 'in'}", f"--output={tmp_path / 'out'}", "--features=f0")
+    ran = run("fit", *places, "--k=2", "--weight=weight")
+    assert ran.code == 3
+    assert "--weight weight: weights up to" in ran.stderr
+
+
+def test_a_light_cluster_beside_a_heavy_row_is_none_that_is_empty(fit, tmp_path):
+    random = np.random.default_rng(8)
+    rows = np.repeat([0.0, 40.0, 900.0], 50) + random.normal(size=150)
+    weights = np.repeat([1e-7, 1.0, 3e-4], 50) * random.uniform(1, 2, 150)
+    weights[60] = 1e8
+    write_shards(tmp_path / "in", rows[:, None], weights=weights, shards=3)
+    np.save(tmp_path / "start.npy", np.array([[5.0], [45.0], [905.0]]))
+    args = ("--features=f0", f"--init={tmp_path / 'start.npy'}", "--weight=weight", "--tolerance=0")
+    answer = fit(tmp_path / "in", tmp_path / "out", *args)
+    truth = np.repeat([0, 1, 2], 50)
+    means = [np.average(rows[truth == j], weights=weights[truth == j]) for j in range(3)]
+    np.testing.assert_allclose(np.sort(answer.centres[:, 0]), means, rtol=1e-11)
+    assert answer.run.result.relocated == 0

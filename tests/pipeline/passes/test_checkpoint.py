@@ -244,7 +244,10 @@ def of_an_unknown_compression(path):
         (of_another_version, "it is of version 99, expected 1"),
         (without_a_field, "its TrainingState has no field 'squares'"),
         (with_a_field_more, "its TrainingState has an unknown field 'mood'"),
-        (of_another_kind, "it holds a Summary, expected TrainingState or Trial or Proof or Oversampling"),
+        (
+            of_another_kind,
+            "it holds a Summary, expected TrainingState or Trial or Proof or Oversampling",
+        ),
         (without_an_array, "KeyError: 'other'"),
         *(
             (spoil, "it is damaged, or something else")
