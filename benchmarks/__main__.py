@@ -1,9 +1,9 @@
-"""`python -m benchmarks [NAME …]`: overhead, iteration and memory by default; also clusters."""
+"""`python -m benchmarks [NAME …]`: overhead, iteration, memory by default; starts, clusters."""
 
 import argparse
 
 BENCHMARKS = ("overhead", "iteration", "memory")
-ON_DEMAND = ("clusters",)  # needs Java, Maven and Go
+ON_DEMAND = ("starts", "clusters")  # the last needs Java, Maven and Go
 
 
 def main() -> None:
@@ -14,7 +14,7 @@ def main() -> None:
     unknown = sorted(set(names) - {*BENCHMARKS, *ON_DEMAND})
     if unknown:
         parser.error(f"no benchmark {unknown[0]}: choose from {', '.join(BENCHMARKS + ON_DEMAND)}")
-    from benchmarks import clusters, iteration, memory, overhead
+    from benchmarks import clusters, iteration, memory, overhead, starts
     from benchmarks.processes import machine
     from pipeline.console import quiet_logs
 
@@ -23,6 +23,7 @@ def main() -> None:
         "overhead": overhead,
         "iteration": iteration,
         "memory": memory,
+        "starts": starts,
         "clusters": clusters,
     }
     print(machine(), flush=True)
