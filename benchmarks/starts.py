@@ -76,10 +76,10 @@ def measure() -> str:
         best = min(runs)
         cells = (
             f"{name}, {k}",
-            f"1.000–{max(runs) / best:.3f}",
+            f"1.000 to {max(runs) / best:.3f}",
             ", ".join(f"{trial.costs[-1] / best:.3f}" for trial in trials),
             ", ".join(f"{trial.iterations}" for trial in trials),
-            ", ".join(f"{trial.proof.trainings}" if trial.proof else "–" for trial in trials),
+            ", ".join(f"{trial.proof.trainings}" if trial.proof else "-" for trial in trials),
         )
         lines.append(f"| {' | '.join(cells)} |")
     return "\n".join(lines)
