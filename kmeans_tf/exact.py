@@ -4,6 +4,7 @@ A sum is held as a Python integer in units of 2**-UNIT_BITS, in which every fini
 whole number, so addition is associative and commutative to the bit.
 """
 
+import math
 from dataclasses import dataclass
 
 import numpy as np
@@ -76,6 +77,80 @@ def _halves(a: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     scaled = a * 134217729.0  # 2**27 + 1
     high = scaled - (scaled - a)
     return high, a - high
+
+
+def float_halves(counts: np.ndarray) -> list[np.ndarray]:
+    """int64 -> float64 arrays that add up to it exactly."""
+    low = counts & _DIGIT
+    high = counts - low
+    return [half.astype(np.float64) for half in (high, low) if half.any()]
+
+
+_CUTS, _CUT_BITS = 4, 18  # digits of a float64 number below the largest one's top
+_PIECES, _PIECE_BITS = 4, 16  # of an int64 number
+_DOT_TERMS = 1 << 16  # products of a digit and a piece that add in float64 without rounding
+
+
+def exact_dot(counts: np.ndarray, values: np.ndarray) -> int:
+    """The sum of counts (any shape) int64, below 2**62, times finite float64 `values`, in units.
+
+    Digits of one times pieces of the other are small whole numbers, whose sums a matrix product
+    has without rounding; digits that would be too many are left to `exact_sum`.
+    """
+    counts, values = counts.ravel(), values.ravel()
+    digits, quantum, left = _digits(values)
+    rest = [two_product(half, values[left]) for half in float_halves(counts[left])]
+    total = sum(exact_sum(part) for parts in rest for part in parts)
+    sums = np.zeros((_CUTS, _PIECES), object)
+    for start in range(0, len(counts), _DOT_TERMS):
+        part = slice(start, start + _DOT_TERMS)
+        pieces = [counts[part] >> _PIECE_BITS * place for place in range(_PIECES)]
+        pieces = [p & ((1 << _PIECE_BITS) - 1) for p in pieces[:-1]] + pieces[-1:]
+        part_sums = digits[:, part] @ np.array(pieces, np.float64).T
+        sums += part_sums.astype(np.int64)
+    for (i, j), part_sum in np.ndenumerate(sums):
+        total += _units(int(part_sum) << (_CUT_BITS * i + _PIECE_BITS * j), quantum)
+    return total
+
+
+def exact_row_squares(values: np.ndarray) -> list[int]:
+    """The sums (k,) of squares of each row of finite float64 `values` (k, d), in units."""
+    k, d = values.shape
+    digits, quantum, left = _digits(values.ravel())
+    rows = np.repeat(np.arange(k), d)[left]
+    parts = two_product(values.ravel()[left], values.ravel()[left])
+    totals = [sum(part) for part in zip(*(exact_sums(p, rows, k) for p in parts), strict=True)]
+    digits = digits.reshape(_CUTS, k, d)
+    for i in range(_CUTS):
+        for j in range(i + 1):
+            shift, twice = _CUT_BITS * (i + j), 1 if i == j else 2
+            sums = np.einsum("kd,kd->k", digits[i], digits[j])
+            for row, part_sum in enumerate(sums.tolist()):
+                totals[row] += _units(twice * int(part_sum) << shift, quantum * quantum)
+    return totals
+
+
+def _digits(values: np.ndarray) -> tuple[np.ndarray, float, np.ndarray]:
+    """Digits (4, n) float64, the lowest first, their quantum, and where (n,) they are not enough.
+
+    They are 0 there.
+    """
+    top = np.frexp(np.abs(values).max(initial=0.0))[1]
+    quantum = float(np.ldexp(1.0, int(top) - _CUTS * _CUT_BITS))
+    rest, digits = values / quantum, np.empty((_CUTS, len(values)))
+    left = np.rint(rest) * quantum != values
+    rest[left] = 0.0
+    for place in reversed(range(_CUTS)):
+        scale = 2.0 ** (_CUT_BITS * place)
+        digits[place] = np.rint(rest / scale)
+        rest -= digits[place] * scale
+    return digits, quantum, left
+
+
+def _units(count: int, quantum: float) -> int:
+    """A whole number of quanta, a power of two, in units."""
+    shift = math.frexp(quantum)[1] - 1 + UNIT_BITS
+    return count << shift
 
 
 @dataclass(frozen=True)

@@ -11,11 +11,10 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from kmeans_tf.exact import two_sum
+from kmeans_tf.exact import float_halves, two_sum
 
-CHUNK_BITS = 12  # rows that are added in float64 before going on in int64
+CHUNK_BITS = 16  # rows that are added in float64 before going on in int64
 LIMB_BITS = 35
-_LOW_HALF = 0xFFFFFFFF
 
 
 class WeightError(ValueError):
@@ -86,13 +85,6 @@ class FixedPoint:
                 total[0, :, j], error = two_sum(total[0, :, j], half * quantum)
                 total[1, :, j] += error
         return total[0] + total[1]
-
-
-def float_halves(counts: np.ndarray) -> list[np.ndarray]:
-    """int64 -> float64 arrays that add up to it exactly."""
-    low = counts & _LOW_HALF
-    high = counts - low
-    return [half.astype(np.float64) for half in (high, low) if half.any()]
 
 
 def lowest_bit(values: np.ndarray) -> float:

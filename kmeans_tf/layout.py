@@ -6,7 +6,7 @@ import numpy as np
 
 from kmeans_tf.encoding import SINGLE, Encoding
 from kmeans_tf.exact import exact_sum, to_float
-from kmeans_tf.fixed_point import FixedPoint, WeightError, limb_bits, lowest_bit
+from kmeans_tf.fixed_point import LIMB_BITS, FixedPoint, WeightError, limb_bits, lowest_bit
 from kmeans_tf.metrics import Metric
 from kmeans_tf.summary import LARGEST_WEIGHT, Summary
 
@@ -69,6 +69,11 @@ class SumLayout:
         bits = limb_bits(*weights.bounds(cut))
         limbs = FixedPoint.plan(largest, np.asarray(encoding.quantum), bits)
         return cls(encoding, largest, limbs, cut, bits, weights.total)
+
+    @property
+    def fits_limb(self) -> bool:
+        """Whether every point is a whole number of quanta in one limb of the full width."""
+        return self.bits == LIMB_BITS and len(self.limbs.column) == len(self.largest)
 
     def gradient_limbs(self, metric: Metric) -> FixedPoint:
         """How row gradients are cut, for a metric that sums of points do not suffice."""

@@ -14,7 +14,7 @@ import tensorflow as tf
 
 from kmeans_tf.assign import assign, assigned_costs
 from kmeans_tf.exact import exact_sum, two_product
-from kmeans_tf.fixed_point import CHUNK_BITS, FixedPoint
+from kmeans_tf.fixed_point import LIMB_BITS, FixedPoint
 from kmeans_tf.layout import SumLayout
 from kmeans_tf.metrics import Metric, get_metric
 from kmeans_tf.points import Points
@@ -22,7 +22,7 @@ from kmeans_tf.sample import Sample
 from kmeans_tf.state import Draw, TrainingState
 from kmeans_tf.stats import ClusterStats, IterationStats
 
-_CHUNK = 1 << CHUNK_BITS
+_PIECE_ROWS = 1 << 12  # that are added at once
 
 
 def step(
@@ -34,7 +34,7 @@ def step(
         index: cluster_stats(layout, metric, points, trial.prototypes, trial.draw)
         for index, trial in state.running().items()
     }
-    squares = _squares(points) if metric.sums_suffice and state.squares is None else 0
+    squares = _squares(layout, points) if metric.sums_suffice and state.squares is None else 0
     return IterationStats(clusters, squares)
 
 
@@ -90,23 +90,27 @@ def _sums(
 ) -> np.ndarray:
     """(k, w * c) int64 sums by label of what `take` gives of n rows, times weights (w, n).
 
-    A sparse matrix of the weights times the limbs: no sort, and one pass over the rows.
+    A sparse matrix of the weights times the limbs: no sort, and one pass over the rows. Pieces of
+    rows stay in cache, unless their sums are what fills it.
     """
-    limbed_weights, n = weights.shape
-    total = np.zeros((limbed_weights, k, len(limbs.column)), np.int64)
-    for start in range(0, n, _CHUNK):
-        part = slice(start, min(start + _CHUNK, n))
+    n, columns = weights.shape[1], len(limbs.column)
+    piece = max(_PIECE_ROWS, k)
+    totals = [np.zeros((k, columns)) for _ in weights]
+    for start in range(0, n, piece):
+        part = slice(start, min(start + piece, n))
         count = part.stop - part.start
         addends = limbs.split(take(part))
-        for limb, weight in enumerate(weights[:, part]):
+        for total, weight in zip(totals, weights[:, part], strict=True):
             chosen = scipy.sparse.csc_array(
                 (weight, labels[part], np.arange(count + 1)), shape=(k, count)
             )
-            total[limb] += limbs.count(chosen @ addends)
-    return np.concatenate(total, 1)
+            total += chosen @ addends
+    return np.concatenate([limbs.count(total) for total in totals], 1)
 
 
-def _squares(points: Points) -> int:
+def _squares(layout: SumLayout, points: Points) -> int:
+    if points.weights is None and points.fine is None and layout.fits_limb:
+        return _squares_of_quanta(np.asarray(layout.encoding.quantum), points.array)
     values = points.take(slice(None)).ravel()
     # The square of a float32 number is exact, that of two takes a second number.
     squares = (values * values,) if points.fine is None else two_product(values, values)
@@ -114,6 +118,22 @@ def _squares(points: Points) -> int:
     if weights is not None:
         weights = np.repeat(weights, values.size // max(1, points.rows))
     return sum(_weighted_sum(weights, part) for part in squares)
+
+
+def _squares_of_quanta(quantum: np.ndarray, points: np.ndarray) -> int:
+    """The exact sum of squares of points (n, d) float32 below 2**LIMB_BITS quanta (d,).
+
+    A square is a whole number below 2**(2 LIMB_BITS); its halves add up in float64 in any order.
+    """
+    middle = quantum * quantum * 2.0**LIMB_BITS
+    coarse, fine = np.zeros(len(quantum)), np.zeros(len(quantum))
+    for start in range(0, len(points), _PIECE_ROWS):
+        squares = points[start : start + _PIECE_ROWS].astype(np.float64)
+        squares *= squares
+        high = np.rint(squares / middle) * middle
+        coarse += high.sum(0)
+        fine += (squares - high).sum(0)
+    return exact_sum(coarse) + exact_sum(fine)
 
 
 def _weighted_sum(weights: np.ndarray | None, values: np.ndarray) -> int:

@@ -2,11 +2,12 @@
 
 from collections.abc import Callable
 from dataclasses import replace
+from fractions import Fraction
+from operator import mul
 
 import numpy as np
 
-from kmeans_tf.exact import exact_sum, to_float, two_product
-from kmeans_tf.fixed_point import float_halves
+from kmeans_tf.exact import exact_dot, exact_row_squares, to_float
 from kmeans_tf.layout import SumLayout
 from kmeans_tf.metrics import Metric, get_metric
 from kmeans_tf.seeding import farthest_points
@@ -169,12 +170,10 @@ def _cost(
 
 def _linear_terms(layout: SumLayout, u: np.ndarray, stats: ClusterStats) -> int:
     """sum_k (n_k |u_k|**2 - 2 u_k . s_k), exactly."""
-    products = layout.limbs.times(layout.weights)
-    terms: list[np.ndarray] = []
-    for half in float_halves(stats.sums):
-        terms += two_product(half * (-2 * products.quantum), u[:, products.column])
-    for square in two_product(u, u):
-        for half in float_halves(stats.weight):
-            for weight in (half * layout.weights.quantum).T:
-                terms += two_product(np.broadcast_to(weight[:, None], u.shape), square)
-    return exact_sum(np.concatenate([term.ravel() for term in terms]))
+    limbs = layout.limbs.times(layout.weights)
+    total = -2 * exact_dot(stats.sums, u[:, limbs.column] * limbs.quantum)
+    squares = exact_row_squares(u)
+    for weight, quantum in zip(stats.weight.T, layout.weights.quantum, strict=True):
+        scaled = Fraction(float(quantum))
+        total += int(scaled * sum(map(mul, weight.tolist(), squares)))
+    return total

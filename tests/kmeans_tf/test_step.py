@@ -15,12 +15,12 @@ CHUNK = 1 << CHUNK_BITS
 def test_a_full_chunk_of_the_largest_values_adds_exactly(heaviest):
     """All rows as large as the range allows, odd in their last bit, as heavy as can be."""
     top = 1.0 - 2.0**-24  # all bits of a float32
-    rows = np.full((2 * CHUNK, 2), top)
+    rows = np.full((CHUNK, 2), top)
     rows[0], rows[1] = -top, 0.0
-    weights = np.full(2 * CHUNK, heaviest)
+    weights = np.full(CHUNK, heaviest)
     weights[::2] = max(1.0, heaviest - 1)
     layout = layout_of(rows, weights)
-    (points,) = chunks_of(layout, rows, weights, size=2 * CHUNK)
+    (points,) = chunks_of(layout, rows, weights, size=CHUNK)
     stats = cluster_stats(layout, get_metric("sqeuclidean"), points, np.zeros((1, 2)))
     encoded = fractions(points.array)
     expected = (encoded * fractions(points.weights)[:, None]).sum(0)
