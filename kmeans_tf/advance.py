@@ -36,7 +36,7 @@ def advance(
     for index, trial in state.running().items():
         new, clusters = after.trials[index], stats.clusters[index]
         if trial.oversampling:
-            changed[index] = grown(layout, options, trial, new, clusters)
+            changed[index] = grown(layout, options, trial, new, clusters, summary)
         elif trial.proof and trial.proof.open:
             changed[index] = judged(layout, options, trial, new, clusters, summary)
     return after.with_trials(changed)

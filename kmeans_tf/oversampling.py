@@ -1,5 +1,6 @@
 """k-means||: a start that draws its candidates from all rows (Bahmani et al. 2012)."""
 
+from collections.abc import Callable
 from dataclasses import replace
 
 import numpy as np
@@ -9,6 +10,7 @@ from kmeans_tf.metrics import get_metric
 from kmeans_tf.seeding import K_MEANS_PLUS_PLUS, initial_prototypes
 from kmeans_tf.state import Oversampling, TrainingOptions, Trial
 from kmeans_tf.stats import ClusterStats
+from kmeans_tf.summary import Summary
 
 DRAWS = 5  # iterations that draw ...
 PASSES = DRAWS + 1  # ... and one that weighs the candidates
@@ -24,7 +26,12 @@ def first_candidate(
 
 
 def grown(
-    layout: SumLayout, options: TrainingOptions, trial: Trial, updated: Trial, stats: ClusterStats
+    layout: SumLayout,
+    options: TrainingOptions,
+    trial: Trial,
+    updated: Trial,
+    stats: ClusterStats,
+    summary: Callable[[], Summary],
 ) -> Trial:
     """The trial after an iteration of k-means||: with more candidates, or with k prototypes.
 
@@ -34,6 +41,7 @@ def grown(
         trial: what the stats were made with.
         updated: the trial after its update, of which the costs are kept.
         stats: of all rows, with the points that were drawn.
+        summary: gives what the scan found, asked for only where too few points were drawn.
     """
     growing = trial.oversampling
     assert growing and stats.drawn
@@ -41,13 +49,14 @@ def grown(
         candidates = np.concatenate([trial.prototypes, stats.drawn.rows])
         return _continued(options, updated, candidates, replace(growing, draws=growing.draws + 1))
     weights = layout.join_weight(stats.weight)
+    used = weights > 0
+    points, weights, first = trial.prototypes[used], weights[used], None
+    if len(points) < growing.k:  # equal rows of different weights were drawn
+        sample, first = summary().sample, points
+        points, weights = layout.encoding.encode(sample.rows).astype(np.float64), sample.weights
+    metric = get_metric(options.metric)
     prototypes = initial_prototypes(
-        K_MEANS_PLUS_PLUS,
-        get_metric(options.metric),
-        trial.prototypes[weights > 0],
-        weights[weights > 0],
-        growing.k,
-        growing.seed,
+        K_MEANS_PLUS_PLUS, metric, points, weights, growing.k, growing.seed, first
     )
     return _continued(options, updated, prototypes, None)
 

@@ -84,7 +84,9 @@ def _both_samples(
 
     def expected(points: np.ndarray) -> np.ndarray:
         costs = _costs(metric, points, trial.prototypes)
-        return np.minimum(1.0, costs * (mean_weight * second.size_chance))
+        chances = np.zeros(len(costs))  # of what costs nothing, even where all else was drawn
+        np.multiply(costs, mean_weight * second.size_chance, out=chances, where=costs > 0)
+        return np.minimum(1.0, chances)
 
     of_first = first.weights / (first_chance + expected(first.points))
     of_second = expected(second.rows)

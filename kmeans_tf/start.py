@@ -116,7 +116,8 @@ def choose_start(
         candidate, oversampling = first_candidate(
             sample.points, sample.weights, options.k, options.seed
         )
-        return layout, replace(Trial.start(candidate), oversampling=oversampling)
+        labels = np.arange(options.k, dtype=np.int32)  # of the prototypes that there are to be
+        return layout, replace(Trial.start(candidate, labels), oversampling=oversampling)
     if options.init != AUTO:
         return layout, Trial.start(prototypes)
     starts = starts_for(summary, options.k)

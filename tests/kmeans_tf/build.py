@@ -5,32 +5,40 @@ from fractions import Fraction
 import numpy as np
 import tensorflow as tf
 
+from kmeans_tf.advance import advance
 from kmeans_tf.encoding import Encoding
 from kmeans_tf.layout import SumLayout
 from kmeans_tf.metrics import get_metric
 from kmeans_tf.points import Points
+from kmeans_tf.start import choose_start
 from kmeans_tf.state import TrainingState, Trial
 from kmeans_tf.stats import IterationStats
 from kmeans_tf.step import step
 from kmeans_tf.summary import Summary
+from kmeans_tf.training import train as train_on
 from kmeans_tf.update import update
+
+
+def summary_of(
+    rows, weights=None, *, seed=0, capacity=1 << 16, moments=False, impute=False
+) -> Summary:
+    """What a scan finds of (n, d) rows and their (n,) weights; its sample has a capacity."""
+    return Summary.of(
+        np.asarray(rows, np.float64),
+        np.ones(len(rows)) if weights is None else weights,
+        np.isfinite(rows).all(1),
+        seed=seed,
+        capacity=capacity,
+        moments=moments or impute,
+        used=np.ones(len(rows), bool) if impute else None,
+    )
 
 
 def layout_of(
     rows, weights=None, metric="sqeuclidean", *, standard=False, impute=False
 ) -> SumLayout:
     """The layout that all of (n, d) rows and their (n,) weights ask for."""
-    ones = np.ones(len(rows)) if weights is None else weights
-    good = np.isfinite(rows).all(1)
-    summary = Summary.of(
-        np.asarray(rows, np.float64),
-        ones,
-        good,
-        seed=0,
-        capacity=1 << 16,
-        moments=standard or impute,
-        used=np.ones(len(rows), bool) if impute else None,
-    )
+    summary = summary_of(rows, weights, moments=standard, impute=impute)
     return SumLayout.fit(summary, get_metric(metric), standard=standard, impute=impute)
 
 
@@ -58,10 +66,25 @@ def chunks_of(layout, rows, weights=None, size=1 << 12) -> list[Points]:
 def train(layout, options, starts, chunks, sample=None) -> TrainingState:
     """Iterates until done; starts: (k, d) prototypes of each trial, in the layout."""
     state = TrainingState(tuple(Trial.start(start) for start in starts))
-    while not state.done:
-        stats = (step(layout, options.metric, state, chunk) for chunk in chunks)
-        state = update(layout, options, state, sum(stats, IterationStats.zero()), lambda: sample)
-    return state
+    return train_on(
+        layout,
+        options,
+        state,
+        chunks,
+        lambda state, stats: update(layout, options, state, stats, lambda: sample),
+    )
+
+
+def states_of(summary, options, start, rows, weights=None, size=1 << 12):
+    """From a start by its options: the layout, and the state after every iteration."""
+    layout, trial = choose_start(summary, get_metric(options.metric), start)
+    chunks = chunks_of(layout, rows, weights, size)
+    states = [TrainingState((trial,), precision=layout.encoding.precision)]
+    while not states[-1].done:
+        stats = (step(layout, options.metric, states[-1], chunk) for chunk in chunks)
+        total = sum(stats, IterationStats.zero())
+        states.append(advance(layout, options, states[-1], total, lambda: summary))
+    return layout, states
 
 
 def counted(limbs, counts) -> np.ndarray:

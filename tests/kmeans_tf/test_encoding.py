@@ -144,9 +144,9 @@ def test_a_weight_stands_for_equal_rows(seed, standard):
     repeated = np.repeat(rows, times, axis=0)
     start = rows[times > 0][:K]
     options = TrainingOptions(tolerance=0)
-    given = {"init": start, "standard": standard, "options": options}
-    model, state = kmeans_tf.fit(rows, K, weights=times.astype(float), **given)
-    expected_model, expected = kmeans_tf.fit(repeated, K, **given)
+    arguments = {"init": start, "standard": standard, "options": options}
+    model, state = kmeans_tf.fit(rows, K, weights=times.astype(float), **arguments)
+    expected_model, expected = kmeans_tf.fit(repeated, K, **arguments)
     for name in ("offset", "scale", "prototypes"):
         assert np.array_equal(getattr(model, name), getattr(expected_model, name))
     assert state.trials[0].costs == expected.trials[0].costs
@@ -284,6 +284,30 @@ def test_limbs_of_weights_add_up_to_them(weights, limbs):
     assert cut.quantum.shape == (limbs,)
     assert (counts == np.rint(counts)).all() and np.abs(counts).max() <= 2.0**20
     assert (counted(cut, counts)[:, 0] == fractions(weights)).all()
+
+
+@pytest.mark.parametrize("weights", ["fractions", "whole", "15 orders"])
+def test_a_layout_for_other_weights_adds_them_exactly(weights):
+    rng = np.random.default_rng(0)
+    rows = blob_rows()
+    weights = {
+        "fractions": rng.random(N),
+        "whole": rng.integers(0, 9, N).astype(float),
+        "15 orders": 10.0 ** rng.uniform(-9, 6, N),
+    }[weights]
+    first = layout_of(rows, np.full(N, 3.0))
+    layout = first.with_weights(weights)
+    assert layout.encoding is first.encoding
+    assert layout.total_weight == float(fractions(weights).sum())
+    prototypes = layout.encoding.encode(rows[:K]).astype(np.float64)
+    stats = stats_of(layout, rows, prototypes, weights, 100)
+    labels = reference.labels(layout.encoding.encode(rows), prototypes, "sqeuclidean")
+    points, exactly = fractions(layout.encoding.encode(rows)), fractions(weights)
+    weight, sums = counted(layout.weights, stats.weight)[:, 0], weighted_sums(layout, stats)
+    for k in range(K):
+        mine = labels == k
+        assert weight[k] == exactly[mine].sum()
+        assert (sums[k] == (points[mine] * exactly[mine][:, None]).sum(0)).all()
 
 
 @pytest.mark.parametrize("weights", [[1e300, 1.0], [1e20, 1e-20], [1e-70, 1e-70], [3e70, 1e70]])

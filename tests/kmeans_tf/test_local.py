@@ -1,5 +1,7 @@
 """The whole training in memory: the golden run, and scikit-learn's answers."""
 
+import re
+
 import numpy as np
 import pytest
 import tensorflow as tf
@@ -165,11 +167,24 @@ def test_no_iteration_leaves_the_start(seed_rows):
     )
 
 
-def test_fewer_given_prototypes_are_filled_up(seed_rows):
+def test_too_few_prototypes_to_start_from_are_filled_up(seed_rows):
     start = seed_rows[:2].astype(np.float64)
     model, _ = kmeans_tf.fit(seed_rows, 5, init=start, options=TrainingOptions(max_iterations=0))
     assert model.prototypes.shape == (5, 2)
     np.testing.assert_allclose(model.prototypes[:2], start, rtol=1e-12)
+
+
+@pytest.mark.parametrize("optimizer, default", [("lloyd", "auto"), ("adam", "k-means++")])
+def test_the_start_is_a_trained_one_if_no_other_is_asked_for(seed_rows, optimizer, default):
+    options = TrainingOptions(optimizer=optimizer, learning_rate=0.1, max_iterations=3)
+    _, state = kmeans_tf.fit(seed_rows, 3, options=options)
+    trials = {
+        init: kmeans_tf.fit(seed_rows, 3, init=init, options=options)[1].trials[0]
+        for init in ("auto", "k-means++", "random")
+    }
+    assert {init for init, t in trials.items() if t.costs == state.trials[0].costs} >= {default}
+    assert trials["k-means++"].costs[0] > 1.1 * trials["auto"].costs[0] or optimizer == "adam"
+    assert (state.trials[0].proof is not None) == (default == "auto")
 
 
 def test_standard_scaling_is_training_on_z_scores():
@@ -184,13 +199,18 @@ def test_standard_scaling_is_training_on_z_scores():
     np.testing.assert_allclose(model.prototypes, expected.prototypes * deviation + mean, rtol=1e-6)
 
 
+UNKNOWN_INIT = re.escape(
+    "unknown init 'kmeans': expected one of auto, k-means++, k-means-parallel, random"
+)
+
+
 @pytest.mark.parametrize(
     "change, message",
     [
         ({"k": 0}, "k = 0: expected a whole number from 1"),
         ({"k": 4}, "k = 4, but there are only 3 distinct points"),
         ({"k": 4, "init": "random"}, "k = 4, but there are only 3 distinct points"),
-        ({"init": "kmeans"}, "unknown init 'kmeans': expected one of k-means\\+\\+, random"),
+        ({"init": "kmeans"}, UNKNOWN_INIT),
         ({"init": np.zeros((3, 2))}, "3 prototypes to start from, more than k = 2"),
         ({"rows": [[1.0, 2], [np.nan, 1]]}, "row 1 is not a point of metric sqeuclidean"),
         (

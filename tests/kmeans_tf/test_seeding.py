@@ -4,11 +4,12 @@ from sklearn.cluster import kmeans_plusplus
 
 from kmeans_tf import get_metric
 from kmeans_tf.seeding import (
+    PointCosts,
     farthest_points,
     initial_prototypes,
     k_means_plus_plus,
-    point_costs,
     random_points,
+    swapped,
 )
 from tests import reference
 from tests.tables import blobs
@@ -70,14 +71,14 @@ def test_any_integer_is_a_seed():
         assert start(points, weights, 3, seed).shape == (3, 4)
 
 
-def test_given_prototypes_come_first():
+def test_prototypes_to_start_from_come_first():
     points, weights = overlapping(), np.ones(2000)
     first = points[:3] + 0.25
     prototypes = start(points, weights, 8, 0, first=first)
     assert np.array_equal(prototypes[:3], first)
     assert (prototypes[3:, None] == points[None]).all(2).any(1).all()
     assert np.array_equal(start(points, weights, 3, 0, first=first), first)
-    # What is filled up knows of what was given: nothing is chosen where a prototype is.
+    # What is filled up knows of what comes first: nothing is chosen where a prototype is.
     apart = np.array([[0.0], [0.0], [10.0]])
     filled = start(apart, np.ones(3), 2, 0, first=np.array([[10.0]]))
     assert filled.tolist() == [[10.0], [0.0]]
@@ -94,7 +95,7 @@ def test_every_distinct_point_can_be_chosen_but_no_more(k):
             start(points, np.ones(5), 4, 0)
 
 
-def test_more_given_than_wanted_is_an_error():
+def test_more_to_start_from_than_wanted_is_an_error():
     with pytest.raises(ValueError, match="3 prototypes to start from, more than k = 2"):
         start(overlapping(50), np.ones(50), 2, 0, first=np.zeros((3, 4)))
 
@@ -139,11 +140,158 @@ def test_point_costs_are_the_references(metric):
     if metric == "cosine":
         points /= np.linalg.norm(points, axis=1, keepdims=True)
     prototypes = np.concatenate([points[:5], overlapping(5, seed=9) + 1])
-    costs = point_costs(get_metric(metric), points, prototypes)
-    expected = reference.distances(points, prototypes, metric)
+    costs = PointCosts(get_metric(metric), points)(prototypes)
+    expected = reference.distances(points, prototypes, metric).T
     np.testing.assert_allclose(costs, expected, rtol=1e-9, atol=1e-12)
     assert (costs >= 0).all()
     assert not costs[np.arange(5), np.arange(5)].any()
+
+
+def many_clusters(n=4000, d=4, k=400):
+    return overlapping(n, d, k) * 3
+
+
+def test_many_are_as_good_as_scikit_learns():
+    """Beyond 256, several are chosen from one draw."""
+    points, k = many_clusters(), 500
+    weights = np.random.default_rng(0).exponential(1.0, len(points))
+    ours, theirs = [], []
+    for seed in range(5):
+        prototypes = start(points, weights, k, seed)
+        assert len(np.unique(prototypes, axis=0)) == k
+        ours.append(weights @ nearest_costs(points, prototypes))
+        chosen = kmeans_plusplus(points, k, sample_weight=weights, random_state=seed)[0]
+        theirs.append(weights @ nearest_costs(points, chosen))
+    assert np.median(ours) == pytest.approx(np.median(theirs), rel=0.1)
+    assert np.array_equal(prototypes, start(points, weights, k, seed))
+    assert (prototypes[:, None, 0] == points[None, :, 0]).any(1).all()
+
+
+def nearest_costs(points, prototypes):
+    """(n,): by the definition, a few prototypes at a time."""
+    parts = np.array_split(prototypes, -(-len(prototypes) // 50))
+    distances = [reference.distances(points, part, "sqeuclidean").min(1) for part in parts]
+    return np.min(distances, 0)
+
+
+def test_many_leave_no_distinct_point_out():
+    points = np.repeat(overlapping(700, 3, 30), 3, axis=0)
+    prototypes = start(points, np.ones(len(points)), 700, 0)
+    assert np.array_equal(np.unique(prototypes, axis=0), np.unique(points, axis=0))
+    with pytest.raises(ValueError, match="k = 701, but there are only 700 distinct points"):
+        start(points, np.ones(len(points)), 701, 0)
+
+
+def test_the_second_of_one_draw_is_as_if_drawn_now():
+    """900 prototypes at the origin come first: then two are chosen from a draw, of two candidates.
+
+    A candidate for the second stands with the odds of what the cost is now, so two, one or none
+    are left; none leaves the choice to a draw of its own.
+    """
+    points = np.array([[1.0, 0.0], [1.2, 0.3], [0.0, 1.5], [-1.0, 0.5], [-0.5, -1.0]])
+    weights = np.array([3.0, 1.0, 1.0, 2.0, 4.0])
+    first = np.zeros((900, 2))
+
+    def chances(nearest, alone):
+        """(5,): of each to be chosen with the costs (5,), if there is one candidate or two."""
+        drawn = weights * nearest / (weights @ nearest)
+        costs = [weights @ np.minimum(nearest, ((points - p) ** 2).sum(1)) for p in points]
+        worse = np.greater_equal.outer(costs, costs)  # [i, j]: j is better than i, or i
+        both = np.array([drawn[worse[:, j]].sum() ** 2 for j in range(5)])
+        both -= [drawn[worse[:, j] & (np.arange(5) != j)].sum() ** 2 for j in range(5)]
+        return alone * drawn + (1 - alone) * both
+
+    at_draw = (points**2).sum(1)
+    expected = np.zeros((5, 5))
+    for i, chance in enumerate(chances(at_draw, 0.0)):
+        now = np.minimum(at_draw, ((points - points[i]) ** 2).sum(1))
+        stands = (weights @ now) / (weights @ at_draw)
+        alone = 2 * stands * (1 - stands)
+        expected[i] = chance * chances(now, alone)
+    assert expected.sum() == pytest.approx(1.0)
+
+    counts, times = np.zeros((5, 5)), 1500
+    random = np.random.RandomState(0)
+    for _ in range(times):
+        chosen = k_means_plus_plus(SQEUCLIDEAN, points, weights, 902, random, first)[900:]
+        i, j = (int((points == p).all(1).argmax()) for p in chosen)
+        counts[i, j] += 1
+    possible = expected > 0
+    assert not counts[~possible].any()
+    chi_squared = ((counts - times * expected)[possible] ** 2 / (times * expected)[possible]).sum()
+    freedom = possible.sum() - 1
+    assert chi_squared < freedom + 4 * np.sqrt(2 * freedom)
+
+
+@pytest.mark.parametrize("metric", ["sqeuclidean", "cosine", "l1"])
+@pytest.mark.parametrize("seed", range(3))
+def test_a_swap_lowers_the_cost_or_is_not_made(metric, seed):
+    points = overlapping(400, 3, 8, seed)
+    if metric == "cosine":
+        points /= np.linalg.norm(points, axis=1, keepdims=True)
+    weights = np.random.default_rng(seed).exponential(1.0, 400)
+    random = np.random.RandomState(seed)
+    prototypes = start(points, weights, 8, seed, metric, init="random")
+    costs, before = [reference.cost(points, prototypes, weights, metric)], prototypes
+    for _ in range(40):
+        after = swapped(get_metric(metric), points, weights, before, 1, random)
+        costs.append(reference.cost(points, after, weights, metric))
+        moved = (after != before).any(1)
+        assert moved.sum() <= 1
+        assert (after[moved][:, None] == points[None]).all(2).any(1).all()
+        assert costs[-1] < costs[-2] if moved.any() else costs[-1] == costs[-2]
+        before = after
+    assert costs[-1] < 0.95 * costs[0]
+    # All steps in one go keep their own account of the nearest and the second nearest.
+    random = np.random.RandomState(seed)
+    together = swapped(get_metric(metric), points, weights, prototypes, 40, random)
+    assert np.array_equal(together, before)
+
+
+def test_the_prototype_that_is_missed_least_makes_room():
+    """By brute force: each candidate in each place."""
+    points = overlapping(150, 2, 6)
+    weights = np.random.default_rng(1).exponential(1.0, 150)
+    for seed in range(20):
+        before = start(points, weights, 5, seed, init="random")
+        random = np.random.RandomState(seed)
+        after = swapped(SQEUCLIDEAN, points, weights, before, 1, random)
+        (places,) = np.nonzero((after != before).any(1))
+        for place in places:
+            costs = []
+            for k in range(5):
+                tried = before.copy()
+                tried[k] = after[place]
+                costs.append(reference.cost(points, tried, weights))
+            assert place == np.argmin(costs)
+
+
+def test_swaps_free_what_lloyd_is_stuck_in():
+    """Two prototypes share one blob, and one has two blobs that are far apart."""
+    rng = np.random.default_rng(0)
+    centres = np.array([[0.0, 0.0], [50.0, 0.0], [0.0, 50.0]])
+    points = np.repeat(centres, 100, axis=0) + rng.standard_normal((300, 2))
+    stuck = np.array([[-1.0, 0.0], [1.0, 0.0], [25.0, 25.0]])
+    plain = reference.fit(points, stuck, tolerance=0)
+    best = reference.fit(points, centres, tolerance=0)
+    assert plain.cost > 100 * best.cost  # the premise
+    for seed in range(5):
+        random = np.random.RandomState(seed)
+        better = swapped(SQEUCLIDEAN, points, np.ones(300), plain.prototypes, 6, random)
+        end = reference.fit(points, better, tolerance=0)
+        assert end.cost == pytest.approx(best.cost, rel=1e-12)
+
+
+def test_swaps_leave_alone_what_cannot_be_better():
+    points = np.array([[0.0], [0.0], [1.0], [4.0]])
+    prototypes = np.array([[4.0], [0.0], [1.0]])
+    random = np.random.RandomState(0)
+    after = swapped(SQEUCLIDEAN, points, np.ones(4), prototypes, 5, random)
+    assert np.array_equal(after, prototypes)
+    before = np.array([[0.5], [0.6], [0.7]])
+    after = swapped(SQEUCLIDEAN, points, np.ones(4), before, 5, random)
+    assert before.tolist() == [[0.5], [0.6], [0.7]]
+    assert not np.array_equal(after, before)
 
 
 @pytest.mark.parametrize("metric", ["sqeuclidean", "l1"])

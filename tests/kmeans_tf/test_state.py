@@ -1,8 +1,11 @@
+import dataclasses
+
 import numpy as np
 import pytest
 
 from kmeans_tf import TrainingOptions, TrainingState, Trial
-from kmeans_tf.state import CONVERGED
+from kmeans_tf.sample import MIN_ROWS
+from kmeans_tf.state import CONVERGED, MAX_ITERATIONS, RUNNING, Draw, Oversampling, Proof
 
 
 def test_a_state_is_done_when_no_trial_runs():
@@ -19,6 +22,24 @@ def test_labels_are_numbers_of_their_own():
     assert Trial.start(np.zeros((3, 1))).labels.tolist() == [0, 1, 2]
     kept = np.array([7, 2, 9], np.int32)
     assert Trial.start(np.zeros((3, 1)), kept).labels is kept
+
+
+def test_points_are_drawn_while_a_start_needs_them():
+    trial = Trial.start(np.zeros((2, 3)))
+    assert trial.draw is None
+    unproven = dataclasses.replace(trial, proof=Proof(7, 4, 1.0))
+    assert unproven.draw == Draw(7, MIN_ROWS // 4)
+    proven = dataclasses.replace(unproven.proof, open=False)
+    assert dataclasses.replace(trial, proof=proven).draw is None
+    growing = dataclasses.replace(trial, oversampling=Oversampling(7, 5, draws=2))
+    assert growing.draw == Draw(9, 10)  # another seed each time
+
+
+def test_where_no_cost_tells_only_the_iterations_stop_it():
+    options = TrainingOptions(max_iterations=2)
+    for costs, status in (((1.0,), RUNNING), ((1.0, 1.0), MAX_ITERATIONS)):
+        trial = dataclasses.replace(Trial.start(np.zeros((2, 3))), costs=costs, status=CONVERGED)
+        assert trial.stopped(options) == status
 
 
 @pytest.mark.parametrize(

@@ -5,6 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from kmeans_tf.sample import Sample
 from kmeans_tf.stats import ClusterStats, IterationStats
 
 K, C = 2, 3
@@ -22,7 +23,7 @@ def arrays(elements, *shape):
 clusters = st.builds(
     ClusterStats,
     arrays(counts, K),
-    arrays(counts, K),
+    arrays(counts, K, 2),
     arrays(numbers, K, C),
     st.integers(0, 10**400),
 )
@@ -50,6 +51,21 @@ def test_addition_is_commutative_and_associative(kind):
     check()
 
 
+def test_drawn_points_are_added_up_where_there_are_any():
+    rows = np.random.default_rng(0).standard_normal((300, 2))
+    sizes = (rows**2).sum(1)
+    parts = [np.arange(0, 100), np.arange(100, 110), np.arange(110, 300)]
+    drawn = [Sample.by_size(rows[p], np.ones(len(p)), sizes[p], 0, 40) for p in parts]
+    whole = Sample.by_size(rows, np.ones(300), sizes, 0, 40)
+    zeros = np.zeros(K, np.int64), np.zeros((K, 1), np.int64), np.zeros((K, C), np.int64)
+    stats = [ClusterStats(*zeros, drawn=sample) for sample in drawn]
+    none = ClusterStats(*zeros)
+    for total in (stats[0] + stats[1] + stats[2], stats[2] + none + (stats[1] + (none + stats[0]))):
+        assert np.array_equal(total.drawn.rows, whole.rows)
+        assert np.array_equal(total.drawn.weights, whole.weights)
+    assert (none + none).drawn is None
+
+
 @given(iterations)
 def test_zero_is_neutral(stats):
     assert plain(stats + IterationStats.zero()) == plain(stats)
@@ -65,7 +81,9 @@ def test_a_pickled_sum_from_a_generator_is_that_of_plain_integers(parts):
     for i, (rows, weight, sums, cost) in summed.items():
         mine = [p.clusters[i] for p in parts if i in p.clusters]
         assert rows == [sum(int(s.rows[k]) for s in mine) for k in range(K)]
-        assert weight == [sum(int(s.weight[k]) for s in mine) for k in range(K)]
+        assert weight == [
+            [sum(int(s.weight[k, w]) for s in mine) for w in (0, 1)] for k in range(K)
+        ]
         assert sums == [[sum(int(s.sums[k, c]) for s in mine) for c in range(C)] for k in range(K)]
         assert cost == sum(s.cost for s in mine)
 

@@ -40,7 +40,7 @@ OPTIMIZERS = {
 
 
 def both(rows, start, weights=None, metric="sqeuclidean", **options):
-    """The product's state and layout, and what the reference found."""
+    """The product's state and layout, and the reference's result."""
     layout = layout_of(rows, weights, metric)
     settings = TrainingOptions(metric, **options)
     sample = layout.encoding.encode(rows).astype(np.float64)
@@ -231,6 +231,46 @@ def test_a_relocation_is_no_convergence():
     end = train(layout, TrainingOptions(tolerance=0), [start], [chunk], sample).trials[0]
     ends = sorted(layout.encoding.decode(end.prototypes)[:, 0])
     np.testing.assert_allclose(ends, [1 / 3, 5.0])
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_a_mean_under_weights_of_15_orders_is_the_exact_one(seed):
+    rows = rows_of(seed)
+    rng = np.random.default_rng(seed)
+    weights = 10.0 ** rng.uniform(-9, 6, N)
+    layout = layout_of(rows, weights)
+    start = layout.encoding.encode_prototypes(rows[:K] + 1 / 7)
+    trial = advance(layout, TrainingOptions(), start, rows, weights).trials[0]
+    labels = reference.labels(layout.encoding.encode(rows), start, "sqeuclidean")
+    points, exactly = fractions(layout.encoding.encode(rows)), fractions(weights)
+    for k in range(K):
+        mine = labels == k
+        mean = (points[mine] * exactly[mine][:, None]).sum(0) / exactly[mine].sum()
+        np.testing.assert_allclose(trial.prototypes[k], mean.astype(np.float64), rtol=1e-12)
+    assert trial.relocated == (0,)
+
+
+@pytest.mark.parametrize("metric", ["sqeuclidean", "cosine"])
+def test_light_rows_beside_a_heavy_one_are_a_cluster(metric):
+    """Their weights are 15 orders of magnitude below: the cluster is neither empty nor blurred."""
+    rows = np.array([[3.0, 1.0], [-2.0, 8.0], [-2.25, 8.5], [-3.0, 8.75]])
+    weights = np.array([1e6, 1e-9, 3e-9, 0.7e-9])
+    layout = layout_of(rows, weights, metric)
+    points = layout.encoding.encode(rows).astype(np.float64)
+    trial = advance(layout, TrainingOptions(metric), points[:2], rows, weights).trials[0]
+    assert trial.relocated == (0,)
+    exactly = fractions(weights)
+    sums = (fractions(points[1:]) * exactly[1:, None]).sum(0)
+    expected = (sums / exactly[1:].sum()).astype(np.float64)
+    if metric == "cosine":
+        expected /= np.linalg.norm(expected)
+    np.testing.assert_allclose(trial.prototypes[1], expected, rtol=1e-12)
+    np.testing.assert_allclose(trial.prototypes[0], points[0], rtol=1e-7)
+    # ... and 12 orders below the least of them they are still there.
+    weights[1:] *= 1e-12
+    layout = layout_of(rows, weights, metric)
+    again = advance(layout, TrainingOptions(metric), points[:2], rows, weights).trials[0]
+    np.testing.assert_allclose(again.prototypes[1], expected, rtol=1e-12)
 
 
 def test_ties_of_the_farthest_go_to_the_first_of_the_sample():
