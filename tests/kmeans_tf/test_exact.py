@@ -136,7 +136,7 @@ def spread(random, shape):
     return values
 
 
-@pytest.mark.parametrize("n", [10, 200_000])
+@pytest.mark.parametrize("n", [10, 70_000])  # more than are added at once
 def test_exact_dot_is_that_of_fractions(n):
     random = np.random.default_rng(n)
     counts, values = random.integers(-(2**61), 2**61, n), spread(random, n)

@@ -1,3 +1,6 @@
+from fractions import Fraction
+from operator import mul
+
 import numpy as np
 import pytest
 
@@ -22,10 +25,11 @@ def test_a_full_chunk_of_the_largest_values_adds_exactly(heaviest):
     layout = layout_of(rows, weights)
     (points,) = chunks_of(layout, rows, weights, size=CHUNK)
     stats = cluster_stats(layout, get_metric("sqeuclidean"), points, np.zeros((1, 2)))
-    encoded = fractions(points.array)
-    expected = (encoded * fractions(points.weights)[:, None]).sum(0)
-    assert (weighted_sums(layout, stats)[0] == expected).all()
-    assert counted(layout.weights, stats.weight)[0, 0] == fractions(weights).sum()
+    scale, whole = 1 << 60, list(map(int, weights))
+    for j, column in enumerate(points.array.T.astype(np.float64) * scale):
+        expected = Fraction(sum(map(mul, map(int, column.tolist()), whole)), scale)
+        assert weighted_sums(layout, stats)[0, j] == expected
+    assert counted(layout.weights, stats.weight)[0, 0] == sum(whole)
 
 
 def test_fractional_weights_of_many_rows_add_exactly():
