@@ -10,8 +10,9 @@ import pytest
 from sklearn.cluster import KMeans
 
 import kmeans_tf
-from kmeans_tf import TrainingOptions
+from kmeans_tf import TrainingOptions, get_metric
 from kmeans_tf.oversampling import DRAWS, PASSES
+from kmeans_tf.seeding import initial_prototypes
 from kmeans_tf.start import StartOptions
 from kmeans_tf.state import CONVERGED, OVERSAMPLING, RUNNING
 from tests import reference
@@ -34,7 +35,7 @@ def run(rows, k, weights=None, *, seed=0, size=1 << 12, capacity=1 << 16, **opti
     return states_of(summary, TrainingOptions(**options), start, rows, weights, size)
 
 
-@pytest.mark.parametrize("options", [{}, ADAM_L1], ids=["lloyd", "adam l1"])
+@pytest.mark.parametrize("options", [{"tolerance": 1e9}, ADAM_L1], ids=["lloyd", "adam l1"])
 @pytest.mark.parametrize("weighted", [False, True], ids=["plain", "weighted"])
 def test_candidates_grow_for_five_iterations_and_are_weighed_in_the_sixth(weighted, options):
     rows, k = blobs(3000, 2, 8, 0)[0].astype(np.float64), 4
@@ -62,6 +63,12 @@ def test_candidates_grow_for_five_iterations_and_are_weighed_in_the_sixth(weight
     assert len(np.unique(trials[5].prototypes, axis=0)) == grown[-1]
     assert len(np.unique(trials[6].prototypes, axis=0)) == k
     assert (trials[6].oversampling, trials[6].draw) == (None, None)
+    # A candidate weighs as much as the rows that are nearest to it.
+    candidates = trials[5].prototypes
+    labels = reference.labels(points, candidates, metric)
+    weighed = np.bincount(labels, weights, len(candidates)).astype(np.float64)
+    chosen = initial_prototypes("k-means++", get_metric(metric), candidates, weighed, k, 0)
+    assert np.array_equal(trials[6].prototypes, chosen)
 
 
 @pytest.mark.parametrize("weighted", [False, True], ids=["plain", "weighted"])
@@ -124,6 +131,7 @@ def test_neither_order_nor_chunks_change_a_bit(weighted, options):
         shuffled = None if weights is None else weights[order]
         _, states = run(rows[order], 4, shuffled, size=size, **({"max_iterations": 9} | options))
         runs.append([state.trials[0] for state in states])
+    assert not any(runs[0][PASSES].relocated)  # although the same row may be there twice
     for trials in runs[1:]:
         for one, other in zip(runs[0], trials, strict=True):
             assert one.prototypes.tobytes() == other.prototypes.tobytes()

@@ -40,7 +40,7 @@ def started(rows, k, weights=None, *, init="auto", seed=0, capacity=1 << 16, met
 # The start that is trained
 
 
-@pytest.mark.parametrize("seed", range(4))
+@pytest.mark.parametrize("seed", range(2))
 def test_it_is_no_worse_than_a_plain_training(seed):
     rows, k = overlapping(seed=seed), 12
     layout, trial = started(rows, k, seed=seed)
@@ -48,9 +48,16 @@ def test_it_is_no_worse_than_a_plain_training(seed):
     decode = layout.encoding.decode
     end = reference.fit(rows, decode(plain.prototypes), tolerance=1e-5)
     assert reference.cost(rows, decode(trial.prototypes)) <= 1.001 * end.cost
-    # Lloyd's iterations have hardly anything left to do.
-    after = reference.fit(rows, decode(trial.prototypes), tolerance=1e-5)
-    assert after.iterations <= 3
+
+
+@pytest.mark.parametrize("seed", range(2))
+def test_it_is_trained_to_its_end(seed):
+    """On rows without clusters, where Lloyd's iterations take long."""
+    rows = np.random.default_rng(seed).random((3000, 2))
+    layout, trial = started(rows, 25, seed=seed)
+    end = layout.encoding.decode(trial.prototypes)
+    after = reference.fit(rows, end, tolerance=1e-5)
+    assert after.iterations <= 2
 
 
 def test_it_finds_the_clusters_where_plain_trainings_miss_some():
@@ -134,13 +141,17 @@ def test_only_what_rows_were_left_out_of_is_proven():
         assert trial.costs == ()
 
 
-def test_more_starts_are_no_worse():
-    rows = overlapping(seed=3)
+def test_the_best_of_more_starts_is_better():
+    rows = overlapping(1500, seed=3)
     points = WeightedPoints(rows.astype(np.float32).astype(np.float64), np.ones(len(rows)))
-    layout = layout_of(rows)
-    layout = dataclasses.replace(layout, encoding=raw_encoding(3))
-    costs = [trained_start(layout, SQEUCLIDEAN, points, 9, 0, starts)[1] for starts in (1, 8)]
-    assert costs[1] <= costs[0] * 1.002
+    layout = dataclasses.replace(layout_of(rows), encoding=raw_encoding(3))
+    costs = [
+        [trained_start(layout, SQEUCLIDEAN, points, 9, seed, starts)[1] for starts in (1, 4)]
+        for seed in range(4)
+    ]
+    one, more = np.transpose(costs)
+    assert (more <= one * 1.002).all()
+    assert more.mean() < one.mean()
 
 
 def sized(rows, m, d, *, full=True):
