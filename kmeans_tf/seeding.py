@@ -10,7 +10,9 @@ from kmeans_tf.metrics import Metric, pairwise_costs
 
 _DRAWN_SINGLY = 256  # prototypes that are chosen from a draw each
 _LEAST_GAIN = 1e-5  # of the cost, for which a swap is worth it
-_PRODUCT_NOISE = 1e-14  # of |x|**2, what a matrix product may leave of a distance of 0
+_NEAR = 1e-8  # of |x|**2, below which a squared distance is taken from the difference
+_ULP = 2.0**-51  # of |x|, what projecting may move a prototype by
+_GATHERED = 1 << 20  # numbers of such differences at a time
 
 
 def k_means_plus_plus(
@@ -168,20 +170,28 @@ class PointCosts:
     def __init__(self, metric: Metric, points: np.ndarray):
         self._metric, self._points = metric, points
         if metric.sums_suffice:
-            # What the product's rounding leaves of a coincidence is no distance.
-            squares = np.einsum("ij,ij->i", points, points) * (1 - _PRODUCT_NOISE)
+            squares = np.einsum("ij,ij->i", points, points)
+            self._squares = squares
             self._factors = np.column_stack([points, squares, np.ones(len(points))])
 
     def __call__(self, prototypes: np.ndarray) -> np.ndarray:
         """Costs (k, m) float64 of (k, d) prototypes."""
-        metric = self._metric
+        metric, points = self._metric, self._points
         if not metric.sums_suffice:
-            return pairwise_costs(metric, self._points, prototypes).T
+            return pairwise_costs(metric, points, prototypes).T
         u = metric.project(prototypes)
         squares = np.einsum("ij,ij->i", u, u)
         factors = np.column_stack([-2 * u, np.ones(len(u)), squares])
         distances = factors @ self._factors.T
-        np.maximum(distances, 0.0, out=distances)
+        # The product's rounding would drown these.
+        prototype, place = np.nonzero(distances <= _NEAR * self._squares)
+        size = max(1, _GATHERED // points.shape[1])
+        for start in range(0, len(place), size):
+            pairs = slice(start, start + size)
+            difference = points[place[pairs]] - u[prototype[pairs]]
+            exact = (difference * difference).sum(1)
+            exact[exact <= _ULP * _ULP * self._squares[place[pairs]]] = 0.0
+            distances[prototype[pairs], place[pairs]] = exact
         return distances if metric.scale == 1 else distances * metric.scale
 
 

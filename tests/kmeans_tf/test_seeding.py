@@ -311,3 +311,13 @@ def test_farthest_points_are_no_prototypes():
     farthest = farthest_points(SQEUCLIDEAN, points, np.array([[1.0, 1.0]]), 3)
     assert farthest.tolist() == [[2.0, 2.0]]
     assert farthest_points(SQEUCLIDEAN, points, points, 1).shape == (0, 2)
+
+
+@pytest.mark.parametrize("apart", [1e-6, 1e-9, 1e-12])
+def test_structure_far_finer_than_the_points_are_long_is_seen(apart):
+    places = np.array([[-1.0], [-1.0 + apart], [1.0], [1.0 + apart]])
+    points = places.repeat(50, axis=0) + np.random.default_rng(0).uniform(0, 1e-3 * apart, (200, 1))
+    prototypes = start(points, np.ones(200), 4, 0)
+    assert sorted(np.abs(points - prototypes.T).argmin(1)[::50]) == [0, 1, 2, 3]
+    costs = PointCosts(SQEUCLIDEAN, points)(places)
+    np.testing.assert_allclose(costs, (places - points.T) ** 2, rtol=1e-6, atol=1e-30)
