@@ -69,6 +69,17 @@ def wide():
     return rows, rows[:4] + random.normal(size=(4, 2048)) * 0.01
 
 
+def many_prototypes():
+    random = np.random.default_rng(9)
+    return random.normal(1e7, 1, (12, 2)), random.normal(1e7, 1, (4096, 2))
+
+
+def single():
+    """Rows that were float32, as embeddings are."""
+    rows, middles = offset(300.0)
+    return rows.astype(np.float32).astype(np.float64), middles
+
+
 TABLES = {
     **{f"bimodal at {place:g}": lambda p=place: bimodal(p) for place in (1e3, 1e6, 1e9, 1e12)},
     **{f"offset {by:g}": lambda b=by: offset(b) for by in (1e4, 1e9)},
@@ -79,6 +90,8 @@ TABLES = {
     "subnormals": subnormals,
     "log-normal": log_normal,
     "2,048 features": wide,
+    "4,096 prototypes": many_prototypes,
+    "float32": single,
     "one prototype": lambda: (bimodal(1e6)[0], np.array([[1.0, 2.0]])),
 }
 
@@ -110,6 +123,16 @@ def test_no_label_costs_more_than_the_best(name, scaled):
         assert costs[label] <= min(costs) * (1 + REST)
         if costs[label] > 1e-300:
             assert abs(Fraction(float(distance)) ** 2 - costs[label]) <= costs[label] * REST
+
+
+def test_no_imputed_label_costs_more_than_the_best():
+    rows, prototypes = bimodal(1e9)
+    rows[::3, 1], means = np.nan, np.array([4e8, 4e8 + 1.5])
+    model = Model("sqeuclidean", prototypes, np.arange(4), np.zeros(2), np.ones(2), means)
+    labels, _ = model.label(rows)
+    full = np.where(np.isnan(rows), means, rows)
+    for label, costs in zip(labels, exact_costs(full, prototypes, np.ones(2)), strict=True):
+        assert costs[label] <= min(costs) * (1 + REST)
 
 
 def test_no_cosine_label_costs_more_than_the_best():
