@@ -33,7 +33,7 @@ import tensorflow as tf
 
 from kmeans_tf.encoding import Encoding
 from kmeans_tf.metrics import Metric
-from kmeans_tf.points import Points
+from kmeans_tf.points import Points, chunk_rows
 
 _FLOOR = 2.0**-80  # added to scores: the label bits of a score of 0 would be flushed to zero
 _SMALLEST = 2.0**-90  # a score below this may have lost its label
@@ -171,6 +171,17 @@ def assigned_costs(
         difference = (x.astype(np.float64) - w[labels]) * factor
         total += difference * difference
     return metric.scale * total
+
+
+def nearest_costs(metric: Metric, points: np.ndarray, prototypes: np.ndarray) -> np.ndarray:
+    """Costs (m,) float64 of any number of points (m, d) float64 against the nearest prototype."""
+    targets, size = metric.project(prototypes), chunk_rows(points.shape[1])
+    costs = [np.empty(0)]
+    for start in range(0, len(points), size):
+        part = points[start : start + size]
+        labels = assign(metric, Points.of(part), prototypes)
+        costs.append(assigned_costs(metric, part, targets, labels))
+    return np.concatenate(costs)
 
 
 def _product_labels(points: np.ndarray, prototypes: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

@@ -119,15 +119,15 @@ def exact_row_squares(values: np.ndarray) -> list[int]:
     digits, quantum, left = _digits(values.ravel())
     rows = np.repeat(np.arange(k), d)[left]
     parts = two_product(values.ravel()[left], values.ravel()[left])
-    totals = [sum(part) for part in zip(*(exact_sums(p, rows, k) for p in parts), strict=True)]
-    digits = digits.reshape(_CUTS, k, d)
+    rest = [exact_sums(part, rows, k) for part in parts]
+    digits, counts = digits.reshape(_CUTS, k, d), [0] * k
     for i in range(_CUTS):
         for j in range(i + 1):
-            shift, twice = _CUT_BITS * (i + j), 1 if i == j else 2
+            shift = _CUT_BITS * (i + j) + (i != j)  # unequal ones are there twice
             sums = np.einsum("kd,kd->k", digits[i], digits[j])
-            for row, part_sum in enumerate(sums.tolist()):
-                totals[row] += _units(twice * int(part_sum) << shift, quantum * quantum)
-    return totals
+            counts = [n + (int(more) << shift) for n, more in zip(counts, sums, strict=True)]
+    squares = [_units(count, quantum * quantum) for count in counts]
+    return [sum(row) for row in zip(squares, *rest, strict=True)]
 
 
 def _digits(values: np.ndarray) -> tuple[np.ndarray, float, np.ndarray]:

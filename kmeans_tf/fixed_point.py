@@ -92,6 +92,8 @@ def lowest_bit(values: np.ndarray) -> float:
     values = values[values != 0]
     if not len(values):
         return np.inf
+    if (values == values[0]).all():  # as where nothing is weighted
+        values = values[:1]
     fraction, exponent = np.frexp(values)
     significand = np.ldexp(fraction, 53).astype(np.int64)
     return float(np.ldexp((significand & -significand).astype(np.float64), exponent - 53).min())

@@ -8,12 +8,11 @@ import numpy as np
 from kmeans_tf.layout import SumLayout
 from kmeans_tf.metrics import get_metric
 from kmeans_tf.seeding import K_MEANS_PLUS_PLUS, initial_prototypes
-from kmeans_tf.state import Oversampling, TrainingOptions, Trial
+from kmeans_tf.state import DRAWS, Oversampling, TrainingOptions, Trial
 from kmeans_tf.stats import ClusterStats
 from kmeans_tf.summary import Summary
 
-DRAWS = 5  # iterations that draw ...
-PASSES = DRAWS + 1  # ... and one that weighs the candidates
+PASSES = DRAWS + 1  # the last weighs the candidates
 
 
 def first_candidate(
@@ -44,8 +43,9 @@ def grown(
         summary: gives what the scan found, asked for only where too few points were drawn.
     """
     growing = trial.oversampling
-    assert growing and stats.drawn
-    if growing.draws < DRAWS:
+    assert growing
+    if growing.draws_on:
+        assert stats.drawn
         candidates = np.concatenate([trial.prototypes, stats.drawn.rows])
         return _continued(options, updated, candidates, replace(growing, draws=growing.draws + 1))
     weights = layout.join_weight(stats.weight)

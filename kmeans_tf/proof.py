@@ -10,17 +10,15 @@ from dataclasses import replace
 
 import numpy as np
 
-from kmeans_tf.assign import assign, assigned_costs
+from kmeans_tf.assign import nearest_costs
 from kmeans_tf.layout import SumLayout
-from kmeans_tf.metrics import Metric, get_metric
-from kmeans_tf.points import Points, chunk_rows
+from kmeans_tf.metrics import get_metric
 from kmeans_tf.start import WeightedPoints, trained_start
 from kmeans_tf.state import TrainingOptions, Trial
 from kmeans_tf.stats import ClusterStats
 from kmeans_tf.summary import Summary
 
 PROVEN = 1.05  # times the cost that the sample said
-MOST_TRAININGS = 6  # the first and five more
 
 
 def judged(
@@ -45,7 +43,7 @@ def judged(
     assert proof
     cost = updated.costs[-1]
     proof = replace(proof, cost=cost)
-    if cost <= PROVEN * proof.expected_cost or proof.trainings == MOST_TRAININGS:
+    if cost <= PROVEN * proof.expected_cost or proof.last:
         # Where the start is another than the last iteration's, so is the cost.
         status = updated.status if proof.trainings == 1 else updated.stopped(options)
         return replace(updated, status=status, proof=replace(proof, open=False))
@@ -83,7 +81,7 @@ def _both_samples(
     mean_weight = layout.total_weight / int(stats.rows.sum())
 
     def expected(points: np.ndarray) -> np.ndarray:
-        costs = _costs(metric, points, trial.prototypes)
+        costs = nearest_costs(metric, points, trial.prototypes)
         chances = np.zeros(len(costs))  # of what costs nothing, even where all else was drawn
         np.multiply(costs, mean_weight * second.size_chance, out=chances, where=costs > 0)
         return np.minimum(1.0, chances)
@@ -94,14 +92,3 @@ def _both_samples(
     return WeightedPoints(
         np.concatenate([first.points, second.rows]), np.concatenate([of_first, of_second])
     )
-
-
-def _costs(metric: Metric, points: np.ndarray, prototypes: np.ndarray) -> np.ndarray:
-    """Costs (m,) float64 of (m, d) points."""
-    targets, size = metric.project(prototypes), chunk_rows(points.shape[1])
-    costs = []
-    for a in range(0, len(points), size):
-        chunk = Points.of(points[a : a + size])
-        labels = assign(metric, chunk, prototypes)
-        costs.append(assigned_costs(metric, points[a : a + size], targets, labels))
-    return np.concatenate(costs)

@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from kmeans_tf.assign import assign, assigned_costs
+from kmeans_tf.assign import nearest_costs
 from kmeans_tf.encoding import DOUBLE, SINGLE, Encoding
 from kmeans_tf.fixed_point import ceil_power_of_two
 from kmeans_tf.layout import SumLayout
@@ -105,13 +105,16 @@ def choose_start(
         ValueError: more prototypes are to come first than k, or there are fewer than k distinct
             rows.
     """
-    precision = DOUBLE if options.precision == DOUBLE else SINGLE
-    layout = layout_for(summary, metric, options, precision)
-    prototypes = _untrained(layout, summary.sample, metric, options)
-    if options.precision == AUTO and _is_too_coarse(layout, summary.sample, metric, prototypes):
-        layout = layout_for(summary, metric, options, DOUBLE)
-        prototypes = _untrained(layout, summary.sample, metric, options)
-    sample = WeightedPoints.of(layout.encoding, summary.sample)
+
+    def chosen(precision: str) -> tuple[SumLayout, WeightedPoints, np.ndarray]:
+        layout = layout_for(summary, metric, options, precision)
+        sample = WeightedPoints.of(layout.encoding, summary.sample)
+        return layout, sample, _untrained(layout.encoding, sample, metric, options)
+
+    layout, sample, prototypes = chosen(DOUBLE if options.precision == DOUBLE else SINGLE)
+    rows = summary.sample.rows
+    if options.precision == AUTO and _is_too_coarse(layout, rows, sample, metric, prototypes):
+        layout, sample, prototypes = chosen(DOUBLE)
     if options.init == K_MEANS_PARALLEL:
         candidate, oversampling = first_candidate(
             sample.points, sample.weights, options.k, options.seed
@@ -121,7 +124,9 @@ def choose_start(
     if options.init != AUTO:
         return layout, Trial.start(prototypes)
     starts = starts_for(summary, options.k)
-    prototypes, cost = trained_start(layout, metric, sample, options.k, options.seed, starts)
+    prototypes, cost = trained_start(
+        layout, metric, sample, options.k, options.seed, starts, prototypes
+    )
     proof = Proof(options.seed, starts, cost, open=summary.sample.full)
     return layout, replace(Trial.start(prototypes), proof=proof)
 
@@ -141,7 +146,13 @@ def starts_for(summary: Summary, k: int) -> int:
 
 
 def trained_start(
-    layout: SumLayout, metric: Metric, sample: WeightedPoints, k: int, seed: int, starts: int
+    layout: SumLayout,
+    metric: Metric,
+    sample: WeightedPoints,
+    k: int,
+    seed: int,
+    starts: int,
+    untrained: np.ndarray | None = None,
 ) -> tuple[np.ndarray, float]:
     """The best of some starts that were trained on a sample.
 
@@ -155,6 +166,7 @@ def trained_start(
         k: how many prototypes.
         seed: of the first start.
         starts: how many there are.
+        untrained: (k, d) float64, what k-means++ chose with that seed, where it did already.
 
     Returns:
         Prototypes (k, d) float64 in the points' units, and the cost that the sample says all rows
@@ -180,9 +192,11 @@ def trained_start(
         return state.trials[0]
 
     def start(number: int) -> Trial:
-        prototypes = initial_prototypes(
-            K_MEANS_PLUS_PLUS, metric, sample.points, sample.weights, k, seed + number
-        )
+        prototypes = untrained
+        if prototypes is None or number > 0:
+            prototypes = initial_prototypes(
+                K_MEANS_PLUS_PLUS, metric, sample.points, sample.weights, k, seed + number
+            )
         return trained(Trial.start(prototypes), _TRIED_TO)
 
     best = min(map(start, range(starts)), key=lambda trial: trial.costs[-1]).prototypes
@@ -200,36 +214,34 @@ def _rounded(weights: np.ndarray) -> np.ndarray:
 
 
 def _untrained(
-    layout: SumLayout, sample: Sample, metric: Metric, options: StartOptions
+    encoding: Encoding, sample: WeightedPoints, metric: Metric, options: StartOptions
 ) -> np.ndarray:
-    points = WeightedPoints.of(layout.encoding, sample)
-    first = None if options.first is None else layout.encoding.encode_prototypes(options.first)
+    first = None if options.first is None else encoding.encode_prototypes(options.first)
     init = RANDOM if options.init == RANDOM else K_MEANS_PLUS_PLUS
     return initial_prototypes(
-        init, metric, points.points, points.weights, options.k, options.seed, first
+        init, metric, sample.points, sample.weights, options.k, options.seed, first
     )
 
 
 def _is_too_coarse(
-    layout: SumLayout, sample: Sample, metric: Metric, prototypes: np.ndarray
+    layout: SumLayout,
+    rows: np.ndarray,
+    sample: WeightedPoints,
+    metric: Metric,
+    prototypes: np.ndarray,
 ) -> bool:
     """Whether rounding moves the sample's rows by more than `NOISE` of their cost.
 
     Where weights take several limbs, a cluster's mean may be one heavy row and its rounding.
     """
-    encoding, noise, cost = layout.encoding, 0.0, 0.0
     if not metric.sums_suffice:
         return False
     if len(layout.weights.quantum) > 1:
         return True
-    targets = metric.project(prototypes)
-    size = chunk_rows(len(encoding.centre))
-    for start in range(0, len(sample.rows), size):
+    noise, size = 0.0, chunk_rows(rows.shape[1])
+    for start in range(0, len(rows), size):
         part = slice(start, start + size)
-        points = Points.encode(encoding, sample.rows[part])
-        moved = points.array - encoding.exactly(sample.rows[part])
+        moved = sample.points[part] - layout.encoding.exactly(rows[part])
         noise += float(sample.weights[part] @ (moved * moved).sum(1))
-        labels = assign(metric, points, prototypes)
-        costs = assigned_costs(metric, points.array, targets, labels)
-        cost += float(sample.weights[part] @ costs)
+    cost = float(sample.weights @ nearest_costs(metric, sample.points, prototypes))
     return metric.scale * noise > NOISE * cost

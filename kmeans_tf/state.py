@@ -7,7 +7,9 @@ import numpy as np
 from kmeans_tf.metrics import get_metric
 from kmeans_tf.sample import drawn_capacity
 
-OVERSAMPLING = 2  # candidates that k-means|| draws at a time, times k
+MOST_TRAININGS = 6  # of a start on samples: the first and five more
+DRAWS = 5  # iterations of k-means|| that draw candidates ...
+OVERSAMPLING = 2  # ... times k of them
 OPTIMIZERS = ("lloyd", "sgd", "adam")
 REDUCTIONS = ("sum", "mean")
 RUNNING, CONVERGED, MAX_ITERATIONS, DIVERGED = (
@@ -79,6 +81,11 @@ class Proof:
     trainings: int = 1
     open: bool = True
 
+    @property
+    def last(self) -> bool:
+        """Whether the start stands however it compares."""
+        return self.trainings == MOST_TRAININGS
+
 
 @dataclass(frozen=True)
 class Oversampling:
@@ -93,6 +100,11 @@ class Oversampling:
     seed: int
     k: int
     draws: int = 0
+
+    @property
+    def draws_on(self) -> bool:
+        """Whether more candidates are to be drawn, before all are weighed."""
+        return self.draws < DRAWS
 
 
 @dataclass(frozen=True)
@@ -141,10 +153,10 @@ class Trial:
     @property
     def draw(self) -> Draw | None:
         """What the next iteration draws."""
-        if self.oversampling:
-            growing = self.oversampling
+        growing = self.oversampling
+        if growing and growing.draws_on:
             return Draw(growing.seed + growing.draws, OVERSAMPLING * growing.k)
-        if self.proof and self.proof.open:
+        if self.proof and self.proof.open and not self.proof.last:
             return Draw(self.proof.seed, drawn_capacity(*self.prototypes.shape))
         return None
 

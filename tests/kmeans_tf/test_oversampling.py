@@ -11,10 +11,10 @@ from sklearn.cluster import KMeans
 
 import kmeans_tf
 from kmeans_tf import TrainingOptions, get_metric
-from kmeans_tf.oversampling import DRAWS, PASSES
+from kmeans_tf.oversampling import PASSES
 from kmeans_tf.seeding import initial_prototypes
 from kmeans_tf.start import StartOptions
-from kmeans_tf.state import CONVERGED, OVERSAMPLING, RUNNING
+from kmeans_tf.state import CONVERGED, DRAWS, OVERSAMPLING, RUNNING
 from tests import reference
 from tests.kmeans_tf.build import states_of, summary_of
 from tests.tables import blobs

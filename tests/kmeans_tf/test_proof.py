@@ -7,9 +7,9 @@ import pytest
 
 import kmeans_tf.proof
 from kmeans_tf import TrainingOptions
-from kmeans_tf.proof import MOST_TRAININGS, PROVEN
+from kmeans_tf.proof import PROVEN
 from kmeans_tf.start import StartOptions
-from kmeans_tf.state import CONVERGED, MAX_ITERATIONS, RUNNING
+from kmeans_tf.state import CONVERGED, MAX_ITERATIONS, MOST_TRAININGS, RUNNING
 from tests import reference
 from tests.kmeans_tf.build import states_of, summary_of
 from tests.tables import blobs
@@ -126,7 +126,7 @@ def test_it_is_trained_six_times_at_most(monkeypatch):
     rows, calls = blobs(N, 2, 3, 0)[0].astype(np.float64), []
     trained_start = kmeans_tf.proof.trained_start
 
-    def too_good(layout, metric, sample, k, seed, starts):
+    def too_good(layout, metric, sample, k, seed, starts, untrained=None):
         calls.append((seed, starts))
         prototypes = trained_start(layout, metric, sample, k, seed, 1)[0]
         return np.concatenate([prototypes[:-1], [[50.0, 50.0]]]), 1.0

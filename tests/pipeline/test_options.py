@@ -7,6 +7,7 @@ import textwrap
 
 import pytest
 
+from kmeans_tf.oversampling import PASSES
 from pipeline.data.names import ColumnNames
 from pipeline.errors import UsageError
 from pipeline.options import FitOptions, LabelOptions, ReportOptions, option_names, parse
@@ -81,6 +82,14 @@ def test_defaults_are_the_documented_ones():
     assert (options.run.runner, options.run.cache_mb) == ("FnApiRunner", 512)
     assert options.run.iterations_per_job is None
     assert (options.output.overwrite, options.output.resume) == (False, "auto")
+
+
+def test_oversampling_leaves_an_iteration_for_the_training(run):
+    start = [*FIT, "--init=k-means-parallel"]
+    assert parse([*start, f"--max_iterations={PASSES + 1}"]).max_iterations == PASSES + 1
+    ran = run(*start, f"--max_iterations={PASSES}")
+    assert ran.code == 2
+    assert f"--max_iterations {PASSES}: --init k-means-parallel takes {PASSES}" in ran.stderr
 
 
 @pytest.mark.parametrize(
