@@ -7,6 +7,8 @@ sums them all.
 """
 
 import math
+from collections import Counter
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -15,6 +17,9 @@ from kmeans_tf.exact import float_halves, two_sum
 
 CHUNK_BITS = 16  # rows that are added in float64 before going on in int64
 LIMB_BITS = 35
+_JOINED = 1 << 15  # numbers at a time, which stay in cache
+
+Places = slice | np.ndarray
 
 
 class WeightError(ValueError):
@@ -65,6 +70,18 @@ class FixedPoint:
             rest[:, j] -= limbs[:, c]
         return limbs
 
+    def blocks(self, size: int) -> "Iterator[LimbBlock]":
+        """The limbs of some columns after others, as many as have about `size` limbs."""
+        ends = np.append(np.flatnonzero(np.diff(self.column)) + 1, len(self.column))
+        first = 0
+        while first < len(self.column):
+            after = np.searchsorted(ends, first + size, "right")
+            end = int(ends[max(after - 1, np.searchsorted(ends, first, "right"))])
+            columns = slice(int(self.column[first]), int(self.column[end - 1]) + 1)
+            limbs = FixedPoint(self.column[first:end] - columns.start, self.quantum[first:end])
+            yield LimbBlock(limbs, columns, slice(first, end))
+            first = end
+
     def times(self, factors: "FixedPoint") -> "FixedPoint":
         """How products of these limbs with those of one column of `factors` are counted.
 
@@ -79,12 +96,46 @@ class FixedPoint:
 
     def join(self, counts: np.ndarray) -> np.ndarray:
         """(k, c) int64 -> (k, d) float64, the limbs of a column added up and rounded once."""
-        total = np.zeros((2, len(counts), int(self.column.max()) + 1))
-        for c, (j, quantum) in enumerate(zip(self.column, self.quantum, strict=True)):
-            for half in float_halves(counts[:, c]):
-                total[0, :, j], error = two_sum(total[0, :, j], half * quantum)
-                total[1, :, j] += error
-        return total[0] + total[1]
+        joined = np.empty((len(counts), int(self.column.max()) + 1))
+        size = max(1, _JOINED // len(self.column))
+        levels = self._levels()
+        for start in range(0, len(counts), size):
+            part = slice(start, start + size)
+            total, rest = np.zeros((2, *joined[part].shape))
+            for places, columns in levels:
+                for half in float_halves(counts[part, places]):
+                    addend = half * self.quantum[places]
+                    total[:, columns], error = two_sum(total[:, columns], addend)
+                    rest[:, columns] += error
+            joined[part] = total + rest
+        return joined
+
+    def _levels(self) -> list[tuple[Places, Places]]:
+        """The places of each column's first limb, and which columns they are; of the second; ..."""
+        seen = Counter[int]()
+        level = np.empty(len(self.column), np.int64)
+        for place, column in enumerate(self.column.tolist()):
+            level[place] = seen[column]
+            seen[column] += 1
+        if not level.any():
+            return [(slice(None), slice(None))]
+        places = [np.flatnonzero(level == number) for number in range(level.max() + 1)]
+        return [(place, self.column[place]) for place in places]
+
+
+@dataclass(frozen=True)
+class LimbBlock:
+    """The limbs of adjacent columns.
+
+    Attributes:
+        limbs: of these columns alone.
+        columns: which they are.
+        places: theirs, among the limbs of all columns.
+    """
+
+    limbs: FixedPoint
+    columns: slice
+    places: slice
 
 
 def lowest_bit(values: np.ndarray) -> float:

@@ -78,10 +78,10 @@ class Points:
         coarse = self.values.numpy()[: self.rows]
         return coarse if self.fine is None else coarse.astype(np.float64) + self.fine
 
-    def take(self, rows: np.ndarray | slice) -> np.ndarray:
-        """Some of the points, (m, d) float64."""
-        coarse = self.values.numpy()[: self.rows][rows].astype(np.float64)
-        return coarse if self.fine is None else coarse + self.fine[rows]
+    def take(self, rows: np.ndarray | slice, columns: slice = slice(None)) -> np.ndarray:
+        """Some columns of some of the points, (m, c) float64."""
+        coarse = self.values.numpy()[: self.rows][rows, columns].astype(np.float64)
+        return coarse if self.fine is None else coarse + self.fine[rows, columns]
 
 
 def _norms_rounded_up(points: np.ndarray) -> np.ndarray:

@@ -13,7 +13,7 @@ import numpy as np
 from kmeans_tf.assign import nearest_costs
 from kmeans_tf.layout import SumLayout
 from kmeans_tf.metrics import get_metric
-from kmeans_tf.start import WeightedPoints, trained_start
+from kmeans_tf.start import WeightedPoints, optimism, trained_start
 from kmeans_tf.state import TrainingOptions, Trial
 from kmeans_tf.stats import ClusterStats
 from kmeans_tf.summary import Summary
@@ -41,17 +41,18 @@ def judged(
     """
     proof = trial.proof
     assert proof
-    cost = updated.costs[-1]
-    proof = replace(proof, cost=cost)
-    if cost <= PROVEN * proof.expected_cost or proof.last:
+    proof = replace(proof, cost=updated.costs[-1])
+    if updated.costs[-1] <= PROVEN * proof.expected_cost or proof.last:
         # Where the start is another than the last iteration's, so is the cost.
         status = updated.status if proof.trainings == 1 else updated.stopped(options)
         return replace(updated, status=status, proof=replace(proof, open=False))
     both = _both_samples(layout, options, trial, stats, summary())
     seed = proof.seed + proof.trainings * proof.starts
-    prototypes, expected_cost = trained_start(
-        layout, get_metric(options.metric), both, len(trial.prototypes), seed, proof.starts
+    k = len(trial.prototypes)
+    prototypes, cost = trained_start(
+        layout, get_metric(options.metric), both, k, seed, proof.starts
     )
+    expected_cost = cost * optimism(len(both.weights), k)
     return replace(
         updated,
         prototypes=prototypes,

@@ -13,14 +13,21 @@ import numpy as np
 from kmeans_tf.exact import ExactVector
 
 MIN_ROWS = 1 << 16
-ROWS_PER_PROTOTYPE = 64
-MAX_BYTES = 256 << 20
+ROWS_PER_PROTOTYPE, LEAST_ROWS_PER_PROTOTYPE = 64, 8
+MAX_BYTES = 64 << 20  # a machine of 2 GB bears it, with all that is made of it; ...
+MOST_BYTES = 256 << 20  # ... and this, where many prototypes need it
 
 
 def sample_capacity(features: int, prototypes: int) -> int:
-    """Rows to keep for d features and k prototypes: at least 2**16, at most 256 MB."""
+    """Rows to keep for d features and k prototypes.
+
+    2**16, or 64 for each prototype, as far as 64 MB hold them; at least 8 for each prototype, as
+    far as 256 MB hold those; at least one for each.
+    """
+    row = 8 * features
     wanted = max(MIN_ROWS, ROWS_PER_PROTOTYPE * prototypes)
-    return max(prototypes, min(wanted, MAX_BYTES // (8 * features)))
+    least = min(LEAST_ROWS_PER_PROTOTYPE * prototypes, MOST_BYTES // row)
+    return max(prototypes, least, min(wanted, MAX_BYTES // row))
 
 
 def drawn_capacity(prototypes: int, features: int) -> int:
@@ -74,18 +81,28 @@ class Sample:
 
     @classmethod
     def by_size(
-        cls, rows: np.ndarray, weights: np.ndarray, sizes: np.ndarray, seed: int, capacity: int
+        cls,
+        rows: np.ndarray,
+        weights: np.ndarray,
+        sizes: np.ndarray,
+        seed: int,
+        capacity: int,
+        highest: int | None = None,
     ) -> "Sample":
         """The sample of (n, d) rows whose chances are as their sizes (n,) float64 from 0.
 
         Equal rows of another size are other entries.
+
+        Args:
+            highest: see `of`.
         """
         with np.errstate(divide="ignore", invalid="ignore", over="ignore"):
             ranks = _uniform(rows, seed) / sizes
         used = (weights > 0) & np.isfinite(ranks)
-        # Floats from 0 are in the order of their bits.
-        bits = ranks[used].view(np.uint64)
-        return _bottom(rows[used], bits, ExactVector.of(weights[used]), capacity)
+        bits = ranks.view(np.uint64)  # floats from 0 are in the order of their bits
+        if highest is not None:
+            used &= bits <= np.uint64(highest)
+        return _bottom(rows[used], bits[used], ExactVector.of(weights[used]), capacity)
 
     def chances(self, seed: int) -> np.ndarray:
         """(m,) float64: how likely each entry of a sample by size was to be in it."""

@@ -10,6 +10,7 @@ from kmeans_tf.metrics import Metric, pairwise_costs
 
 _DRAWN_SINGLY = 256  # prototypes that are chosen from a draw each
 _LEAST_GAIN = 1e-5  # of the cost, for which a swap is worth it
+_DRAWN_TOGETHER = 8  # candidates for swaps
 _NEAR = 1e-8  # of |x|**2, below which a squared distance is taken from the difference
 _ULP = 2.0**-51  # of |x|, what projecting may move a prototype by
 _GATHERED = 1 << 20  # numbers of such differences at a time
@@ -77,9 +78,10 @@ def swapped(
 ) -> np.ndarray:
     """Prototypes (k, d) of no higher cost, by local search (Lattanzi and Sohler 2019).
 
-    Each step draws a candidate as k-means++ does, and lets it take the place of the prototype that
-    is missed least, if that lowers the cost. Lloyd's iterations cannot do that: they never move a
-    prototype across others.
+    Each step takes a candidate, drawn as k-means++ does, and lets it take the place of the
+    prototype that is missed least, if that lowers the cost. Lloyd's iterations cannot do that: they
+    never move a prototype across others. Some candidates are drawn together, for the costs of all
+    are one matrix product.
 
     Args:
         metric, points, weights: see `k_means_plus_plus`.
@@ -90,27 +92,46 @@ def swapped(
     prototypes = prototypes.copy()
     costs_to = PointCosts(metric, points)
     place, cost = _two_nearest(costs_to(prototypes))
-    for _ in range(steps):
+    for first in range(0, steps, _DRAWN_TOGETHER):
         potential = weights * cost[0]
         if not potential.any():
             break
-        candidate = points[_draw(potential, 1, random)]
-        new = costs_to(candidate)[0]
-        with_both = np.minimum(cost[0], new)
-        missed = np.bincount(
-            place[0], weights * (np.minimum(cost[1], new) - with_both), len(prototypes)
-        )
-        least = int(missed.argmin())
-        if weights @ with_both + missed[least] >= potential.sum() * (1 - _LEAST_GAIN):
-            continue
-        prototypes[least] = candidate
-        lost = (place == least).any(0)
-        nearest, between = ~lost & (new < cost[0]), ~lost & (new >= cost[0]) & (new < cost[1])
-        place[1, nearest], cost[1, nearest] = place[0, nearest], cost[0, nearest]
-        place[0, nearest], cost[0, nearest] = least, new[nearest]
-        place[1, between], cost[1, between] = least, new[between]
-        place[:, lost], cost[:, lost] = _two_nearest(PointCosts(metric, points[lost])(prototypes))
+        drawn = points[_draw(potential, min(_DRAWN_TOGETHER, steps - first), random)]
+        for candidate, new in zip(drawn, costs_to(drawn), strict=True):
+            _swap(metric, points, weights, prototypes, place, cost, candidate, new)
     return prototypes
+
+
+def _swap(
+    metric: Metric,
+    points: np.ndarray,
+    weights: np.ndarray,
+    prototypes: np.ndarray,
+    place: np.ndarray,
+    cost: np.ndarray,
+    candidate: np.ndarray,
+    new: np.ndarray,
+) -> None:
+    """Puts a candidate in a prototype's place, if that lowers the cost.
+
+    Args:
+        place, cost: (2, m), which prototypes are nearest to each point, and at what cost.
+        candidate, new: (d,), and (m,) its costs.
+    """
+    with_both = np.minimum(cost[0], new)
+    missed = np.bincount(
+        place[0], weights * (np.minimum(cost[1], new) - with_both), len(prototypes)
+    )
+    least = int(missed.argmin())
+    if weights @ with_both + missed[least] >= weights @ cost[0] * (1 - _LEAST_GAIN):
+        return
+    prototypes[least] = candidate
+    lost = (place == least).any(0)
+    nearest, between = ~lost & (new < cost[0]), ~lost & (new >= cost[0]) & (new < cost[1])
+    place[1, nearest], cost[1, nearest] = place[0, nearest], cost[0, nearest]
+    place[0, nearest], cost[0, nearest] = least, new[nearest]
+    place[1, between], cost[1, between] = least, new[between]
+    place[:, lost], cost[:, lost] = _two_nearest(PointCosts(metric, points[lost])(prototypes))
 
 
 def _two_nearest(costs: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -202,7 +223,7 @@ def _draw(weights: np.ndarray, count: int, random: np.random.RandomState) -> np.
 
 
 K_MEANS_PLUS_PLUS, RANDOM = "k-means++", "random"
-_SEEDING_WORK = 1 << 33  # products of points with prototypes, over features; at least 8 points each
+_SEEDING_WORK = 1 << 29  # products of points with prototypes, over features; at least 8 points each
 
 
 def initial_prototypes(

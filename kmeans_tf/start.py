@@ -127,6 +127,8 @@ def choose_start(
     prototypes, cost = trained_start(
         layout, metric, sample, options.k, options.seed, starts, prototypes
     )
+    if summary.sample.full:
+        cost *= optimism(len(sample.weights), options.k)
     proof = Proof(options.seed, starts, cost, open=summary.sample.full)
     return layout, replace(Trial.start(prototypes), proof=proof)
 
@@ -169,8 +171,8 @@ def trained_start(
         untrained: (k, d) float64, what k-means++ chose with that seed, where it did already.
 
     Returns:
-        Prototypes (k, d) float64 in the points' units, and the cost that the sample says all rows
-        have, in the (scaled) input's units.
+        Prototypes (k, d) float64 in the points' units, and the cost that all rows have if they are
+        as the sample, in the (scaled) input's units.
     """
     total_weight = layout.total_weight
     weights = _rounded(sample.weights)
@@ -206,6 +208,15 @@ def trained_start(
         best = swapped(metric, sample.points, sample.weights, best, steps, random)
     end = trained(Trial.start(best), _TRAINED_TO)
     return end.prototypes, end.costs[-1] * total_weight / layout.total_weight
+
+
+def optimism(points: int, k: int) -> float:
+    """How much lower the cost of points is than that of others, once k means are fitted to them.
+
+    The squared distance from the mean of m points is on average (m - 1) / m of the variance for
+    one of them, (m + 1) / m for another.
+    """
+    return (points + k) / max(1, points - k)
 
 
 def _rounded(weights: np.ndarray) -> np.ndarray:

@@ -1,4 +1,7 @@
-"""What blocks add up to in one iteration: whole numbers only, so that order does not matter."""
+"""What blocks add up to in one iteration: whole numbers only, so that order does not matter.
+
+A step adds a chunk to them in place; `+` makes new ones.
+"""
 
 from dataclasses import dataclass
 
@@ -7,7 +10,7 @@ import numpy as np
 from kmeans_tf.sample import Sample
 
 
-@dataclass(frozen=True)
+@dataclass
 class ClusterStats:
     """Sums over the points assigned to each of k prototypes.
 
@@ -27,6 +30,12 @@ class ClusterStats:
     cost: int = 0
     drawn: Sample | None = None
 
+    @classmethod
+    def zero(cls, k: int, weight_limbs: int, limbs: int) -> "ClusterStats":
+        """Nothing yet, of k prototypes, whose sums have so many limbs for each of a weight's."""
+        rows, weight = np.zeros(k, np.int64), np.zeros((k, weight_limbs), np.int64)
+        return cls(rows, weight, np.zeros((k, weight_limbs * limbs), np.int64))
+
     def __add__(self, other: "ClusterStats") -> "ClusterStats":
         return ClusterStats(
             self.rows + other.rows,
@@ -37,7 +46,7 @@ class ClusterStats:
         )
 
 
-@dataclass(frozen=True)
+@dataclass
 class IterationStats:
     """The stats of one iteration.
 

@@ -22,20 +22,32 @@ from kmeans_tf.sample import Sample
 from kmeans_tf.state import Draw, TrainingState
 from kmeans_tf.stats import ClusterStats, IterationStats
 
-_PIECE_ROWS = 1 << 12  # that are added at once
+_PIECE_ROWS = 1 << 12  # that are added at once, ...
+_ROWS_PER_PROTOTYPE = 4  # ... or as many as are worth their sums
+_PIECE_SUMS = 1 << 17  # that they are added to at once: 1 MB, which stays in cache
 
 
 def step(
-    layout: SumLayout, metric_name: str, state: TrainingState, points: Points
+    layout: SumLayout,
+    metric_name: str,
+    state: TrainingState,
+    points: Points,
+    total: IterationStats | None = None,
 ) -> IterationStats:
-    """The stats of one chunk for every trial that runs."""
+    """Adds the stats of one chunk, for every trial that runs, to `total`, in place.
+
+    Returns:
+        The total; a new one where there was none.
+    """
     metric = get_metric(metric_name)
-    clusters = {
-        index: cluster_stats(layout, metric, points, trial.prototypes, trial.draw)
-        for index, trial in state.running().items()
-    }
-    squares = _squares(layout, points) if metric.sums_suffice and state.squares is None else 0
-    return IterationStats(clusters, squares)
+    total = IterationStats.zero() if total is None else total
+    for index, trial in state.running().items():
+        total.clusters[index] = cluster_stats(
+            layout, metric, points, trial.prototypes, trial.draw, total.clusters.get(index)
+        )
+    if metric.sums_suffice and state.squares is None:
+        total.squares += _squares(layout, points)
+    return total
 
 
 def cluster_stats(
@@ -44,34 +56,49 @@ def cluster_stats(
     points: Points,
     prototypes: np.ndarray,
     draw: Draw | None = None,
+    total: ClusterStats | None = None,
 ) -> ClusterStats:
     """Sums of n points, or of their gradients, by the prototype (k, d) they belong to.
 
     Args:
         draw: points to draw by their cost, whatever chunks they are in.
+        total: what they are added to, in place; None for nothing yet.
     """
     labels = assign(metric, points, prototypes)
-    k = len(prototypes)
-    rows = np.bincount(labels, minlength=k)
-    weights = _weight_counts(layout.weights, points)
-    weight = np.stack([np.bincount(labels, w, k) for w in weights], 1).astype(np.int64)
-    drawn = _drawn(metric, points, prototypes, labels, draw) if draw else None
+    k, weights = len(prototypes), _weight_counts(layout.weights, points)
+    limbs = layout.limbs if metric.sums_suffice else layout.gradient_limbs(metric)
+    if total is None:
+        total = ClusterStats.zero(k, len(weights), len(limbs.column))
+    total.rows += np.bincount(labels, minlength=k)
+    for column, weight in zip(total.weight.T, weights, strict=True):
+        column += np.bincount(labels, weight, k).astype(np.int64)
+    if draw:
+        drawn = _drawn(metric, points, prototypes, labels, draw, total.drawn)
+        total.drawn = drawn if total.drawn is None else total.drawn + drawn
     if metric.sums_suffice:
-        sums = _sums(layout.limbs, weights, labels, k, points.take)
-        return ClusterStats(rows, weight, sums, drawn=drawn)
-    limbs = layout.gradient_limbs(metric)
-    costs, gradients = _row_gradients(metric, points.array, prototypes[labels])
-    sums = _sums(limbs, weights, labels, k, limbs.round(gradients).__getitem__)
-    return ClusterStats(rows, weight, sums, _weighted_sum(points.weights, costs), drawn)
+        _add_sums(total.sums, limbs, weights, labels, points.take)
+    else:
+        costs, gradients = _row_gradients(metric, points.array, prototypes[labels])
+        total.cost += _weighted_sum(points.weights, costs)
+        rounded = limbs.round(gradients)
+        _add_sums(total.sums, limbs, weights, labels, lambda *place: rounded[place])
+    return total
 
 
 def _drawn(
-    metric: Metric, points: Points, prototypes: np.ndarray, labels: np.ndarray, draw: Draw
+    metric: Metric,
+    points: Points,
+    prototypes: np.ndarray,
+    labels: np.ndarray,
+    draw: Draw,
+    others: Sample | None,
 ) -> Sample:
+    """The points of a chunk that are drawn, but for what would not come in beside others."""
     rows = points.take(slice(None))
     costs = assigned_costs(metric, rows, metric.project(prototypes), labels)
     weights = np.ones(points.rows) if points.weights is None else points.weights
-    return Sample.by_size(rows, weights, weights * costs, draw.seed, draw.count)
+    highest = others.highest if others else None
+    return Sample.by_size(rows, weights, weights * costs, draw.seed, draw.count, highest)
 
 
 def _weight_counts(limbs: FixedPoint, points: Points) -> np.ndarray:
@@ -81,31 +108,38 @@ def _weight_counts(limbs: FixedPoint, points: Points) -> np.ndarray:
     return np.ascontiguousarray(limbs.split(points.weights[:, None]).T) / limbs.quantum[:, None]
 
 
-def _sums(
+def _add_sums(
+    total: np.ndarray,
     limbs: FixedPoint,
     weights: np.ndarray,
     labels: np.ndarray,
-    k: int,
-    take: Callable[[slice], np.ndarray],
-) -> np.ndarray:
-    """(k, w * c) int64 sums by label of what `take` gives of n rows, times weights (w, n).
+    take: Callable[[slice, slice], np.ndarray],
+) -> None:
+    """Adds n rows times weights (w, n) to `total` (k, w * c) int64, by label and in place.
 
-    A sparse matrix of the weights times the limbs: no sort, and one pass over the rows. Pieces of
-    rows stay in cache, unless their sums are what fills it.
+    A sparse matrix of the weights times the limbs: no sort. Nothing of the size of the sums is
+    made on the way: they are taken some rows and some columns at a time, which stay in cache.
+
+    Args:
+        take: gives some rows (n, d) float64 of some columns.
     """
-    n, columns = weights.shape[1], len(limbs.column)
-    piece = max(_PIECE_ROWS, k)
-    totals = [np.zeros((k, columns)) for _ in weights]
-    for start in range(0, n, piece):
-        part = slice(start, min(start + piece, n))
-        count = part.stop - part.start
-        addends = limbs.split(take(part))
-        for total, weight in zip(totals, weights[:, part], strict=True):
-            chosen = scipy.sparse.csc_array(
-                (weight, labels[part], np.arange(count + 1)), shape=(k, count)
-            )
-            total += chosen @ addends
-    return np.concatenate([limbs.count(total) for total in totals], 1)
+    k, n, count = len(total), weights.shape[1], len(limbs.column)
+    step = max(_PIECE_ROWS, _ROWS_PER_PROTOTYPE * k)
+    blocks = list(limbs.blocks(max(1, _PIECE_SUMS // k)))
+    for start in range(0, n, step):
+        rows = slice(start, min(start + step, n))
+        chosen = [_by_label(weight[rows], labels[rows], k) for weight in weights]
+        for block in blocks:
+            addends = block.limbs.split(take(rows, block.columns))
+            for first, matrix in zip(range(0, total.shape[1], count), chosen, strict=True):
+                place = slice(first + block.places.start, first + block.places.stop)
+                total[:, place] += block.limbs.count(matrix @ addends)
+
+
+def _by_label(weights: np.ndarray, labels: np.ndarray, k: int) -> scipy.sparse.csc_array:
+    """(k, n): a column for each row, with its weight at its label."""
+    n = len(labels)
+    return scipy.sparse.csc_array((weights, labels, np.arange(n + 1)), shape=(k, n))
 
 
 def _squares(layout: SumLayout, points: Points) -> int:

@@ -28,6 +28,8 @@ def train(
         advance: gives the next state from a state and its stats.
     """
     while not state.done and state.iteration < options.max_iterations:
-        stats = (step(layout, options.metric, state, chunk) for chunk in chunks)
-        state = advance(state, sum(stats, IterationStats.zero()))
+        stats = IterationStats.zero()
+        for chunk in chunks:
+            step(layout, options.metric, state, chunk, stats)
+        state = advance(state, stats)
     return state

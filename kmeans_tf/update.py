@@ -24,6 +24,7 @@ from kmeans_tf.stats import ClusterStats, IterationStats
 
 ADAM_BETA1, ADAM_BETA2, ADAM_EPSILON = 0.9, 0.999, 1e-8
 _FAR = 2.0**400  # the square of a prototype beyond it leaves no room to be exact: it ran away
+_SLICE_SUMS = 1 << 15  # that are taken at once: their digits stay in cache
 
 SamplePoints = Callable[[], np.ndarray]
 
@@ -169,11 +170,16 @@ def _cost(
 
 
 def _linear_terms(layout: SumLayout, u: np.ndarray, stats: ClusterStats) -> int:
-    """sum_k (n_k |u_k|**2 - 2 u_k . s_k), exactly."""
+    """sum_k (n_k |u_k|**2 - 2 u_k . s_k), exactly; some prototypes at a time."""
     limbs = layout.limbs.times(layout.weights)
-    total = -2 * exact_dot(stats.sums, u[:, limbs.column] * limbs.quantum)
-    squares = exact_row_squares(u)
-    for weight, quantum in zip(stats.weight.T, layout.weights.quantum, strict=True):
-        scaled = Fraction(float(quantum))
-        total += int(scaled * sum(map(mul, weight.tolist(), squares)))
+    size = max(1, _SLICE_SUMS // len(limbs.column))
+    total = 0
+    for start in range(0, len(u), size):
+        part = slice(start, start + size)
+        scaled = u[part][:, limbs.column] * limbs.quantum
+        total -= 2 * exact_dot(stats.sums[part], scaled)
+        squares = exact_row_squares(u[part])
+        for weight, quantum in zip(stats.weight[part].T, layout.weights.quantum, strict=True):
+            product = sum(map(mul, weight.tolist(), squares))
+            total += int(Fraction(float(quantum)) * product)
     return total

@@ -8,7 +8,7 @@ import pytest
 import kmeans_tf.proof
 from kmeans_tf import TrainingOptions
 from kmeans_tf.proof import PROVEN
-from kmeans_tf.start import StartOptions
+from kmeans_tf.start import StartOptions, optimism
 from kmeans_tf.state import CONVERGED, MAX_ITERATIONS, MOST_TRAININGS, RUNNING
 from tests import reference
 from tests.kmeans_tf.build import states_of, summary_of
@@ -151,12 +151,27 @@ def test_a_cost_as_expected_but_for_a_little_is_proven(monkeypatch, share, train
     _, states = run(rows, 3, max_iterations=1)
     (cost,) = states[1].trials[0].costs
     trained_start = kmeans_tf.start.trained_start
-    monkeypatch.setattr(
-        kmeans_tf.start, "trained_start", lambda *a: (trained_start(*a)[0], cost / share)
-    )
+
+    def told(layout, metric, sample, k, *more):
+        prototypes = trained_start(layout, metric, sample, k, *more)[0]
+        return prototypes, cost / share / optimism(len(sample.weights), k)
+
+    monkeypatch.setattr(kmeans_tf.start, "trained_start", told)
     _, states = run(rows, 3, max_iterations=1)
     proof = states[1].trials[0].proof
     assert (proof.trainings, proof.open, proof.cost) == (trainings, trainings == 2, cost)
+
+
+def test_few_rows_for_each_prototype_tell_what_others_cost():
+    """Without a correction, twenty rows say a tenth too little: five passes for nothing."""
+    rng, k, d = np.random.default_rng(0), 100, 20
+    centres = rng.uniform(-100, 100, (k, d))
+    rows = centres[rng.integers(0, k, 20_000)] + rng.normal(size=(20_000, d))
+    _, states = run(rows, k, capacity=20 * k, max_iterations=2)
+    proof = states[1].trials[0].proof
+    assert proof.trainings == 1
+    assert proof.expected_cost == pytest.approx(20_000 * d * (1 + 1 / 20), rel=0.03)
+    assert proof.cost == pytest.approx(proof.expected_cost, rel=0.03)
 
 
 def test_points_that_cost_nothing_are_in_no_draw():

@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 from kmeans_tf.sample import (
     MAX_BYTES,
     MIN_ROWS,
+    MOST_BYTES,
     Sample,
     drawn_capacity,
     hash_rows,
@@ -271,6 +272,8 @@ def test_by_size_weights_over_chances_add_up_to_all():
         (2, 3, MIN_ROWS),
         (2, 2000, 64 * 2000),
         (1024, 3, MAX_BYTES // 8 // 1024),
+        (512, 4000, 8 * 4000),
+        (1024, 10_000, MOST_BYTES // 8 // 1024),
         (10**8, 20, 20),
     ],
 )

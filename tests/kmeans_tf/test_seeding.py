@@ -223,6 +223,9 @@ def test_the_second_of_one_draw_is_as_if_drawn_now():
     assert chi_squared < freedom + 4 * np.sqrt(2 * freedom)
 
 
+TOGETHER = 8  # candidates are drawn
+
+
 @pytest.mark.parametrize("metric", ["sqeuclidean", "cosine", "l1"])
 @pytest.mark.parametrize("seed", range(3))
 def test_a_swap_lowers_the_cost_or_is_not_made(metric, seed):
@@ -233,18 +236,17 @@ def test_a_swap_lowers_the_cost_or_is_not_made(metric, seed):
     random = np.random.RandomState(seed)
     prototypes = start(points, weights, 8, seed, metric, init="random")
     costs, before = [reference.cost(points, prototypes, weights, metric)], prototypes
-    for _ in range(40):
-        after = swapped(get_metric(metric), points, weights, before, 1, random)
+    for _ in range(5):
+        after = swapped(get_metric(metric), points, weights, before, TOGETHER, random)
         costs.append(reference.cost(points, after, weights, metric))
         moved = (after != before).any(1)
-        assert moved.sum() <= 1
         assert (after[moved][:, None] == points[None]).all(2).any(1).all()
         assert costs[-1] < costs[-2] if moved.any() else costs[-1] == costs[-2]
         before = after
     assert costs[-1] < 0.95 * costs[0]
     # All steps in one go keep their own account of the nearest and the second nearest.
     random = np.random.RandomState(seed)
-    together = swapped(get_metric(metric), points, weights, prototypes, 40, random)
+    together = swapped(get_metric(metric), points, weights, prototypes, 5 * TOGETHER, random)
     assert np.array_equal(together, before)
 
 
