@@ -11,17 +11,31 @@ from collections.abc import Callable, Iterator
 
 import apache_beam as beam
 import numpy as np
+import pyarrow as pa
 
 from kmeans_tf import TrainingOptions, TrainingState, Trial
 from kmeans_tf.layout import SumLayout
 from kmeans_tf.metrics import get_metric
 from kmeans_tf.stats import ClusterStats, IterationStats
 from kmeans_tf.summary import Summary
+from pipeline.data.blocks import plan_blocks
 from pipeline.data.columns import Columns
+from pipeline.data.files import Footer
+from pipeline.data.store import FileVersion
 from pipeline.options import RunOptions
+from pipeline.passes.sums import Task
 from pipeline.runners.runner import Runner
 from pipeline.runners.settings import Settings
-from pipeline.transforms import BlockRef, Blocks, Loader, Train, TrainSpec, WorkFolder
+from pipeline.transforms import (
+    BlockRef,
+    Blocks,
+    Loader,
+    Train,
+    TrainSpec,
+    WorkFolder,
+    save_state,
+    write_blocks,
+)
 
 BLOCKS = 100
 ITERATIONS = 10
@@ -81,9 +95,11 @@ def _round() -> None:
         )
         state = TrainingState((Trial.start(np.zeros((_K, _D))),))
 
+        footer = Footer(FileVersion("none", 0, 0), pa.schema([]), (1,) * BLOCKS)
+
         def build(pipeline: beam.Pipeline) -> None:
-            blocks = pipeline | Blocks([BlockRef(i, ()) for i in range(BLOCKS)])
-            start = pipeline | beam.Create([state])
+            blocks = pipeline | Blocks(write_blocks(spec.work, plan_blocks([footer], 1)))
+            start = pipeline | beam.Create([save_state(spec.work, state)])
             _ = (blocks, start) | Train(spec, ITERATIONS, _no_work)
 
         Runner(Settings(RunOptions())).run(build)
@@ -95,10 +111,14 @@ def _layout() -> SumLayout:
     return SumLayout.fit(summary, get_metric("sqeuclidean"), standard=False, impute=False)
 
 
-def _no_work(
-    spec: TrainSpec, state: TrainingState, block: BlockRef
-) -> Iterator[Callable[[], IterationStats]]:
+def _no_work(spec: TrainSpec, state: TrainingState, block: BlockRef) -> Iterator[Task]:
     """One task for a block: stats that move the prototypes a little, so that none is skipped."""
-    ones = np.ones(_K, np.int64)
-    sums = np.full((_K, _D), 1 + state.iteration, np.int64)
-    yield lambda: IterationStats({0: ClusterStats(ones, ones, sums)})
+
+    def add(total: IterationStats | None) -> IterationStats:
+        total = total or IterationStats({0: ClusterStats.zero(_K, 1, _D)})
+        total.clusters[0].rows += 1
+        total.clusters[0].weight += 1
+        total.clusters[0].sums += 1 + state.iteration
+        return total
+
+    yield add

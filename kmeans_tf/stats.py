@@ -3,7 +3,9 @@
 A step adds a chunk to them in place; `+` makes new ones.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 
 import numpy as np
 
@@ -36,6 +38,25 @@ class ClusterStats:
         rows, weight = np.zeros(k, np.int64), np.zeros((k, weight_limbs), np.int64)
         return cls(rows, weight, np.zeros((k, weight_limbs * limbs), np.int64))
 
+    def cut(self, count: int) -> list["ClusterStats"]:
+        """Those of some prototypes after others, `count` times; see `joined`."""
+        bounds = [len(self.rows) * i // count for i in range(count + 1)]
+        parts = [slice(a, b) for a, b in pairwise(bounds)]
+        cuts = [ClusterStats(self.rows[p], self.weight[p], self.sums[p]) for p in parts]
+        cuts[0].cost, cuts[0].drawn = self.cost, self.drawn
+        return cuts
+
+    @classmethod
+    def joined(cls, cuts: Sequence["ClusterStats"]) -> "ClusterStats":
+        """What was cut, put together again."""
+        if len(cuts) == 1:
+            return cuts[0]
+        rows, weight, sums = (
+            np.concatenate([getattr(cut, name) for cut in cuts])
+            for name in ("rows", "weight", "sums")
+        )
+        return cls(rows, weight, sums, cuts[0].cost, cuts[0].drawn)
+
     def __add__(self, other: "ClusterStats") -> "ClusterStats":
         return ClusterStats(
             self.rows + other.rows,
@@ -67,3 +88,19 @@ class IterationStats:
         for trial, stats in other.clusters.items():
             clusters[trial] = clusters[trial] + stats if trial in clusters else stats
         return IterationStats(clusters, self.squares + other.squares)
+
+    def cut(self, count: int) -> list["IterationStats"]:
+        """`count` slices, each of some prototypes of every trial; the first has all else."""
+        cuts = {trial: stats.cut(count) for trial, stats in self.clusters.items()}
+        return [
+            IterationStats({t: cut[i] for t, cut in cuts.items()}, 0 if i else self.squares)
+            for i in range(count)
+        ]
+
+    @classmethod
+    def joined(cls, slices: Sequence["IterationStats"]) -> "IterationStats":
+        """What was cut, put together again."""
+        clusters = {
+            t: ClusterStats.joined([s.clusters[t] for s in slices]) for t in slices[0].clusters
+        }
+        return cls(clusters, slices[0].squares)

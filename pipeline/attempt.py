@@ -8,6 +8,7 @@ from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
+from functools import cached_property
 from typing import Any
 
 import apache_beam as beam
@@ -18,12 +19,13 @@ from pipeline.console import say
 from pipeline.data.plan import Plan
 from pipeline.output.results import Results, bad_rows_by_place, key_types
 from pipeline.output.run_record import Counts, Input, RunRecord, Schema
+from pipeline.passes.blocks import BlockRange
 from pipeline.passes.checkpoint import WorkFolder, find_manifest, load_manifest
 from pipeline.passes.counters import by_name
 from pipeline.passes.totals import LabelTotals
 from pipeline.runners.identity import Worker, versions
 from pipeline.runners.runner import Runner
-from pipeline.transforms import Blocks, Label, LabelSpec
+from pipeline.transforms import Blocks, Label, LabelSpec, write_blocks
 
 _STAGES = ("scan", "seed", "train", "label")
 
@@ -68,9 +70,14 @@ class Attempt:
     counters: Counter = field(default_factory=Counter)
     warnings: list[str] = field(default_factory=list)
 
-    def run(self, build: Callable[[beam.Pipeline], object]) -> None:
-        """Runs one pass; see `Runner.run`."""
-        self.counters += self.runner.run(build)
+    def run(self, build: Callable[[beam.PCollection], object]) -> None:
+        """Runs one pass over the blocks; see `Runner.run`."""
+        self.counters += self.runner.run(lambda pipeline: build(pipeline | Blocks(self._blocks)))
+        self.work.store.delete(self.work.sums)
+
+    @cached_property
+    def _blocks(self) -> list[BlockRange]:
+        return write_blocks(self.work, self.plan.blocks)
 
     def warn(self, text: str) -> None:
         """Says something that the report says too."""
@@ -87,7 +94,7 @@ class Attempt:
         if totals is None:
             spec = LabelSpec.of(self.plan, model, self.work, self.runner.settings.threads)
             with self.clock.stage("label"):
-                self.run(lambda p: p | Blocks(self.plan.blocks) | Label(spec))
+                self.run(lambda blocks: blocks | Label(spec))
             totals = load_manifest(self.work)
         check_labelled(model, totals)
         return totals

@@ -44,6 +44,7 @@ class NoResumeError(RunError):
 
 
 INTERRUPTED = 130
+SHARED_OUTPUT = "give an --output that every worker and the driver reach"
 _BAD_SHOWN = 5
 
 _KINDS = {kind.__name__: kind for kind in (UsageError, DataError, RunError, NoResumeError)}

@@ -18,21 +18,22 @@ from kmeans_tf.summary import Summary
 from pipeline.attempt import Attempt
 from pipeline.checks import check_scanned, estimate_warning
 from pipeline.console import say
-from pipeline.errors import DataError, RunError, UsageError
+from pipeline.errors import SHARED_OUTPUT, DataError, RunError, UsageError
 from pipeline.options import DEFAULT_K, FitOptions
 from pipeline.output.results import Results, write_results
 from pipeline.passes.checkpoint import (
-    SHARED_OUTPUT,
     checkpoints,
+    find_checkpoint,
     find_state,
     find_summary,
     latest_state,
     load_summary,
     save_state,
 )
+from pipeline.passes.train import slices_for
 from pipeline.previous import LARGEST_LABEL, InitialPrototypes
 from pipeline.progress import training_progress
-from pipeline.transforms import Blocks, Loader, Scan, ScanSpec, Train, TrainSpec
+from pipeline.transforms import Loader, Scan, ScanSpec, Train, TrainSpec
 
 
 @dataclass
@@ -86,7 +87,7 @@ class Fit:
             store=self.attempt.plan.store,
         )
         with self.attempt.clock.stage("scan"):
-            self.attempt.run(lambda p: p | Blocks(self.attempt.plan.blocks) | Scan(spec))
+            self.attempt.run(lambda blocks: blocks | Scan(spec))
         return load_summary(self.attempt.work).completed(self.metric)
 
     def start(self, summary: Summary) -> tuple[SumLayout, TrainingState]:
@@ -207,15 +208,17 @@ class Fit:
             work=self.attempt.work,
             cache_bytes=options.run.cache_mb << 20,
             threads=self.attempt.runner.settings.threads,
+            slices=slices_for(layout, self.metric, self.k),
         )
 
     def _round(self, spec: TrainSpec, state: TrainingState) -> TrainingState:
         left = self.options.max_iterations - state.iteration
         iterations = min(self.attempt.runner.settings.iterations_per_job, left)
 
-        def build(pipeline: beam.Pipeline) -> None:
-            start = pipeline | beam.Create([state])
-            blocks = pipeline | Blocks(self.attempt.plan.blocks)
+        checkpoint = find_checkpoint(self.attempt.work, state.iteration)
+
+        def build(blocks: beam.PCollection) -> None:
+            start = blocks.pipeline | "Start" >> beam.Create([checkpoint])
             _ = (blocks, start) | Train(spec, iterations)
 
         self.attempt.run(build)

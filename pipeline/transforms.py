@@ -1,23 +1,21 @@
 """The public face: the job's transforms, what they are told, and what they leave.
 
-    blocks  = pipeline | Blocks(plan.blocks)
-    blocks | Scan(ScanSpec(…))              ─► a Summary, in the work folder
-    (blocks, state) | Train(TrainSpec(…))   ─► the state after a round of iterations
-    blocks | Label(LabelSpec.of(…))         ─► label files, and a manifest that names them
+    blocks     = pipeline | Blocks(write_blocks(work, plan.blocks))
+    checkpoint = pipeline | Create([save_state(work, state)])
+    blocks | Scan(ScanSpec(…))                   ─► a Summary, in the work folder
+    (blocks, checkpoint) | Train(TrainSpec(…))   ─► that of the state after a round of iterations
+    blocks | Label(LabelSpec.of(…))              ─► label files, and a manifest that names them
 
-The rows come by reference: a plan is made of files, and workers read what its blocks name.
+All goes by reference: a plan is made of files, and workers read what its blocks name; what they
+share lies in the work folder.
 """
-
-from collections.abc import Sequence
-from dataclasses import dataclass
-
-import apache_beam as beam
 
 from pipeline.data.blocks import BlockRef
 from pipeline.data.names import ColumnNames
 from pipeline.data.plan import Plan, make_plan
 from pipeline.data.store import Store
-from pipeline.passes.checkpoint import WorkFolder, load_manifest, load_summary
+from pipeline.passes.blocks import Blocks, write_blocks
+from pipeline.passes.checkpoint import WorkFolder, load_manifest, load_summary, save_state
 from pipeline.passes.chunks import Loader
 from pipeline.passes.label import Label, LabelSpec
 from pipeline.passes.scan import Scan, ScanSpec
@@ -40,15 +38,6 @@ __all__ = [
     "load_manifest",
     "load_summary",
     "make_plan",
+    "save_state",
+    "write_blocks",
 ]
-
-
-@dataclass
-class Blocks(beam.PTransform):
-    """A pipeline -> the blocks as a collection, spread over the workers."""
-
-    blocks: Sequence[BlockRef]
-
-    def expand(self, pipeline: beam.Pipeline) -> beam.PCollection:
-        created = pipeline | beam.Create(self.blocks).with_output_types(BlockRef)
-        return created | beam.Reshuffle()

@@ -1,7 +1,10 @@
 """Blocks: lists of row spans, the units of work. Planning is plain integer code."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from typing import overload
+
+import numpy as np
 
 from pipeline.data.files import Footer
 from pipeline.data.store import FileVersion
@@ -41,31 +44,86 @@ class BlockRef:
         return sum(span.rows for span in self.spans)
 
 
-def plan_blocks(footers: Sequence[Footer], block_rows: int) -> list[BlockRef]:
+@dataclass(frozen=True, eq=False)
+class BlockTable(Sequence[BlockRef]):
+    """Blocks as columns of numbers, some thirty bytes a row group.
+
+    Attributes:
+        paths, below: (f,) of the files; see `FileVersion`.
+        sizes, modified: (f,) int64.
+        file: (s,) int32, the file of each span; the other three: see `Span`.
+        row_group: (s,) int32.
+        first_row, span_rows: (s,) int64.
+        ends: (b,) int64, the place behind each block's last span.
+    """
+
+    paths: tuple[str, ...]
+    below: tuple[str, ...]
+    sizes: np.ndarray
+    modified: np.ndarray
+    file: np.ndarray
+    row_group: np.ndarray
+    first_row: np.ndarray
+    span_rows: np.ndarray
+    ends: np.ndarray
+
+    def __len__(self) -> int:
+        return len(self.ends)
+
+    @overload
+    def __getitem__(self, index: int) -> BlockRef: ...
+    @overload
+    def __getitem__(self, index: slice) -> list[BlockRef]: ...
+    def __getitem__(self, index: int | slice) -> BlockRef | list[BlockRef]:
+        if isinstance(index, slice):
+            return [self[i] for i in range(*index.indices(len(self)))]
+        index = range(len(self))[index]
+        start = self.ends[index - 1] if index else 0
+        return BlockRef(index, tuple(map(self._span, range(start, self.ends[index]))))
+
+    def _span(self, place: int) -> Span:
+        row_group, first_row = int(self.row_group[place]), int(self.first_row[place])
+        return Span(self._file(self.file[place]), row_group, first_row, int(self.span_rows[place]))
+
+    def _file(self, number: int) -> FileVersion:
+        size, modified = int(self.sizes[number]), int(self.modified[number])
+        return FileVersion(self.paths[number], size, modified, self.below[number])
+
+
+def plan_blocks(footers: Sequence[Footer], block_rows: int) -> BlockTable:
     """Packs row groups, in order, into blocks of at most `block_rows` rows.
 
     A row group larger than that is a block of its own, which the reader streams in pieces: a
     column chunk cannot be entered in the middle, so cutting it would decode its start again for
     every piece.
     """
-    blocks: list[tuple[Span, ...]] = []
-    pending: list[Span] = []
-    rows = 0
-    for span in _spans(footers):
-        if pending and rows + span.rows > block_rows:
-            blocks.append(tuple(pending))
-            pending, rows = [], 0
-        pending.append(span)
-        rows += span.rows
+    files = [footer.file for footer in footers]
+    groups = [np.array(footer.row_groups, np.int64) for footer in footers]
+    rows = np.concatenate([np.empty(0, np.int64), *groups])
+    file = np.repeat(np.arange(len(files), dtype=np.int32), list(map(len, groups)))
+    number = [np.arange(len(group), dtype=np.int32) for group in groups]
+    first = [np.cumsum(group) - group for group in groups]
+    used = rows > 0
+    return BlockTable(
+        paths=tuple(f.path for f in files),
+        below=tuple(f.below for f in files),
+        sizes=np.array([f.size for f in files], np.int64),
+        modified=np.array([f.modified for f in files], np.int64),
+        file=file[used],
+        row_group=np.concatenate([np.empty(0, np.int32), *number])[used],
+        first_row=np.concatenate([np.empty(0, np.int64), *first])[used],
+        span_rows=rows[used],
+        ends=np.array(list(_ends(rows[used].tolist(), block_rows)), np.int64),
+    )
+
+
+def _ends(span_rows: Sequence[int], block_rows: int) -> Iterator[int]:
+    """The place behind the last span of each block."""
+    pending = 0
+    for place, rows in enumerate(span_rows):
+        if pending and pending + rows > block_rows:
+            yield place
+            pending = 0
+        pending += rows
     if pending:
-        blocks.append(tuple(pending))
-    return [BlockRef(index, spans) for index, spans in enumerate(blocks)]
-
-
-def _spans(footers: Iterable[Footer]) -> Iterable[Span]:
-    for footer in footers:
-        first = 0
-        for group, rows in enumerate(footer.row_groups):
-            if rows:
-                yield Span(footer.file, group, first, rows)
-            first += rows
+        yield len(span_rows)

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from kmeans_tf.points import chunk_rows
-from pipeline.data.blocks import BlockRef, plan_blocks
+from pipeline.data.blocks import BlockTable, plan_blocks
 from pipeline.data.columns import Columns, resolve_columns
 from pipeline.data.files import Footer, find_files, read_footers
 from pipeline.data.names import ColumnNames, split_list
@@ -19,7 +19,7 @@ class Plan:
 
     footers: Sequence[Footer]
     columns: Columns
-    blocks: Sequence[BlockRef]
+    blocks: BlockTable
     store: Store
 
     @property

@@ -1,8 +1,11 @@
 """What the job writes down between its passes, under the work folder.
 
+blocks               what there is to read
 summary              what the scan found
 state/000012         the training state after 12 iterations
+model                what the label pass labels with
 manifest             what the label pass wrote
+sums/                partial sums that are too large to travel
 """
 
 import posixpath
@@ -11,16 +14,17 @@ from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
 from kmeans_tf.exact import ExactVector
+from kmeans_tf.model import Model
 from kmeans_tf.sample import Sample
 from kmeans_tf.state import Oversampling, Proof, TrainingState, Trial
 from kmeans_tf.summary import Moments, Summary
 from pipeline.data.store import Store
-from pipeline.errors import NoResumeError, RunError
+from pipeline.errors import SHARED_OUTPUT, NoResumeError, RunError
 from pipeline.passes.archive import pack, unpack
+from pipeline.passes.shared import Shared, fetch, share, shared_file
 from pipeline.passes.totals import LabelTotals
 
-SHARED_OUTPUT = "give an --output that every worker and the driver reach"
-_SUMMARY = (Summary, Moments, Sample, ExactVector)
+SUMMARY = (Summary, Moments, Sample, ExactVector)
 _STATE = (TrainingState, Trial, Proof, Oversampling)
 _Found = TypeVar("_Found")
 
@@ -42,6 +46,28 @@ class WorkFolder:
     def state(self, iteration: int) -> str:
         return posixpath.join(self.states, f"{iteration:06d}")
 
+    @property
+    def sums(self) -> str:
+        return self.file("sums")
+
+    def sums_of(self, iteration: int) -> str:
+        return posixpath.join(self.sums, f"{iteration:06d}")
+
+
+@dataclass(frozen=True)
+class Checkpoint:
+    """A state that was written down, as it goes from worker to worker.
+
+    Attributes:
+        iteration: after which it was.
+        done: see `TrainingState`.
+        shared: where it lies.
+    """
+
+    iteration: int
+    done: bool
+    shared: Shared
+
 
 def save_summary(work: WorkFolder, summary: Summary) -> None:
     """Writes down what the scan found."""
@@ -50,7 +76,7 @@ def save_summary(work: WorkFolder, summary: Summary) -> None:
 
 def find_summary(work: WorkFolder) -> Summary | None:
     """What `save_summary` wrote; None if it did not."""
-    return _find(work, "summary", _SUMMARY)
+    return _find(work, "summary", SUMMARY)
 
 
 def load_summary(work: WorkFolder) -> Summary:
@@ -60,6 +86,20 @@ def load_summary(work: WorkFolder) -> Summary:
         RunError: it is not here.
     """
     return _present(find_summary(work), work)
+
+
+def save_model(work: WorkFolder, model: Model) -> Shared:
+    """Writes down what the label pass labels with."""
+    return share(work.store, work.file("model"), model)
+
+
+def fetch_model(work: WorkFolder, shared: Shared) -> Model:
+    """What `save_model` wrote.
+
+    Raises:
+        RunError: it is not here.
+    """
+    return fetch(work.store, shared, [Model])
 
 
 def save_manifest(work: WorkFolder, totals: LabelTotals) -> None:
@@ -81,9 +121,28 @@ def load_manifest(work: WorkFolder) -> LabelTotals:
     return _present(find_manifest(work), work)
 
 
-def save_state(work: WorkFolder, state: TrainingState) -> None:
+def save_state(work: WorkFolder, state: TrainingState) -> Checkpoint:
     """Writes the state down as the checkpoint of its iteration."""
-    work.store.write(work.state(state.iteration), pack(state))
+    shared = share(work.store, work.state(state.iteration), state, slot=work.states)
+    return Checkpoint(state.iteration, state.done, shared)
+
+
+def fetch_state(work: WorkFolder, checkpoint: Checkpoint) -> TrainingState:
+    """The state that was written down.
+
+    Raises:
+        RunError: it is not here.
+    """
+    return fetch(work.store, checkpoint.shared, _STATE)
+
+
+def find_checkpoint(work: WorkFolder, iteration: int) -> Checkpoint | None:
+    """The checkpoint of an iteration; None if it was not written."""
+    path = work.state(iteration)
+    if not work.store.version(path):
+        return None
+    state = load_state(work, path)
+    return Checkpoint(iteration, state.done, shared_file(work.store, path, slot=work.states))
 
 
 def load_state(work: WorkFolder, path: str) -> TrainingState:

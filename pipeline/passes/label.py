@@ -24,9 +24,12 @@ from pipeline.data.plan import Plan
 from pipeline.data.rows import Rows, count_bad, read_block
 from pipeline.data.store import Store
 from pipeline.errors import DataError
+from pipeline.passes.blocks import BlockRange, fetch_blocks
 from pipeline.passes.cache import PROCESS_CACHE
-from pipeline.passes.checkpoint import WorkFolder, save_manifest
-from pipeline.passes.sums import Sum, SumBlocks
+from pipeline.passes.checkpoint import WorkFolder, fetch_model, save_manifest, save_model
+from pipeline.passes.parcels import Parcel, receive
+from pipeline.passes.shared import Shared
+from pipeline.passes.sums import Sum, SumBlocks, Task
 from pipeline.passes.totals import LabelTotals
 
 
@@ -37,7 +40,7 @@ class LabelSpec:
     Attributes:
         columns: what to read.
         schema: of the labels: keys (or the row's place), label, distance.
-        model: what to label with; bad features are imputed where it has means.
+        model: where what to label with lies; bad features are imputed where it has means.
         blocks: how many blocks there are, for the names of the parts.
         work: where parts are written.
         threads: blocks at once in a worker process.
@@ -46,7 +49,7 @@ class LabelSpec:
 
     columns: Columns
     schema: pa.Schema
-    model: Model
+    model: Shared
     blocks: int
     work: WorkFolder
     threads: int
@@ -61,7 +64,8 @@ class LabelSpec:
             LABEL_COLUMNS, (pa.int32(), pa.from_numpy_dtype(model.distance_type)), strict=True
         )
         schema = pa.schema([*(keys or place), *answer])
-        return cls(plan.columns, schema, model, len(plan.blocks), work, threads, plan.store)
+        shared = save_model(work, model)
+        return cls(plan.columns, schema, shared, len(plan.blocks), work, threads, plan.store)
 
 
 def key_fields(columns: Columns, footer: Footer) -> list[pa.Field]:
@@ -82,8 +86,8 @@ class Label(beam.PTransform):
     def expand(self, blocks: beam.PCollection) -> beam.PCollection:
         return (
             blocks
-            | beam.ParDo(LabelBlocks(self.spec)).with_output_types(tuple[int, LabelTotals])
-            | beam.CombinePerKey(Sum()).with_output_types(tuple[int, LabelTotals])
+            | beam.ParDo(LabelBlocks(self.spec)).with_output_types(tuple[int, Parcel])
+            | beam.CombinePerKey(Sum()).with_output_types(tuple[int, Parcel])
             | beam.MapTuple(partial(_save, self.spec.work)).with_output_types(type(None))
         )
 
@@ -92,20 +96,28 @@ class LabelBlocks(SumBlocks):
     """Blocks -> the totals of a bundle; a file is written for each block."""
 
     def __init__(self, spec: LabelSpec):
-        super().__init__(spec.threads)
+        super().__init__(spec.work, spec.threads)
         self.spec = spec
 
-    def tasks(self, block: BlockRef) -> Iterator[partial]:
-        PROCESS_CACHE.drop(self.spec.work.path)  # nothing is read twice any more
-        yield partial(label_block, self.spec, block)
+    def tasks(self, blocks: BlockRange) -> Iterator[Task]:
+        PROCESS_CACHE.drop(self.work.path)  # nothing is read twice any more
+        model = fetch_model(self.work, self.spec.model)
+        for block in fetch_blocks(self.work, blocks):
+            yield partial(label_block, self.spec, model, block)
 
 
-def label_block(spec: LabelSpec, block: BlockRef) -> LabelTotals:
-    """Labels the rows of a block into a file of its own, a row group for a row group."""
+def label_block(
+    spec: LabelSpec, model: Model, block: BlockRef, others: LabelTotals | None = None
+) -> LabelTotals:
+    """Labels the rows of a block into a file of its own, a row group for a row group.
+
+    Returns:
+        The totals of these and others.
+    """
     width = max(5, len(str(spec.blocks)))
     name = f"part-{block.index:0{width}d}-of-{spec.blocks:0{width}d}.parquet"
     path = spec.work.file(posixpath.join("labels", f"{name}.{uuid.uuid4().hex}"))
-    total = LabelTotals.zero(len(spec.model.prototypes), {name: path})
+    total = LabelTotals.zero(len(model.prototypes), {name: path})
     limit = chunk_rows(spec.columns.dimension)
     rows = read_block(spec.store, spec.columns, block, limit, keys=True)
     with (
@@ -113,15 +125,14 @@ def label_block(spec: LabelSpec, block: BlockRef) -> LabelTotals:
         pq.ParquetWriter(stream, spec.schema, compression="zstd") as writer,
     ):
         for span, batches in groupby(rows, lambda r: r.span):
-            tables, totals = zip(*(label_rows(spec, r) for r in batches), strict=True)
+            tables, totals = zip(*(label_rows(spec, model, r) for r in batches), strict=True)
             writer.write_table(pa.concat_tables(tables), row_group_size=span.rows)
             total = sum(totals, total)
-    return total
+    return others + total if others else total
 
 
-def label_rows(spec: LabelSpec, rows: Rows) -> tuple[pa.Table, LabelTotals]:
+def label_rows(spec: LabelSpec, model: Model, rows: Rows) -> tuple[pa.Table, LabelTotals]:
     """The labels of some rows, and what they add to the totals."""
-    model = spec.model
     values = rows.values
     good, bad = count_bad(rows, spec.columns, get_metric(model.metric))
     if model.means is not None:
@@ -197,5 +208,5 @@ def _folder_values(columns: Columns, path: str) -> dict:
     }
 
 
-def _save(work: WorkFolder, _: int, totals: LabelTotals) -> None:
-    save_manifest(work, totals)
+def _save(work: WorkFolder, _: int, parcel: Parcel) -> None:
+    save_manifest(work, receive(work, parcel, [LabelTotals]))

@@ -10,12 +10,13 @@ import numpy as np
 from kmeans_tf.metrics import get_metric
 from kmeans_tf.points import chunk_rows
 from kmeans_tf.summary import Summary
-from pipeline.data.blocks import BlockRef
 from pipeline.data.columns import Columns
 from pipeline.data.rows import Rows, count_bad, read_block
 from pipeline.data.store import Store
-from pipeline.passes.checkpoint import WorkFolder, save_summary
-from pipeline.passes.sums import Sum, SumBlocks
+from pipeline.passes.blocks import BlockRange, fetch_blocks
+from pipeline.passes.checkpoint import SUMMARY, WorkFolder, save_summary
+from pipeline.passes.parcels import Parcel, receive
+from pipeline.passes.sums import Sum, SumBlocks, Task
 
 
 @dataclass(frozen=True)
@@ -54,8 +55,8 @@ class Scan(beam.PTransform):
     def expand(self, blocks: beam.PCollection) -> beam.PCollection:
         return (
             blocks
-            | beam.ParDo(SummarizeBlocks(self.spec)).with_output_types(tuple[int, Summary])
-            | beam.CombinePerKey(Sum()).with_output_types(tuple[int, Summary])
+            | beam.ParDo(SummarizeBlocks(self.spec)).with_output_types(tuple[int, Parcel])
+            | beam.CombinePerKey(Sum()).with_output_types(tuple[int, Parcel])
             | beam.MapTuple(partial(_save, self.spec.work)).with_output_types(type(None))
         )
 
@@ -64,21 +65,21 @@ class SummarizeBlocks(SumBlocks):
     """Blocks -> the Summary of a bundle."""
 
     def __init__(self, spec: ScanSpec):
-        super().__init__(spec.threads)
+        super().__init__(spec.work, spec.threads)
         self.spec = spec
 
-    def tasks(self, block: BlockRef) -> Iterator[partial]:
+    def tasks(self, blocks: BlockRange) -> Iterator[Task]:
         columns = self.spec.columns
-        for rows in read_block(self.spec.store, columns, block, chunk_rows(columns.dimension)):
-            highest = self.total.sample.highest if self.total else None
-            yield partial(summarize, self.spec, rows, highest)
+        for block in fetch_blocks(self.work, blocks):
+            for rows in read_block(self.spec.store, columns, block, chunk_rows(columns.dimension)):
+                yield partial(summarize, self.spec, rows)
 
 
-def summarize(spec: ScanSpec, rows: Rows, highest: int | None = None) -> Summary:
-    """The Summary of some rows, their sample without hashes above `highest`."""
+def summarize(spec: ScanSpec, rows: Rows, others: Summary | None = None) -> Summary:
+    """The Summary of some rows, and of others."""
     good, bad = count_bad(rows, spec.columns, get_metric(spec.metric))
     incomplete = ~np.isfinite(rows.values).all(1)
-    return Summary.of(
+    summary = Summary.of(
         rows.values,
         rows.weights_or_ones,
         good,
@@ -87,9 +88,10 @@ def summarize(spec: ScanSpec, rows: Rows, highest: int | None = None) -> Summary
         moments=spec.moments,
         used=good | incomplete if spec.impute else good,
         bad=bad,
-        highest=highest,
+        highest=others.sample.highest if others else None,
     )
+    return others + summary if others else summary
 
 
-def _save(work: WorkFolder, _: int, summary: Summary) -> None:
-    save_summary(work, summary)
+def _save(work: WorkFolder, _: int, parcel: Parcel) -> None:
+    save_summary(work, receive(work, parcel, SUMMARY))

@@ -3,14 +3,14 @@
 Bundles are summed before the combiner sees them, under the one key ONLY: `CombineGlobally` would
 add the key itself, by four more transforms for every iteration.
 
-The values are small and frozen, with a `zero` and a `+` that is associative and commutative to
-the bit, so neither the threads nor the runner can change the sum.
+The values have a `zero` and a `+` that is associative and commutative to the bit, so neither the
+threads nor the runner can change the sum. They travel as parcels, for they may be large.
 """
 
-from collections import deque
 from collections.abc import Callable, Iterable, Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
-from functools import cache
+from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
+from functools import cache, reduce
+from operator import add
 from typing import Any
 
 import apache_beam as beam
@@ -18,7 +18,9 @@ from apache_beam.transforms.window import GlobalWindow
 from apache_beam.utils.windowed_value import WindowedValue
 
 from kmeans_tf.runtime import configure
+from pipeline.passes.checkpoint import WorkFolder
 from pipeline.passes.counters import TENSORFLOW_STARTS, count
+from pipeline.passes.parcels import send
 
 ONLY = 0
 
@@ -35,39 +37,50 @@ def _pool(threads: int) -> ThreadPoolExecutor:
     return ThreadPoolExecutor(threads)
 
 
-class SumBlocks(beam.DoFn):
-    """Adds up `tasks` over a bundle's blocks and emits (ONLY, sum), if there were any tasks.
+Task = Callable[[Any], Any]
 
-    A subclass gives `tasks`: callables without arguments, each returning a value that can be
-    added. They run on a pool of threads, a bounded number ahead.
+
+class SumBlocks(beam.DoFn):
+    """Adds up what there is to do for a bundle's elements, and emits the sum.
+
+    A subclass gives `tasks`: each is called with what was added before, or None, and returns it
+    with more. A pool of threads runs them, as many at once as there are threads, each adding to a
+    total of its own.
     """
 
-    def __init__(self, threads: int):
-        self.threads = threads
+    def __init__(self, work: WorkFolder, threads: int):
+        self.work, self.threads = work, threads
 
-    def tasks(self, block: Any, *side_inputs: Any) -> Iterable[Callable[[], Any]]:
+    def tasks(self, element: Any, *side_inputs: Any) -> Iterable[Task]:
         raise NotImplementedError
 
-    def start_bundle(self) -> None:
-        self._running: deque[Future] = deque()
-        self.total: Any = None
+    def sent(self, total: Any) -> Iterable[tuple[int, Any]]:
+        """What a bundle emits of its total, which is None where there was nothing to do."""
+        return [] if total is None else [(ONLY, send(self.work, self.work.sums, total))]
 
-    def process(self, block: Any, *side_inputs: Any) -> None:
-        for task in self.tasks(block, *side_inputs):
+    def start_bundle(self) -> None:
+        self._running: set[Future] = set()
+        self._totals: list[Any] = []  # of the threads that are idle
+
+    def process(self, element: Any, *side_inputs: Any) -> None:
+        for task in self.tasks(element, *side_inputs):
             while len(self._running) >= self.threads:  # the next is read meanwhile
-                self._add(self._running.popleft())
-            self._running.append(_pool(self.threads).submit(task))
+                self._wait()
+            total = self._totals.pop() if self._totals else None
+            self._running.add(_pool(self.threads).submit(task, total))
 
     def finish_bundle(self) -> Iterator[WindowedValue]:
         while self._running:
-            self._add(self._running.popleft())
-        if self.total is not None:
-            window = GlobalWindow()
-            yield WindowedValue((ONLY, self.total), window.max_timestamp(), (window,))
+            self._wait()
+        total = reduce(add, self._totals) if self._totals else None
+        window = GlobalWindow()
+        for element in self.sent(total):
+            yield WindowedValue(element, window.max_timestamp(), (window,))
 
-    def _add(self, future: Future) -> None:
-        value = future.result()
-        self.total = value if self.total is None else self.total + value
+    def _wait(self) -> None:
+        """Takes the totals of the threads that are done."""
+        done, self._running = wait(self._running, return_when=FIRST_COMPLETED)
+        self._totals += [future.result() for future in done]
 
 
 class Sum(beam.CombineFn):

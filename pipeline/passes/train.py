@@ -1,11 +1,15 @@
 """Training: rounds of unrolled iterations, the state going round as a side input.
 
-The state reaches the update with the stats, which carry it: as a second side input it would open
-two ways through every iteration, and Flink's optimizer walks all 2^n of a graph.
+What goes round is the state's checkpoint: every iteration writes its state down, and workers read
+it from there, once each. It is also what a killed run resumes from, and what the progress line
+reads on every runner. The checkpoint reaches the update with the stats, which carry it: as a second
+side input it would open two ways through every iteration, and Flink's optimizer walks all 2^n of a
+graph.
 
 Beam has no loop. A round unrolls `iterations` of them in one job, and the driver starts another
-round while the state is not done. Every iteration writes its state down: that file is the
-checkpoint that a killed run resumes from, and what the progress line reads on every runner.
+round while the state is not done.
+
+Sums over many prototypes are cut in slices, so that several workers add up what the bundles found.
 """
 
 from collections.abc import Callable, Iterator
@@ -16,16 +20,31 @@ import apache_beam as beam
 from apache_beam import typehints
 
 from kmeans_tf.advance import advance
-from kmeans_tf.metrics import METRICS, get_metric
+from kmeans_tf.exact import ExactVector
+from kmeans_tf.layout import SumLayout
+from kmeans_tf.metrics import METRICS, Metric, get_metric
+from kmeans_tf.sample import Sample
 from kmeans_tf.state import TrainingOptions, TrainingState
-from kmeans_tf.stats import IterationStats
+from kmeans_tf.stats import ClusterStats, IterationStats
 from kmeans_tf.step import step
 from kmeans_tf.summary import Summary
 from pipeline.data.blocks import BlockRef
-from pipeline.errors import RunError, UsageError
-from pipeline.passes.checkpoint import WorkFolder, load_summary, save_state
+from pipeline.errors import UsageError
+from pipeline.passes.blocks import BlockRange, fetch_blocks
+from pipeline.passes.checkpoint import (
+    Checkpoint,
+    WorkFolder,
+    fetch_state,
+    find_checkpoint,
+    load_summary,
+    save_state,
+)
 from pipeline.passes.chunks import Chunk, Loader, cached_chunks
-from pipeline.passes.sums import Sum, SumBlocks
+from pipeline.passes.parcels import INLINE_BYTES, Parcel, receive, send
+from pipeline.passes.sums import ONLY, Sum, SumBlocks, Task
+
+SLICE_BYTES = 8 << 20  # of sums, which one worker adds up
+_STATS = (IterationStats, ClusterStats, Sample, ExactVector)
 
 
 @dataclass(frozen=True)
@@ -38,6 +57,8 @@ class TrainSpec:
         work: where checkpoints are written; names the job's blocks in a worker's cache.
         cache_bytes: how much a worker process may cache.
         threads: chunks at once in a worker process.
+        slices: how many the sums are cut in.
+        inline_bytes: up to which a slice travels itself.
     """
 
     loader: Loader
@@ -45,14 +66,21 @@ class TrainSpec:
     work: WorkFolder
     cache_bytes: int
     threads: int
+    slices: int = 1
+    inline_bytes: int = INLINE_BYTES
 
 
-BlockTasks = Callable[[TrainSpec, TrainingState, BlockRef], Iterator[Callable[[], IterationStats]]]
+def slices_for(layout: SumLayout, metric: Metric, k: int) -> int:
+    """How many slices the sums of k prototypes are cut in, by their size alone."""
+    limbs = layout.limbs if metric.sums_suffice else layout.gradient_limbs(metric)
+    size = 8 * k * len(limbs.column) * len(layout.weights.quantum)
+    return min(k, -(-size // SLICE_BYTES))
 
 
-def block_tasks(
-    spec: TrainSpec, state: TrainingState, block: BlockRef
-) -> Iterator[Callable[[], IterationStats]]:
+BlockTasks = Callable[[TrainSpec, TrainingState, BlockRef], Iterator[Task]]
+
+
+def block_tasks(spec: TrainSpec, state: TrainingState, block: BlockRef) -> Iterator[Task]:
     """What there is to do for a block: a step for each of its chunks."""
     for chunk in cached_chunks(spec.loader, block, spec.work.path, spec.cache_bytes):
         yield partial(_step, spec, state, chunk)
@@ -60,7 +88,7 @@ def block_tasks(
 
 @dataclass
 class Train(beam.PTransform):
-    """(blocks, state) -> the state after a round of `iterations`.
+    """(blocks, checkpoint) -> the checkpoint after a round of `iterations`.
 
     A state that is done makes the rest of the round free: its stats are empty, and it passes
     through untouched. Iterations are not transforms of their own, because building a composite
@@ -77,32 +105,42 @@ class Train(beam.PTransform):
     tasks: BlockTasks = block_tasks
 
     def expand(self, inputs: tuple[beam.PCollection, beam.PCollection]) -> beam.PCollection:
-        blocks, state = inputs
+        blocks, checkpoint = inputs
         stats_of_blocks = BlockStats(self.spec, self.tasks)
         for i in range(self.iterations):
-            known = beam.pvalue.AsSingleton(state)
-            state = (
+            known = beam.pvalue.AsSingleton(checkpoint)
+            stats = (
                 blocks
                 | f"BlockStats{i}" >> _typed(beam.ParDo(stats_of_blocks, known), _KEYED)
                 | f"Sum{i}" >> _typed(beam.CombinePerKey(Sum()), _KEYED)
-                | f"Update{i}" >> _typed(beam.ParDo(Update(self.spec)), TrainingState)
             )
-        return state
+            if self.spec.slices > 1:
+                stats = (
+                    stats
+                    | f"AddSlice{i}" >> _typed(beam.ParDo(AddSlice(self.spec)), _KEYED)
+                    | f"Join{i}" >> _typed(beam.CombinePerKey(Sum()), _KEYED)
+                )
+            checkpoint = stats | f"Update{i}" >> _typed(beam.ParDo(Update(self.spec)), Checkpoint)
+        return checkpoint
 
 
 @dataclass(frozen=True)
 class Iteration:
-    """Stats, and the state that they were found for.
+    """What was found so far for the state of a checkpoint.
 
-    The state is large and the same for every block: the first block's share brings it, and a sum
-    keeps whichever is there.
+    Attributes:
+        checkpoint: the state's.
+        slices: of the stats, by number.
     """
 
-    state: TrainingState | None
-    stats: IterationStats
+    checkpoint: Checkpoint
+    slices: dict[int, Parcel]
 
     def __add__(self, other: "Iteration") -> "Iteration":
-        return Iteration(self.state or other.state, self.stats + other.stats)
+        slices = dict(self.slices)
+        for number, parcel in other.slices.items():
+            slices[number] = slices[number] + parcel if number in slices else parcel
+        return Iteration(self.checkpoint, slices)
 
 
 _KEYED = typehints.Tuple[int, Iteration]
@@ -114,49 +152,92 @@ def _typed(transform: beam.PTransform, hint: object) -> beam.PTransform:
 
 
 class BlockStats(SumBlocks):
-    """Blocks, with the state as a side input -> a bundle's share of the iteration."""
+    """Blocks, with the checkpoint as a side input -> a bundle's share of the iteration."""
 
     def __init__(self, spec: TrainSpec, block_tasks: BlockTasks = block_tasks):
-        super().__init__(spec.threads)
+        super().__init__(spec.work, spec.threads)
         self.spec, self.block_tasks = spec, block_tasks
 
-    def tasks(self, block: BlockRef, state: TrainingState) -> Iterator[Callable[[], Iteration]]:
-        if block.index == 0:
-            yield partial(Iteration, state, IterationStats.zero())
-        if not state.done:
-            for task in self.block_tasks(self.spec, state, block):
-                yield partial(_share, task)
+    def start_bundle(self) -> None:
+        super().start_bundle()
+        self.checkpoint: Checkpoint | None = None
+
+    def tasks(self, blocks: BlockRange, checkpoint: Checkpoint) -> Iterator[Task]:
+        self.checkpoint = checkpoint
+        if not checkpoint.done:
+            state = fetch_state(self.work, checkpoint)
+            for block in fetch_blocks(self.work, blocks):
+                yield from self.block_tasks(self.spec, state, block)
+
+    def sent(self, total: IterationStats | None) -> Iterator[tuple[int, Iteration]]:
+        """A slice at a time; the checkpoint alone where there is nothing to do."""
+        if self.checkpoint is None:
+            return
+        if total is None:
+            yield ONLY, Iteration(self.checkpoint, {})
+            return
+        for number, part in enumerate(total.cut(self.spec.slices)):
+            yield number, _sent(self.spec, self.checkpoint, number, part)
 
 
-class Update(beam.DoFn):
-    """A whole iteration -> the next state, written down."""
+class AddSlice(beam.DoFn):
+    """A slice of all bundles -> the same in one part."""
 
     def __init__(self, spec: TrainSpec):
         self.spec = spec
 
-    def process(self, summed: tuple[int, Iteration]) -> Iterator[TrainingState]:
-        spec, (_, iteration) = self.spec, summed
-        state = iteration.state
-        if state is None:
-            raise RunError("an iteration lacks its first block: the runner lost an element")
-        if not state.done:
-            layout = spec.loader.layout
-            state = advance(layout, spec.options, state, iteration.stats, self._summary)
-            save_state(spec.work, state)
-        yield state
+    def process(self, summed: tuple[int, Iteration]) -> Iterator[tuple[int, Iteration]]:
+        spec, (number, iteration) = self.spec, summed
+        parcel = iteration.slices.get(number, Parcel())
+        if len(parcel.files) > 1 and not _after(spec, iteration):
+            part = receive(spec.work, parcel, _STATS)
+            iteration = _sent(spec, iteration.checkpoint, number, part)
+        yield ONLY, iteration
+
+
+class Update(beam.DoFn):
+    """A whole iteration -> the next checkpoint, written down."""
+
+    def __init__(self, spec: TrainSpec):
+        self.spec = spec
+
+    def process(self, summed: tuple[int, Iteration]) -> Iterator[Checkpoint]:
+        _, iteration = summed
+        known = iteration.checkpoint if iteration.checkpoint.done else _after(self.spec, iteration)
+        yield known or self._updated(iteration)
+
+    def _updated(self, iteration: Iteration) -> Checkpoint:
+        spec, layout = self.spec, self.spec.loader.layout
+        parcels = [parcel for _, parcel in sorted(iteration.slices.items())]
+        stats = IterationStats.joined([receive(spec.work, parcel, _STATS) for parcel in parcels])
+        state = fetch_state(spec.work, iteration.checkpoint)
+        after = save_state(spec.work, advance(layout, spec.options, state, stats, self._summary))
+        if any(parcel.files for parcel in parcels):
+            spec.work.store.delete(spec.work.sums_of(iteration.checkpoint.iteration))
+        return after
 
     def _summary(self) -> Summary:
         return load_summary(self.spec.work).completed(get_metric(self.spec.options.metric))
 
 
-def _share(task: Callable[[], IterationStats]) -> Iteration:
-    return Iteration(None, task())
+def _sent(spec: TrainSpec, checkpoint: Checkpoint, number: int, part: IterationStats) -> Iteration:
+    folder = spec.work.sums_of(checkpoint.iteration)
+    return Iteration(checkpoint, {number: send(spec.work, folder, part, spec.inline_bytes)})
 
 
-def _step(spec: TrainSpec, state: TrainingState, chunk: Chunk) -> IterationStats:
+def _after(spec: TrainSpec, iteration: Iteration) -> Checkpoint | None:
+    """The next checkpoint, where this is a retry that finds it there, and the sums may be gone."""
+    if any(parcel.files for parcel in iteration.slices.values()):
+        return find_checkpoint(spec.work, iteration.checkpoint.iteration + 1)
+    return None
+
+
+def _step(
+    spec: TrainSpec, state: TrainingState, chunk: Chunk, total: IterationStats | None
+) -> IterationStats:
     points = chunk.points()
     try:
-        return step(spec.loader.layout, spec.options.metric, state, points)
+        return step(spec.loader.layout, spec.options.metric, state, points, total)
     except ValueError as error:
         if spec.options.metric in METRICS:
             raise

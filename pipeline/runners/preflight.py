@@ -16,8 +16,8 @@ import numpy as np
 import pyarrow as pa
 
 from pipeline.data.store import HIDDEN, FileVersion, Store
-from pipeline.errors import JobError, RunError
-from pipeline.passes.checkpoint import SHARED_OUTPUT, WorkFolder
+from pipeline.errors import SHARED_OUTPUT, JobError, RunError
+from pipeline.passes.checkpoint import WorkFolder
 from pipeline.runners.identity import Worker, this_worker
 from pipeline.runners.runner import Runner
 

@@ -10,6 +10,8 @@ from apache_beam.testing.util import assert_that, equal_to
 from hypothesis import strategies as st
 
 from kmeans_tf.stats import ClusterStats, IterationStats
+from pipeline.passes.checkpoint import WorkFolder
+from pipeline.passes.parcels import Parcel
 from pipeline.passes.sums import ONLY, Sum, SumBlocks
 
 IN_PROCESS = "apache_beam.runners.portability.fn_api_runner.FnApiRunner"
@@ -64,25 +66,29 @@ class Squares(SumBlocks):
 
     def tasks(self, block):
         for i in range(abs(block)):
-            yield lambda i=i: i * i // (block > 0)
+            yield lambda total, i=i: (total or 0) + i * i // (block > 0)
 
 
-def test_tasks_add_up_over_bundles():
+def squares_below(folder):
+    return Squares(WorkFolder(str(folder)), threads=2)
+
+
+def test_tasks_add_up_over_bundles(tmp_path):
     with beam.Pipeline(runner=IN_PROCESS) as pipeline:
-        sums = pipeline | beam.Create([3, 0, 50]) | beam.ParDo(Squares(2))
+        sums = pipeline | beam.Create([3, 0, 50]) | beam.ParDo(squares_below(tmp_path))
         total = sums | beam.CombinePerKey(Sum())
         squares = sum(i * i for i in range(3)) + sum(i * i for i in range(50))
-        assert_that(total, equal_to([(ONLY, squares)]))
+        assert_that(total, equal_to([(ONLY, Parcel(squares))]))
 
 
-def test_without_tasks_there_is_no_sum():
+def test_without_tasks_there_is_no_sum(tmp_path):
     with beam.Pipeline(runner=IN_PROCESS) as pipeline:
-        sums = pipeline | beam.Create([0, 0]) | beam.ParDo(Squares(2))
+        sums = pipeline | beam.Create([0, 0]) | beam.ParDo(squares_below(tmp_path))
         assert_that(sums, equal_to([]))
 
 
-def test_a_task_that_fails_fails_the_pipeline():
+def test_a_task_that_fails_fails_the_pipeline(tmp_path):
     pipeline = beam.Pipeline(runner=IN_PROCESS)
-    _ = pipeline | beam.Create([-2]) | beam.ParDo(Squares(2))
+    _ = pipeline | beam.Create([-2]) | beam.ParDo(squares_below(tmp_path))
     with pytest.raises(ZeroDivisionError):
         pipeline.run()

@@ -14,7 +14,7 @@ from kmeans_tf import Model, TrainingOptions, TrainingState, Trial, get_metric
 from kmeans_tf.layout import SumLayout
 from kmeans_tf.sample import sample_capacity
 from pipeline.passes import train
-from pipeline.passes.checkpoint import checkpoints
+from pipeline.passes.checkpoint import Checkpoint, checkpoints, fetch_state
 from pipeline.transforms import (
     Blocks,
     ColumnNames,
@@ -29,6 +29,8 @@ from pipeline.transforms import (
     load_manifest,
     load_summary,
     make_plan,
+    save_state,
+    write_blocks,
 )
 from tests.stores import ReadOnly, WriteOnly
 
@@ -64,7 +66,7 @@ def summary(plan, tmp_path_factory):
         store=plan.store,
     )
     with beam.Pipeline(runner=IN_PROCESS) as pipeline:
-        _ = pipeline | Blocks(plan.blocks) | Scan(spec)
+        _ = pipeline | Blocks(write_blocks(work, plan.blocks)) | Scan(spec)
     return load_summary(work)
 
 
@@ -90,16 +92,19 @@ def start(spec, three_blobs):
 KEPT = []  # of this process, as the runner is: what a pipeline is given it copies
 
 
-def keep(state: TrainingState) -> None:
-    KEPT.append(state)
+def keep(checkpoint: Checkpoint) -> None:
+    KEPT.append(checkpoint)
 
 
 def trained(plan, spec, start, iterations) -> TrainingState:
     KEPT.clear()
     with beam.Pipeline(runner=IN_PROCESS) as pipeline:
-        blocks, state = pipeline | Blocks(plan.blocks), pipeline | "Start" >> beam.Create([start])
-        _ = (blocks, state) | Train(spec, iterations) | beam.Map(keep)
-    (state,) = KEPT
+        blocks = pipeline | Blocks(write_blocks(spec.work, plan.blocks))
+        first = pipeline | "Start" >> beam.Create([save_state(spec.work, start)])
+        _ = (blocks, first) | Train(spec, iterations) | beam.Map(keep)
+    (checkpoint,) = KEPT
+    state = fetch_state(spec.work, checkpoint)
+    assert (state.iteration, state.done) == (checkpoint.iteration, checkpoint.done)
     return state
 
 
@@ -129,7 +134,7 @@ def test_training_in_a_pipeline_is_training_in_memory(plan, spec, start, three_b
 def test_every_iteration_is_written_down(plan, spec, start, work):
     state = trained(plan, spec, start, 6)
     names = [path.rpartition("/")[2] for path in checkpoints(work)]
-    assert names == [f"{i:06d}" for i in range(1, state.iteration + 1)]
+    assert names == [f"{i:06d}" for i in range(state.iteration + 1)]
 
 
 def test_a_converged_state_makes_the_rest_of_the_round_free(plan, spec, start, monkeypatch):
@@ -173,7 +178,7 @@ def test_labels_are_written_and_named_in_the_manifest(plan, spec, start, work, t
     model = Model.trained(spec.loader.layout.encoding, "sqeuclidean", prototypes, numbers)
     labels = LabelSpec.of(plan, model, work, threads=2)
     with beam.Pipeline(runner=IN_PROCESS) as pipeline:
-        done = pipeline | Blocks(plan.blocks) | Label(labels)
+        done = pipeline | Blocks(write_blocks(work, plan.blocks)) | Label(labels)
         assert_that(done, equal_to([None]))
     totals = load_manifest(work)
     assert totals.rows.tolist() == np.bincount(three_blobs.truth).tolist()

@@ -36,6 +36,8 @@ from pipeline.transforms import (
     load_manifest,
     load_summary,
     make_plan,
+    save_state,
+    write_blocks,
 )
 from tests.pipeline.runners.failing import MESSAGE, fail_at_three
 
@@ -59,7 +61,8 @@ def plan(three_blobs):
 @pytest.fixture
 def layout(three_blobs, plan, tmp_path):
     work = WorkFolder(str(tmp_path / "layout"))
-    Runner(HERE).run(lambda pipeline: pipeline | Blocks(plan.blocks) | scan(plan, work))
+    blocks = Blocks(write_blocks(work, plan.blocks))
+    Runner(HERE).run(lambda pipeline: pipeline | blocks | scan(plan, work))
     return SumLayout.fit(load_summary(work), METRIC, standard=False, impute=False)
 
 
@@ -80,9 +83,10 @@ def all_passes(settings, plan, layout, start, work):
     task = partial(probe, work, "probes", plan.store, plan.footers[0].file)
 
     def build(pipeline):
-        blocks = pipeline | Blocks(plan.blocks)
+        blocks = pipeline | Blocks(write_blocks(work, plan.blocks))
+        first = pipeline | "Start" >> beam.Create([save_state(work, state)])
         _ = blocks | scan(plan, work)
-        _ = (blocks, pipeline | "Start" >> beam.Create([state])) | train(plan, layout, work)
+        _ = (blocks, first) | train(plan, layout, work)
         _ = blocks | Label(LabelSpec.of(plan, model, work))
         _ = pipeline | "Numbers" >> beam.Create(range(PROBES)) | "Probe" >> beam.Map(task)
 

@@ -1,0 +1,77 @@
+"""Partial sums on their way to be added: themselves where they are small, else files.
+
+A runner keeps what goes between its workers in memory and queues of its own, which were not made
+for a sample of rows or the sums of thousands of prototypes.
+"""
+
+import pickle
+import posixpath
+import uuid
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import pyarrow as pa
+
+from pipeline.errors import RunError
+from pipeline.passes.archive import pack, unpack
+from pipeline.passes.checkpoint import WorkFolder
+
+INLINE_BYTES = 1 << 20  # up to which a sum travels itself
+
+
+@dataclass(frozen=True)
+class Parcel:
+    """A sum, in parts.
+
+    Attributes:
+        value: of the parts that are here; None where none is.
+        files: where the others lie.
+    """
+
+    value: Any = None
+    files: tuple[str, ...] = ()
+
+    def __add__(self, other: "Parcel") -> "Parcel":
+        values = [v for v in (self.value, other.value) if v is not None]
+        value = values[0] + values[1] if len(values) == 2 else values[0] if values else None
+        return Parcel(value, self.files + other.files)
+
+
+def send(work: WorkFolder, folder: str, value: Any, inline_bytes: int = INLINE_BYTES) -> Parcel:
+    """A value as it may travel; what is large goes to a file of its own in `folder`."""
+    if _nbytes(value) <= inline_bytes:
+        return Parcel(value)
+    path = posixpath.join(folder, uuid.uuid4().hex)
+    work.store.write(path, pack(value))
+    return Parcel(None, (path,))
+
+
+def receive(work: WorkFolder, parcel: Parcel, kinds: Sequence[type]) -> Any:
+    """The sum of all parts; None of none.
+
+    Args:
+        kinds: see `unpack`.
+
+    Raises:
+        RunError: a file is gone or damaged.
+    """
+    total = parcel.value
+    for path in parcel.files:
+        value = _read(work, path, kinds)
+        total = value if total is None else total + value
+    return total
+
+
+def _read(work: WorkFolder, path: str, kinds: Sequence[type]) -> Any:
+    try:
+        return unpack(work.store.read(path), kinds)
+    except (OSError, pa.ArrowException, ValueError) as error:
+        raise RunError(f"a worker's sums in {path} cannot be read: {error}") from error
+
+
+def _nbytes(value: Any) -> int:
+    """How large it is when it is pickled; arrays are not copied for that."""
+    buffers: list[pickle.PickleBuffer] = []
+    head = pickle.dumps(value, protocol=5, buffer_callback=buffers.append)
+    return len(head) + sum(buffer.raw().nbytes for buffer in buffers)

@@ -1,0 +1,100 @@
+"""Values in the work folder that every worker process reads once.
+
+What goes between processes is where a value lies and what its bytes are, never mind how large it
+is. A process that wrote or read one keeps it: where driver and worker are one, nothing is read.
+"""
+
+import hashlib
+import threading
+from collections import OrderedDict
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from pipeline.data.store import Store
+from pipeline.errors import SHARED_OUTPUT, RunError
+from pipeline.passes.archive import pack, unpack
+
+_KEPT = 8
+
+
+@dataclass(frozen=True)
+class Shared:
+    """A value by the file that it lies in.
+
+    Attributes:
+        path: the file.
+        digest: of its bytes.
+        slot: what stands for it in a process's memory, where a later one takes its place.
+    """
+
+    path: str
+    digest: str
+    slot: str
+
+
+def share(store: Store, path: str, value: Any, slot: str | None = None) -> Shared:
+    """Writes a value down, as `pack` does, for `fetch`."""
+    data = pack(value)
+    store.write(path, data)
+    shared = Shared(path, _digest(data), slot or path)
+    _MEMO.keep(shared, value)
+    return shared
+
+
+def shared_file(store: Store, path: str, slot: str | None = None) -> Shared:
+    """What `share` gave for a file that it wrote."""
+    return Shared(path, _digest(store.read(path)), slot or path)
+
+
+def fetch(store: Store, shared: Shared, kinds: Sequence[type]) -> Any:
+    """The value, from this process's memory or the file.
+
+    Args:
+        kinds: see `unpack`.
+
+    Raises:
+        RunError: the file is not here, or another.
+    """
+    with _MEMO.lock:
+        value = _MEMO.find(shared)
+        if value is None:
+            value = _read(store, shared, kinds)
+            _MEMO.keep(shared, value)
+        return value
+
+
+def _read(store: Store, shared: Shared, kinds: Sequence[type]) -> Any:
+    try:
+        data = store.read(shared.path)
+    except OSError as error:
+        raise RunError(f"{shared.path} cannot be read here: {error}: {SHARED_OUTPUT}") from error
+    if _digest(data) != shared.digest:
+        raise RunError(f"{shared.path} is not what this job wrote: does another write there?")
+    return unpack(data, kinds)
+
+
+def _digest(data: bytes) -> str:
+    return hashlib.blake2b(data, digest_size=16).hexdigest()
+
+
+class _Memo:
+    """The latest value of each of a few slots."""
+
+    def __init__(self) -> None:
+        self.lock = threading.RLock()
+        self._values: OrderedDict[str, tuple[Shared, Any]] = OrderedDict()
+
+    def find(self, shared: Shared) -> Any:
+        known, value = self._values.get(shared.slot, (None, None))
+        return value if known == shared else None
+
+    def keep(self, shared: Shared, value: Any) -> None:
+        with self.lock:
+            self._values[shared.slot] = (shared, value)
+            self._values.move_to_end(shared.slot)
+            while len(self._values) > _KEPT:
+                self._values.popitem(last=False)
+
+
+_MEMO = _Memo()
