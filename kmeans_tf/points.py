@@ -8,7 +8,7 @@ import tensorflow as tf
 from kmeans_tf.encoding import Encoding
 
 CHUNK_ELEMENTS = 1 << 23  # 32 MB of float32
-CAPACITIES = (1 << 12, 1 << 14, 1 << 16)  # few shapes: XLA compiles a program for each
+CAPACITIES = (1 << 10, 1 << 12, 1 << 14, 1 << 16)  # few shapes: XLA compiles a program for each
 
 
 def chunk_rows(features: int) -> int:
