@@ -5,8 +5,8 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
 import pyarrow as pa
-import pyarrow.parquet as pq
 
+from pipeline.data.footers import read_footer
 from pipeline.data.names import split_list
 from pipeline.data.store import HIDDEN, FileVersion, Store
 from pipeline.errors import DataError, UsageError
@@ -79,11 +79,10 @@ def read_footers(store: Store, files: Sequence[FileVersion]) -> list[Footer]:
 
 def _read_footer(store: Store, file: FileVersion) -> Footer:
     try:
-        with store.open(file) as source:
-            parquet = pq.ParquetFile(source)
-            meta = parquet.metadata
-            groups = tuple(meta.row_group(i).num_rows for i in range(meta.num_row_groups))
-            return Footer(file, parquet.schema_arrow.remove_metadata(), groups)
+        parquet = read_footer(store, file)
+        meta = parquet.metadata
+        groups = tuple(meta.row_group(i).num_rows for i in range(meta.num_row_groups))
+        return Footer(file, parquet.schema_arrow.remove_metadata(), groups)
     except (pa.ArrowException, OSError) as error:  # Arrow's name for a garbled footer is OSError
         reason = str(error).splitlines()[0]
         raise DataError(f"{file.path} is not a complete Parquet file: {reason}") from error
