@@ -5,7 +5,6 @@ import uuid
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import partial
-from itertools import groupby
 
 import apache_beam as beam
 import numpy as np
@@ -16,18 +15,22 @@ from kmeans_tf.exact import exact_sums, two_product
 from kmeans_tf.metrics import get_metric
 from kmeans_tf.model import Model
 from kmeans_tf.points import chunk_rows
-from pipeline.data.blocks import BlockRef, Span
+from pipeline.data.blocks import BlockRef
 from pipeline.data.columns import LABEL_COLUMNS, PLACE_COLUMNS, Columns
 from pipeline.data.files import Footer
 from pipeline.data.partitions import partition_values
+from pipeline.data.places import Places
 from pipeline.data.plan import Plan
 from pipeline.data.rows import Rows, count_bad, read_block
 from pipeline.data.store import Store
+from pipeline.data.streams import grouped
 from pipeline.errors import DataError
 from pipeline.passes.cache import PROCESS_CACHE
 from pipeline.passes.checkpoint import WorkFolder, save_manifest
 from pipeline.passes.sums import Sum, SumBlocks
 from pipeline.passes.totals import LabelTotals
+
+ROW_GROUP_ROWS = 1 << 20  # of the labels
 
 
 @dataclass(frozen=True)
@@ -101,7 +104,7 @@ class LabelBlocks(SumBlocks):
 
 
 def label_block(spec: LabelSpec, block: BlockRef) -> LabelTotals:
-    """Labels the rows of a block into a file of its own, a row group for a row group."""
+    """Labels the rows of a block into a file of its own."""
     width = max(5, len(str(spec.blocks)))
     name = f"part-{block.index:0{width}d}-of-{spec.blocks:0{width}d}.parquet"
     path = spec.work.file(posixpath.join("labels", f"{name}.{uuid.uuid4().hex}"))
@@ -112,9 +115,10 @@ def label_block(spec: LabelSpec, block: BlockRef) -> LabelTotals:
         spec.work.store.create(path) as stream,
         pq.ParquetWriter(stream, spec.schema, compression="zstd") as writer,
     ):
-        for span, batches in groupby(rows, lambda r: r.span):
-            tables, totals = zip(*(label_rows(spec, r) for r in batches), strict=True)
-            writer.write_table(pa.concat_tables(tables), row_group_size=span.rows)
+        labelled = (label_rows(spec, r) for r in rows)
+        for group in grouped(labelled, lambda pair: pair[0].num_rows, ROW_GROUP_ROWS):
+            tables, totals = zip(*group, strict=True)
+            writer.write_table(pa.concat_tables(tables))
             total = sum(totals, total)
     return total
 
@@ -132,9 +136,9 @@ def label_rows(spec: LabelSpec, rows: Rows) -> tuple[pa.Table, LabelTotals]:
     index, cost = model.nearest(values[usable])
     distance = _held(model.distance(cost), model.distance_type)
     if not np.isfinite(distance).all():
-        row = rows.first_row + int(usable[np.argmin(np.isfinite(distance))])
+        path, row = rows.places.of(int(usable[np.argmin(np.isfinite(distance))]))
         raise DataError(
-            f"{rows.span.file.path}: row {row} is too far from every prototype for its distance "
+            f"{path}: row {row} is too far from every prototype for its distance "
             "to be a number: rescale the columns, or leave the row out"
         )
     answer = [
@@ -172,27 +176,25 @@ def _totals(model: Model, weights: np.ndarray, index: np.ndarray, cost: np.ndarr
     )
 
 
-def _key_columns(spec: LabelSpec, rows: Rows) -> list[pa.Array]:
+def _key_columns(spec: LabelSpec, rows: Rows) -> list[pa.Array | pa.ChunkedArray]:
     if not spec.columns.keys:
-        return _place(rows.span, rows.first_row, len(rows))
-    folders = _folder_values(spec.columns, rows.span.file.below)
-    return [
-        pa.repeat(pa.scalar(folders[key], spec.schema.field(key).type), len(rows))
-        if key in folders
-        else rows.batch.column(key)
-        for key in spec.columns.keys
-    ]
+        return _place_columns(rows.places)
+    folders = _folder_columns(spec.columns, rows.places)
+    return [folders[key] if key in folders else rows.columns[key] for key in spec.columns.keys]
 
 
-def _place(span: Span, first_row: int, count: int) -> list[pa.Array]:
-    numbers = np.arange(first_row, first_row + count, dtype=np.int64)
-    return [pa.repeat(pa.scalar(span.file.path), count), pa.array(numbers)]
+def _place_columns(places: Places) -> list[pa.Array]:
+    paths = pa.array([run.file.path for run in places.runs], pa.string())
+    return [places.spread(paths), pa.array(places.rows())]
 
 
-def _folder_values(columns: Columns, path: str) -> dict:
-    texts = dict(partition_values(path))
+def _folder_columns(columns: Columns, places: Places) -> dict[str, pa.Array]:
+    """The values that stand in the names of the rows' folders, by key."""
+    if not columns.partitions:
+        return {}
+    texts = [dict(partition_values(run.file.below)) for run in places.runs]
     return {
-        name: pa.scalar(texts.get(name), pa.string()).cast(kind).as_py()
+        name: places.spread(pa.array([t.get(name) for t in texts], pa.string()).cast(kind))
         for name, kind in columns.partitions
     }
 
