@@ -7,7 +7,7 @@ from pipeline.data.files import Footer
 from pipeline.data.store import FileVersion
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Span:
     """The rows of one row group.
 
@@ -24,7 +24,7 @@ class Span:
     rows: int
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class BlockRef:
     """A block by reference: small, frozen, picklable.
 
