@@ -30,8 +30,9 @@ ARGS = ("--features=f0,f1", "--keys=id", "--k=5", START, "--tolerance=0", "--max
 
 @contextlib.contextmanager
 def _many_blocks() -> Iterator[None]:
-    """Blocks of at most 150 rows, so that little data makes several."""
+    """Blocks of at most 150 rows, and parts of one: little data makes several."""
     with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("pipeline.passes.label.PART_BYTES", 150 * 2 * 4)
         patch.setattr("pipeline.commands.make_plan", partial(make_plan, block_rows=150))
         yield
 

@@ -2,7 +2,8 @@
 
 import posixpath
 import uuid
-from collections.abc import Iterator
+from bisect import bisect_right
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from functools import partial
 
@@ -23,14 +24,15 @@ from pipeline.data.places import Places
 from pipeline.data.plan import Plan
 from pipeline.data.rows import Rows, count_bad, read_block
 from pipeline.data.store import Store
-from pipeline.data.streams import grouped
+from pipeline.data.streams import grouped, in_order
 from pipeline.errors import DataError
 from pipeline.passes.cache import PROCESS_CACHE
 from pipeline.passes.checkpoint import WorkFolder, save_manifest
-from pipeline.passes.sums import Sum, SumBlocks
+from pipeline.passes.sums import ONLY, Sum, _pool
 from pipeline.passes.totals import LabelTotals
 
-ROW_GROUP_ROWS = 1 << 20  # of the labels
+PART_BYTES = 128 << 20  # of points in float32
+ROW_GROUP_ROWS, ROW_GROUP_BYTES = 1 << 20, 64 << 20  # of the labels, at most
 
 
 @dataclass(frozen=True)
@@ -41,16 +43,16 @@ class LabelSpec:
         columns: what to read.
         schema: of the labels: keys (or the row's place), label, distance.
         model: what to label with; bad features are imputed where it has means.
-        blocks: how many blocks there are, for the names of the parts.
+        parts: the index of the first block of each part, ascending.
         work: where parts are written.
-        threads: blocks at once in a worker process.
+        threads: chunks at once in a worker process.
         store: where the files are.
     """
 
     columns: Columns
     schema: pa.Schema
     model: Model
-    blocks: int
+    parts: tuple[int, ...]
     work: WorkFolder
     threads: int
     store: Store
@@ -64,7 +66,18 @@ class LabelSpec:
             LABEL_COLUMNS, (pa.int32(), pa.from_numpy_dtype(model.distance_type)), strict=True
         )
         schema = pa.schema([*(keys or place), *answer])
-        return cls(plan.columns, schema, model, len(plan.blocks), work, threads, plan.store)
+        parts = first_blocks(plan.blocks, plan.columns.dimension)
+        return cls(plan.columns, schema, model, parts, work, threads, plan.store)
+
+    def part(self, block: BlockRef) -> int:
+        """Which part a block's labels are in."""
+        return bisect_right(self.parts, block.index) - 1
+
+
+def first_blocks(blocks: Iterable[BlockRef], dimension: int) -> tuple[int, ...]:
+    """The index of the first block of each part: consecutive blocks of about PART_BYTES."""
+    rows = PART_BYTES // (4 * dimension)
+    return tuple(part[0].index for part in grouped(blocks, lambda block: block.rows, rows))
 
 
 def key_fields(columns: Columns, footer: Footer) -> list[pa.Field]:
@@ -85,42 +98,57 @@ class Label(beam.PTransform):
     def expand(self, blocks: beam.PCollection) -> beam.PCollection:
         return (
             blocks
-            | beam.ParDo(LabelBlocks(self.spec)).with_output_types(tuple[int, LabelTotals])
+            | beam.Map(partial(_by_part, self.spec)).with_output_types(tuple[int, BlockRef])
+            | beam.GroupByKey()
+            | beam.MapTuple(partial(_label, self.spec)).with_output_types(tuple[int, LabelTotals])
             | beam.CombinePerKey(Sum()).with_output_types(tuple[int, LabelTotals])
             | beam.MapTuple(partial(_save, self.spec.work)).with_output_types(type(None))
         )
 
 
-class LabelBlocks(SumBlocks):
-    """Blocks -> the totals of a bundle; a file is written for each block."""
-
-    def __init__(self, spec: LabelSpec):
-        super().__init__(spec.threads)
-        self.spec = spec
-
-    def tasks(self, block: BlockRef) -> Iterator[partial]:
-        PROCESS_CACHE.drop(self.spec.work.path)  # nothing is read twice any more
-        yield partial(label_block, self.spec, block)
+def _by_part(spec: LabelSpec, block: BlockRef) -> tuple[int, BlockRef]:
+    return spec.part(block), block
 
 
-def label_block(spec: LabelSpec, block: BlockRef) -> LabelTotals:
-    """Labels the rows of a block into a file of its own."""
-    width = max(5, len(str(spec.blocks)))
-    name = f"part-{block.index:0{width}d}-of-{spec.blocks:0{width}d}.parquet"
+def _label(spec: LabelSpec, part: int, blocks: Iterable[BlockRef]) -> tuple[int, LabelTotals]:
+    PROCESS_CACHE.drop(spec.work.path)  # nothing is read twice any more
+    return ONLY, label_part(spec, part, sorted(blocks, key=lambda block: block.index))
+
+
+def label_part(spec: LabelSpec, part: int, blocks: Iterable[BlockRef]) -> LabelTotals:
+    """Labels the rows of some blocks into a file of their own, in the order of the blocks."""
+    count, width = len(spec.parts), max(5, len(str(len(spec.parts))))
+    name = f"part-{part:0{width}d}-of-{count:0{width}d}.parquet"
     path = spec.work.file(posixpath.join("labels", f"{name}.{uuid.uuid4().hex}"))
     total = LabelTotals.zero(len(spec.model.prototypes), {name: path})
-    limit = chunk_rows(spec.columns.dimension)
-    rows = read_block(spec.store, spec.columns, block, limit, keys=True)
     with (
         spec.work.store.create(path) as stream,
         pq.ParquetWriter(stream, spec.schema, compression="zstd") as writer,
     ):
-        labelled = (label_rows(spec, r) for r in rows)
-        for group in grouped(labelled, lambda pair: pair[0].num_rows, ROW_GROUP_ROWS):
+        for group in grouped(_labelled(spec, blocks), _row_group_share, ROW_GROUP_BYTES):
             tables, totals = zip(*group, strict=True)
             writer.write_table(pa.concat_tables(tables))
             total = sum(totals, total)
     return total
+
+
+def _labelled(
+    spec: LabelSpec, blocks: Iterable[BlockRef]
+) -> Iterator[tuple[pa.Table, LabelTotals]]:
+    """Labels of the blocks' rows in order; as many chunks as there are threads are ahead."""
+    limit = chunk_rows(spec.columns.dimension)
+    tasks = (
+        (1, partial(label_rows, spec, rows))
+        for block in blocks
+        for rows in read_block(spec.store, spec.columns, block, limit, keys=True)
+    )
+    return in_order(_pool(spec.threads), tasks, spec.threads)
+
+
+def _row_group_share(labelled: tuple[pa.Table, LabelTotals]) -> int:
+    """What labels take of a row group: of its bytes, or as much of its rows."""
+    table, _ = labelled
+    return max(table.nbytes, table.num_rows * (ROW_GROUP_BYTES // ROW_GROUP_ROWS))
 
 
 def label_rows(spec: LabelSpec, rows: Rows) -> tuple[pa.Table, LabelTotals]:
