@@ -127,7 +127,8 @@ class RowGroups:
 
 def _list_values(table: pa.Table | pa.RecordBatch) -> Counter[str]:
     """How many values each column of lists of numbers has."""
-    lists = [field.name for field in table.schema if is_numeric_list(field.type)]
+    nested = [field for field in table.schema if field.type.num_fields]
+    lists = [field.name for field in nested if is_numeric_list(field.type)]
     return Counter({name: stored_values(table.column(name)) for name in lists})
 
 

@@ -17,11 +17,15 @@ def in_order(
     taken from `tasks` before there is room for it.
     """
     waiting: deque[tuple[int, Future]] = deque()
+    ahead = 0
     try:
         for size, task in tasks:
-            while waiting and sum(s for s, _ in waiting) + size > limit:
-                yield waiting.popleft()[1].result()
+            while waiting and ahead + size > limit:
+                taken, future = waiting.popleft()
+                ahead -= taken
+                yield future.result()
             waiting.append((size, pool.submit(task)))
+            ahead += size
         while waiting:
             yield waiting.popleft()[1].result()
     finally:
