@@ -22,10 +22,11 @@ from pipeline.output.run_record import Counts, Input, RunRecord, Schema
 from pipeline.passes.blocks import BlockRange
 from pipeline.passes.checkpoint import WorkFolder, find_manifest, load_manifest
 from pipeline.passes.counters import by_name
+from pipeline.passes.label import part_rows
 from pipeline.passes.totals import LabelTotals
 from pipeline.runners.identity import Worker, versions
 from pipeline.runners.runner import Runner
-from pipeline.transforms import Blocks, Label, LabelSpec, write_blocks
+from pipeline.transforms import Blocks, Label, LabelSpec, SharedBlocks
 
 _STAGES = ("scan", "seed", "train", "label")
 
@@ -70,14 +71,19 @@ class Attempt:
     counters: Counter = field(default_factory=Counter)
     warnings: list[str] = field(default_factory=list)
 
-    def run(self, build: Callable[[beam.PCollection], object]) -> None:
-        """Runs one pass over the blocks; see `Runner.run`."""
-        self.counters += self.runner.run(lambda pipeline: build(pipeline | Blocks(self._blocks)))
+    def run(
+        self,
+        build: Callable[[beam.PCollection], object],
+        ranges: Sequence[BlockRange] | None = None,
+    ) -> None:
+        """Runs one pass over the blocks, in these ranges; see `Runner.run`."""
+        blocks = Blocks(ranges or self._blocks.ranges())
+        self.counters += self.runner.run(lambda pipeline: build(pipeline | blocks))
         self.work.store.delete(self.work.sums)
 
     @cached_property
-    def _blocks(self) -> list[BlockRange]:
-        return write_blocks(self.work, self.plan.blocks)
+    def _blocks(self) -> SharedBlocks:
+        return SharedBlocks.write(self.work, self.plan.blocks)
 
     def warn(self, text: str) -> None:
         """Says something that the report says too."""
@@ -94,7 +100,8 @@ class Attempt:
         if totals is None:
             spec = LabelSpec.of(self.plan, model, self.work, self.runner.settings.threads)
             with self.clock.stage("label"):
-                self.run(lambda blocks: blocks | Label(spec))
+                ranges = self._blocks.ranges_of(part_rows(self.plan.columns.dimension))
+                self.run(lambda blocks: blocks | Label(spec), ranges)
             totals = load_manifest(self.work)
         check_labelled(model, totals)
         return totals

@@ -26,7 +26,7 @@ ONLY = 0
 
 
 @cache
-def _pool(threads: int) -> ThreadPoolExecutor:
+def thread_pool(threads: int) -> ThreadPoolExecutor:
     """The process's pool: threads outlive the bundles, which are short.
 
     The cache is what makes it one a process, and so what it does besides happen once: TensorFlow
@@ -67,7 +67,7 @@ class SumBlocks(beam.DoFn):
             while len(self._running) >= self.threads:  # the next is read meanwhile
                 self._wait()
             total = self._totals.pop() if self._totals else None
-            self._running.add(_pool(self.threads).submit(task, total))
+            self._running.add(thread_pool(self.threads).submit(task, total))
 
     def finish_bundle(self) -> Iterator[WindowedValue]:
         while self._running:

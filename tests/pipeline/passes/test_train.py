@@ -23,6 +23,7 @@ from pipeline.transforms import (
     Loader,
     Scan,
     ScanSpec,
+    SharedBlocks,
     Train,
     TrainSpec,
     WorkFolder,
@@ -30,7 +31,6 @@ from pipeline.transforms import (
     load_summary,
     make_plan,
     save_state,
-    write_blocks,
 )
 from tests.stores import ReadOnly, WriteOnly
 
@@ -66,7 +66,7 @@ def summary(plan, tmp_path_factory):
         store=plan.store,
     )
     with beam.Pipeline(runner=IN_PROCESS) as pipeline:
-        _ = pipeline | Blocks(write_blocks(work, plan.blocks)) | Scan(spec)
+        _ = pipeline | Blocks(SharedBlocks.write(work, plan.blocks).ranges()) | Scan(spec)
     return load_summary(work)
 
 
@@ -99,7 +99,7 @@ def keep(checkpoint: Checkpoint) -> None:
 def trained(plan, spec, start, iterations) -> TrainingState:
     KEPT.clear()
     with beam.Pipeline(runner=IN_PROCESS) as pipeline:
-        blocks = pipeline | Blocks(write_blocks(spec.work, plan.blocks))
+        blocks = pipeline | Blocks(SharedBlocks.write(spec.work, plan.blocks).ranges())
         first = pipeline | "Start" >> beam.Create([save_state(spec.work, start)])
         _ = (blocks, first) | Train(spec, iterations) | beam.Map(keep)
     (checkpoint,) = KEPT
@@ -178,7 +178,7 @@ def test_labels_are_written_and_named_in_the_manifest(plan, spec, start, work, t
     model = Model.trained(spec.loader.layout.encoding, "sqeuclidean", prototypes, numbers)
     labels = LabelSpec.of(plan, model, work, threads=2)
     with beam.Pipeline(runner=IN_PROCESS) as pipeline:
-        done = pipeline | Blocks(write_blocks(work, plan.blocks)) | Label(labels)
+        done = pipeline | Blocks(SharedBlocks.write(work, plan.blocks).ranges()) | Label(labels)
         assert_that(done, equal_to([None]))
     totals = load_manifest(work)
     assert totals.rows.tolist() == np.bincount(three_blobs.truth).tolist()
