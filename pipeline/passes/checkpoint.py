@@ -3,6 +3,7 @@
 summary              what the scan found
 state/000012         the training state after 12 iterations
 manifest             what the label pass wrote
+workers/HOST-PID     what a worker process is at, while it is
 """
 
 import posixpath
@@ -38,6 +39,10 @@ class WorkFolder:
     @property
     def states(self) -> str:
         return self.file("state")
+
+    @property
+    def workers(self) -> str:
+        return self.file("workers")
 
     def state(self, iteration: int) -> str:
         return posixpath.join(self.states, f"{iteration:06d}")

@@ -26,6 +26,7 @@ from pipeline.data.store import Store
 from pipeline.errors import DataError
 from pipeline.passes.cache import PROCESS_CACHE
 from pipeline.passes.checkpoint import WorkFolder, save_manifest
+from pipeline.passes.heartbeat import Heartbeat
 from pipeline.passes.sums import Sum, SumBlocks
 from pipeline.passes.totals import LabelTotals
 
@@ -92,7 +93,7 @@ class LabelBlocks(SumBlocks):
     """Blocks -> the totals of a bundle; a file is written for each block."""
 
     def __init__(self, spec: LabelSpec):
-        super().__init__(spec.threads)
+        super().__init__(spec.threads, Heartbeat("label", spec.work))
         self.spec = spec
 
     def tasks(self, block: BlockRef) -> Iterator[partial]:

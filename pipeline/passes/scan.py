@@ -15,6 +15,7 @@ from pipeline.data.columns import Columns
 from pipeline.data.rows import Rows, count_bad, read_block
 from pipeline.data.store import Store
 from pipeline.passes.checkpoint import WorkFolder, save_summary
+from pipeline.passes.heartbeat import Heartbeat
 from pipeline.passes.sums import Sum, SumBlocks
 
 
@@ -64,7 +65,7 @@ class SummarizeBlocks(SumBlocks):
     """Blocks -> the Summary of a bundle."""
 
     def __init__(self, spec: ScanSpec):
-        super().__init__(spec.threads)
+        super().__init__(spec.threads, Heartbeat("scan", spec.work))
         self.spec = spec
 
     def tasks(self, block: BlockRef) -> Iterator[partial]:

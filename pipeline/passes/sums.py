@@ -19,6 +19,8 @@ from apache_beam.utils.windowed_value import WindowedValue
 
 from kmeans_tf.runtime import configure
 from pipeline.passes.counters import TENSORFLOW_STARTS, count
+from pipeline.passes.heartbeat import Heartbeat
+from pipeline.passes.lost_channel import watch_beams_own
 
 ONLY = 0
 
@@ -32,6 +34,7 @@ def _pool(threads: int) -> ThreadPoolExecutor:
     """
     configure(threads)
     count(TENSORFLOW_STARTS)
+    watch_beams_own()
     return ThreadPoolExecutor(threads)
 
 
@@ -42,8 +45,9 @@ class SumBlocks(beam.DoFn):
     added. They run on a pool of threads, a bounded number ahead.
     """
 
-    def __init__(self, threads: int):
+    def __init__(self, threads: int, heartbeat: Heartbeat):
         self.threads = threads
+        self.heartbeat = heartbeat
 
     def tasks(self, block: Any, *side_inputs: Any) -> Iterable[Callable[[], Any]]:
         raise NotImplementedError
@@ -53,6 +57,7 @@ class SumBlocks(beam.DoFn):
         self.total: Any = None
 
     def process(self, block: Any, *side_inputs: Any) -> None:
+        self.heartbeat.began(block)
         for task in self.tasks(block, *side_inputs):
             while len(self._running) >= self.threads:  # the next is read meanwhile
                 self._add(self._running.popleft())
@@ -67,6 +72,7 @@ class SumBlocks(beam.DoFn):
 
     def _add(self, future: Future) -> None:
         value = future.result()
+        self.heartbeat.did_a_task()
         self.total = value if self.total is None else self.total + value
 
 

@@ -25,6 +25,7 @@ from pipeline.data.blocks import BlockRef
 from pipeline.errors import RunError, UsageError
 from pipeline.passes.checkpoint import WorkFolder, load_summary, save_state
 from pipeline.passes.chunks import Chunk, Loader, cached_chunks
+from pipeline.passes.heartbeat import Heartbeat
 from pipeline.passes.sums import Sum, SumBlocks
 
 
@@ -117,7 +118,7 @@ class BlockStats(SumBlocks):
     """Blocks, with the state as a side input -> a bundle's share of the iteration."""
 
     def __init__(self, spec: TrainSpec, block_tasks: BlockTasks = block_tasks):
-        super().__init__(spec.threads)
+        super().__init__(spec.threads, Heartbeat("train", spec.work))
         self.spec, self.block_tasks = spec, block_tasks
 
     def tasks(self, block: BlockRef, state: TrainingState) -> Iterator[Callable[[], Iteration]]:

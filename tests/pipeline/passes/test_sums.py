@@ -59,6 +59,16 @@ def test_the_sum_of_nothing_is_none():
     assert sums.merge_accumulators(iter([None, 3, None, 4])) == 7
 
 
+class Unheard:
+    """A heartbeat of which nothing is written."""
+
+    def began(self, block):
+        pass
+
+    def did_a_task(self):
+        pass
+
+
 class Squares(SumBlocks):
     """Numbers -> the sum of the squares of what is below them; negative ones fail."""
 
@@ -69,7 +79,7 @@ class Squares(SumBlocks):
 
 def test_tasks_add_up_over_bundles():
     with beam.Pipeline(runner=IN_PROCESS) as pipeline:
-        sums = pipeline | beam.Create([3, 0, 50]) | beam.ParDo(Squares(2))
+        sums = pipeline | beam.Create([3, 0, 50]) | beam.ParDo(Squares(2, Unheard()))
         total = sums | beam.CombinePerKey(Sum())
         squares = sum(i * i for i in range(3)) + sum(i * i for i in range(50))
         assert_that(total, equal_to([(ONLY, squares)]))
@@ -77,12 +87,12 @@ def test_tasks_add_up_over_bundles():
 
 def test_without_tasks_there_is_no_sum():
     with beam.Pipeline(runner=IN_PROCESS) as pipeline:
-        sums = pipeline | beam.Create([0, 0]) | beam.ParDo(Squares(2))
+        sums = pipeline | beam.Create([0, 0]) | beam.ParDo(Squares(2, Unheard()))
         assert_that(sums, equal_to([]))
 
 
 def test_a_task_that_fails_fails_the_pipeline():
     pipeline = beam.Pipeline(runner=IN_PROCESS)
-    _ = pipeline | beam.Create([-2]) | beam.ParDo(Squares(2))
+    _ = pipeline | beam.Create([-2]) | beam.ParDo(Squares(2, Unheard()))
     with pytest.raises(ZeroDivisionError):
         pipeline.run()
