@@ -23,6 +23,7 @@ from pipeline.passes.counters import by_name
 from pipeline.passes.totals import LabelTotals
 from pipeline.runners.identity import Worker, versions
 from pipeline.runners.runner import Runner
+from pipeline.runners.watchdog import Watchdog
 from pipeline.transforms import Blocks, Label, LabelSpec
 
 _STAGES = ("scan", "seed", "train", "label")
@@ -30,15 +31,16 @@ _STAGES = ("scan", "seed", "train", "label")
 
 @dataclass
 class Clock:
-    """Seconds by stage, and of each iteration."""
+    """Seconds by stage and of each iteration, and the stage that runs."""
 
     seconds: dict[str, float] = field(default_factory=lambda: dict.fromkeys(_STAGES, 0.0))
     iterations: list[float] = field(default_factory=list)
+    running: str = ""
 
     @contextlib.contextmanager
     def stage(self, name: str) -> Iterator[None]:
         """Times the block and says how long it took."""
-        start = time.perf_counter()
+        self.running, start = name, time.perf_counter()
         yield
         self.seconds[name] = time.perf_counter() - start
         say(f"{name}: {self.seconds[name]:.1f} s")
@@ -69,8 +71,9 @@ class Attempt:
     warnings: list[str] = field(default_factory=list)
 
     def run(self, build: Callable[[beam.Pipeline], object]) -> None:
-        """Runs one pass; see `Runner.run`."""
-        self.counters += self.runner.run(build)
+        """Runs one pass, for as long as it moves; see `Runner.run`."""
+        watchdog = Watchdog(self.work, self.clock.running, self.runner.settings.stall_seconds)
+        self.counters += self.runner.run(build, watchdog=watchdog)
 
     def warn(self, text: str) -> None:
         """Says something that the report says too."""

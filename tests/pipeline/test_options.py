@@ -38,6 +38,7 @@ FIT_OPTIONS = {
     "--runner",
     "--check",
     "--threads",
+    "--stall_timeout",
     "--cache_mb",
     "--overwrite",
     "--resume",
@@ -56,6 +57,7 @@ LABEL_OPTIONS = {
     "--runner",
     "--check",
     "--threads",
+    "--stall_timeout",
 }
 
 
