@@ -217,6 +217,20 @@ def test_a_value_that_means_nothing_is_refused_by_name(run, capfd, options, word
     assert capfd.readouterr() == ("", "")
 
 
+@pytest.mark.parametrize("command", [FIT, LABEL])
+@pytest.mark.parametrize(
+    ("given", "seconds"), [("10m", 600), ("90s", 90), ("1h", 3600), ("0", 0), ("1.5m", 90)]
+)
+def test_a_duration(command, given, seconds):
+    assert parse([*command, f"--stall_timeout={given}"]).run.stall_timeout == seconds
+
+
+@pytest.mark.parametrize("given", ["90", "-1s", "10 m", "soon", ""])
+def test_what_is_no_duration(given):
+    with pytest.raises(UsageError, match=f"--stall_timeout: '{given}': expected 10m, 90s, 1h"):
+        parse([*FIT, f"--stall_timeout={given}"])
+
+
 @pytest.mark.parametrize("command", [FIT, LABEL], ids=["fit", "label"])
 @pytest.mark.parametrize("threads", [0, -3])
 def test_every_command_that_has_threads_needs_one(command, threads):
