@@ -26,6 +26,7 @@ from pipeline.passes.label import part_rows
 from pipeline.passes.totals import LabelTotals
 from pipeline.runners.identity import Worker, versions
 from pipeline.runners.runner import Runner
+from pipeline.runners.watchdog import Watchdog
 from pipeline.transforms import Blocks, Label, LabelSpec, SharedBlocks
 
 _STAGES = ("scan", "seed", "train", "label")
@@ -33,15 +34,16 @@ _STAGES = ("scan", "seed", "train", "label")
 
 @dataclass
 class Clock:
-    """Seconds by stage, and of each iteration."""
+    """Seconds by stage and of each iteration, and the stage that runs."""
 
     seconds: dict[str, float] = field(default_factory=lambda: dict.fromkeys(_STAGES, 0.0))
     iterations: list[float] = field(default_factory=list)
+    running: str = ""
 
     @contextlib.contextmanager
     def stage(self, name: str) -> Iterator[None]:
         """Times the block and says how long it took."""
-        start = time.perf_counter()
+        self.running, start = name, time.perf_counter()
         yield
         self.seconds[name] = time.perf_counter() - start
         say(f"{name}: {self.seconds[name]:.1f} s")
@@ -76,9 +78,12 @@ class Attempt:
         build: Callable[[beam.PCollection], object],
         ranges: Sequence[BlockRange] | None = None,
     ) -> None:
-        """Runs one pass over the blocks, in these ranges; see `Runner.run`."""
+        """Runs one pass over the blocks, in these ranges, for as long as it moves."""
         blocks = Blocks(ranges or self._blocks.ranges())
-        self.counters += self.runner.run(lambda pipeline: build(pipeline | blocks))
+        watchdog = Watchdog(self.work, self.clock.running, self.runner.settings.stall_seconds)
+        self.counters += self.runner.run(
+            lambda pipeline: build(pipeline | blocks), watchdog=watchdog
+        )
         self.work.store.delete(self.work.sums)
 
     @cached_property

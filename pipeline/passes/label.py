@@ -27,6 +27,7 @@ from pipeline.errors import DataError
 from pipeline.passes.blocks import BlockRange, fetch_blocks
 from pipeline.passes.cache import PROCESS_CACHE
 from pipeline.passes.checkpoint import WorkFolder, fetch_model, save_manifest, save_model
+from pipeline.passes.heartbeat import Heartbeat
 from pipeline.passes.parcels import Parcel, receive, send
 from pipeline.passes.shared import Shared
 from pipeline.passes.sums import ONLY, Sum, thread_pool
@@ -124,13 +125,18 @@ def _labelled(
     spec: LabelSpec, model: Model, blocks: BlockRange
 ) -> Iterator[tuple[pa.Table, LabelTotals]]:
     """Labels of the blocks' rows in order; as many chunks as there are threads are ahead."""
+    heartbeat = Heartbeat("label", spec.work)
+    tasks = ((1, partial(label_rows, spec, model, rows)) for rows in _rows(spec, heartbeat, blocks))
+    for labelled in in_order(thread_pool(spec.threads), tasks, spec.threads):
+        heartbeat.did_a_task()
+        yield labelled
+
+
+def _rows(spec: LabelSpec, heartbeat: Heartbeat, blocks: BlockRange) -> Iterator[Rows]:
     limit = chunk_rows(spec.columns.dimension)
-    tasks = (
-        (1, partial(label_rows, spec, model, rows))
-        for block in fetch_blocks(spec.work, blocks)
-        for rows in read_block(spec.store, spec.columns, block, limit, keys=True)
-    )
-    return in_order(thread_pool(spec.threads), tasks, spec.threads)
+    for block in fetch_blocks(spec.work, blocks):
+        heartbeat.began(block)
+        yield from read_block(spec.store, spec.columns, block, limit, keys=True)
 
 
 def _row_group_share(labelled: tuple[pa.Table, LabelTotals]) -> int:

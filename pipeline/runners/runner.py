@@ -14,10 +14,13 @@ import grpc
 from apache_beam.runners.runner import PipelineResult, PipelineState
 
 from pipeline.console import say
-from pipeline.errors import JobError, RunError, find_failure, without_place
+from pipeline.errors import JobError, MemoryLackError, RunError, find_failure, without_place
 from pipeline.passes.counters import counted
 from pipeline.runners import job_service
+from pipeline.runners.alarm import Alarm
+from pipeline.runners.memory import lack_of_memory
 from pipeline.runners.settings import Settings
+from pipeline.runners.watchdog import Watchdog
 
 _JOB_NAME = "kmeans-tf"
 
@@ -42,30 +45,43 @@ class Runner:
     settings: Settings
     work: str = ""
 
-    def run(self, build: Callable[[beam.Pipeline], object], seconds: int | None = None) -> Counter:
+    def run(
+        self,
+        build: Callable[[beam.Pipeline], object],
+        seconds: int | None = None,
+        watchdog: Watchdog | None = None,
+    ) -> Counter:
         """Builds a pipeline, runs it and waits; returns what its workers counted.
 
         Args:
             build: applies the transforms.
             seconds: how long it may take; None: as long as it likes.
+            watchdog: tells whether it moves; without one it may stand still.
 
         Raises:
-            JobError: it failed, for a reason that is told in one line.
+            JobError: it failed or stood still, for a reason that is told in one line.
         """
+        alarm = Alarm(watchdog.look, watchdog.look_seconds) if watchdog else _no_alarm()
         result = None
         try:
             pipeline = beam.Pipeline(options=self.settings.beam(f"--job_name={self._job_name}"))
             build(pipeline)
-            result = _run(pipeline)
-            state = result.wait_until_finish(duration=seconds and seconds * 1000)
+            if watchdog:
+                watchdog.start()
+            with alarm:
+                result = _run(pipeline)
+                state = result.wait_until_finish(duration=seconds and seconds * 1000)
             if seconds and not PipelineState.is_terminal(state):
                 raise RunError(f"the job was not over after {seconds} s")
             return counted(result)
         except BaseException as error:
             self._give_up(result)
-            if isinstance(error, Exception):
-                raise _explained(error) from error
-            raise
+            if not alarm.reason:
+                if isinstance(error, Exception):
+                    raise self._explained(error, watchdog) from error
+                raise
+        # Not while the interrupt is handled: what came of one passes for the user's.
+        raise RunError(alarm.reason)
 
     def cancel_jobs(self) -> None:
         """Ends what an attempt whose driver or job server was killed has left on the cluster.
@@ -89,6 +105,16 @@ class Runner:
             self.cancel_jobs()
         except (RunError, KeyboardInterrupt) as error:
             say(f"warning: {self._job_name} may still run on {self.settings.runner}: {error}")
+
+    def _explained(self, error: Exception, watchdog: Watchdog | None) -> JobError:
+        """The failure as the user is told it: the cluster's cause, and what its workers add."""
+        failure = find_failure(error)
+        if failure is not None:
+            return failure
+        words = watchdog.last_words() if watchdog else []
+        told = "; ".join([_cause(error), *words])
+        lack = lack_of_memory(f"{error} {told}", self.settings.kind)
+        return MemoryLackError(f"{told}: {lack}") if lack else RunError(told)
 
     @property
     def _job_name(self) -> str:
@@ -117,16 +143,17 @@ def _is_over(result: PipelineResult | None) -> bool:
     return False
 
 
-def _explained(error: Exception) -> JobError:
-    failure = find_failure(error)
-    if failure is not None:
-        return failure
+def _no_alarm() -> Alarm:
+    return Alarm(lambda: None, None)
+
+
+def _cause(error: Exception) -> str:
     if isinstance(error, grpc.RpcError):
-        return RunError(f"the job server was lost: {error.details()}")
+        return f"the job server was lost: {error.details()}"
     lines = without_place(error).strip().splitlines() or [type(error).__name__]
     cause = _WRAPPERS.sub("", lines[-1]).rstrip(".")
     if "failed in state CANCELLED" in lines[-1]:
-        return RunError("the job was cancelled on the cluster")
+        return "the job was cancelled on the cluster"
     if any(text in lines[-1] for text in _WORKER_LOST):
-        return RunError(f"the runner lost a worker process: {cause}")
-    return RunError(f"the runner failed: {cause}")
+        return f"the runner lost a worker process: {cause}"
+    return f"the runner failed: {cause}"

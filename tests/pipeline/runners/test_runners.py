@@ -77,9 +77,8 @@ def test_workers_that_never_answer_are_not_waited_for(run, three_blobs, tmp_path
     ("raised", "told"),
     [
         (
-            "Pipeline kmeans-tf-1_2 failed in state FAILED: java.io.IOException: Insufficient "
-            "number of network buffers: required 512.",
-            "the runner failed: Insufficient number of network buffers: required 512",
+            "Pipeline kmeans-tf-1_2 failed in state FAILED: java.io.IOException: The slot is gone.",
+            "the runner failed: The slot is gone",
         ),
         (
             "Pipeline kmeans-tf-1_2 failed in state FAILED: org.x.grpc.StatusRuntimeException: "
@@ -101,6 +100,21 @@ def test_the_clusters_cause_without_its_wrappers(run, three_blobs, tmp_path, rai
         patch.setattr("pipeline.runners.runner.beam.Pipeline.run", fail)
         ran = run("fit", f"--input={three_blobs.folder}", f"--output={tmp_path / 'out'}")
     assert f"): {told}; run the same command again to resume" in ran.stderr
+
+
+def test_a_lack_of_memory_is_not_told_to_try_again(run, three_blobs, tmp_path, monkeypatch):
+    def fail(pipeline):
+        raise RuntimeError(
+            "Pipeline kmeans-tf-1_2 failed in state FAILED: java.io.IOException: Insufficient "
+            "number of network buffers: required 512."
+        )
+
+    monkeypatch.setattr("pipeline.runners.runner.beam.Pipeline.run", fail)
+    ran = run("fit", f"--input={three_blobs.folder}", f"--output={tmp_path / 'out'}")
+    assert ran.code == 5
+    assert "): the runner failed: Insufficient number of network buffers: req" in ran.stderr
+    assert ": raise taskmanager.memory.network.max and .min" in ran.stderr
+    assert ran.stderr.endswith("; then run the same command to resume\n")
 
 
 def test_a_lost_job_server_is_one_line(run, three_blobs, tmp_path, monkeypatch):
