@@ -3,6 +3,8 @@
 Input and output have a store each, which refuses what is meant for the other.
 """
 
+import dataclasses
+
 import apache_beam as beam
 import numpy as np
 import pyarrow.parquet as pq
@@ -13,8 +15,12 @@ import kmeans_tf
 from kmeans_tf import Model, TrainingOptions, TrainingState, Trial, get_metric
 from kmeans_tf.layout import SumLayout
 from kmeans_tf.sample import sample_capacity
+from pipeline.errors import RunError
 from pipeline.passes import train
-from pipeline.passes.checkpoint import Checkpoint, checkpoints, fetch_state
+from pipeline.passes.checkpoint import Checkpoint, checkpoints, fetch_state, find_checkpoint
+from pipeline.passes.parcels import Parcel
+from pipeline.passes.sums import ONLY
+from pipeline.passes.train import AddSlice, Iteration, Update
 from pipeline.transforms import (
     Blocks,
     ColumnNames,
@@ -129,6 +135,30 @@ def test_training_in_a_pipeline_is_training_in_memory(plan, spec, start, three_b
     assert state.trials[0].prototypes.tobytes() == expected.trials[0].prototypes.tobytes()
     assert state.trials[0].costs == expected.trials[0].costs
     assert state.trials[0].status == "converged"
+
+
+@pytest.mark.parametrize("slices", [1, 2, 3])
+def test_sums_that_go_through_the_work_folder_are_the_same(plan, spec, start, work, slices):
+    alone = trained(plan, spec, start, 4)
+    spec = dataclasses.replace(spec, slices=slices, inline_bytes=0)
+    state = trained(plan, spec, start, 4)
+    assert state.trials[0].prototypes.tobytes() == alone.trials[0].prototypes.tobytes()
+    assert state.trials[0].costs == alone.trials[0].costs
+    assert not work.store.files(work.sums, recursive=True)
+
+
+def test_a_retry_of_what_is_done_needs_no_sums(plan, spec, start, work):
+    """A worker that is lost behind its update has left the next checkpoint, and taken the sums."""
+    state = trained(plan, spec, start, 1)
+    first, after = find_checkpoint(work, 0), find_checkpoint(work, 1)
+    gone = Iteration(first, {0: Parcel(None, (work.file("gone"), work.file("gone too")))})
+    assert list(AddSlice(spec).process((0, gone))) == [(ONLY, gone)]
+    (again,) = Update(spec).process((ONLY, gone))
+    assert again == after
+    assert fetch_state(work, again).trials[0].costs == state.trials[0].costs
+    work.store.delete(work.state(1))
+    with pytest.raises(RunError, match=r"a worker's sums in .*gone cannot be read"):
+        list(Update(spec).process((ONLY, gone)))
 
 
 def test_every_iteration_is_written_down(plan, spec, start, work):
