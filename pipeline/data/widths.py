@@ -53,7 +53,7 @@ def _count_group(of_file: RowGroups, group: int, name: str, limit: int | None) -
     total, in_footer = of_file.rows(group), of_file.values(group, name)
     rows, values, widths = 0, 0, Counter[int]()
     for batch in of_file.batches(group, _COUNTED_ROWS):
-        lists = batch.column(0)
+        lists = batch.column(name)
         rows += len(lists)
         values += stored_values(lists)
         widths.update(lists.value_lengths().fill_null(0).to_pylist())

@@ -142,6 +142,16 @@ def test_files_that_differ_in_what_may_be_null_are_one_piece(tmp_path):
     assert rows.values.ravel().tolist() == [1.0, 2.0, 1.0, 2.0]
 
 
+def test_a_column_whose_name_is_a_path_is_not_taken_for_what_lies_there(tmp_path):
+    """Of `a.b` and of the `b` inside `a` there are other numbers of values, and other types."""
+    for name, kind in (("f", pa.float64()), ("g", pa.string())):
+        inside = pa.array([{"b": ["1"] * 5}] * 2).cast(pa.struct({"b": pa.list_(kind)}))
+        table = pa.table({"a": inside, "a.b": [[1.0, 2.0], [3.0, 4.0]]})
+        pq.write_table(table, tmp_path / f"{name}.parquet")
+    _, (rows,) = read(tmp_path, ColumnNames(("a.b",)))
+    assert rows.values.tolist() == [[1.0, 2.0], [3.0, 4.0]] * 2
+
+
 def test_weights(tmp_path):
     table = pa.table({"x": [1.0, 2.0], "w": [0, 3]})
     pq.write_table(table, tmp_path / "f.parquet")

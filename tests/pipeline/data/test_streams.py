@@ -22,16 +22,18 @@ def pool():
 
 @hypothesis.given(SIZES, st.integers(1, 20))
 def test_results_come_in_order_and_no_more_than_fits_runs_ahead(pool, sizes, limit):
-    taken, ahead = [], []
+    taken, ahead, last = [], [], []
 
     def tasks():
         for i, size in enumerate(sizes):
             # This one is not running yet: the others are, or wait.
             ahead.append(sum(sizes[len(taken) : i]))
             yield size, partial(int, i)
+        last.append(True)
 
     for number in in_order(pool, tasks(), limit):
         assert number == len(taken)
+        assert last or sum(sizes[number : len(ahead)]) > limit, "there was room for one more"
         taken.append(number)
     assert len(taken) == len(sizes)
     assert all(total <= max(limit, *sizes) for total in ahead)
