@@ -138,9 +138,10 @@ def test_training_in_a_pipeline_is_training_in_memory(plan, spec, start, three_b
 
 
 @pytest.mark.parametrize("slices", [1, 2, 3])
-def test_sums_that_go_through_the_work_folder_are_the_same(plan, spec, start, work, slices):
+def test_sums_that_go_through_the_work_folder_are_the_same(plan, spec, start, tmp_path, slices):
     alone = trained(plan, spec, start, 4)
-    spec = dataclasses.replace(spec, slices=slices, inline_bytes=0)
+    work = WorkFolder(str(tmp_path / "another"), WriteOnly())
+    spec = dataclasses.replace(spec, work=work, slices=slices, inline_bytes=0)
     state = trained(plan, spec, start, 4)
     assert state.trials[0].prototypes.tobytes() == alone.trials[0].prototypes.tobytes()
     assert state.trials[0].costs == alone.trials[0].costs

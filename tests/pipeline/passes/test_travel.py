@@ -67,11 +67,11 @@ def test_wide_rows_and_many_prototypes_stay_behind(tmp_path, carried, n, d, k):
     pq.write_table(pa.table({"v": lists}), tmp_path / "t.parquet", row_group_size=2000)
     plan = make_plan(str(tmp_path / "t.parquet"), ColumnNames(("v",)))
     work, metric = WorkFolder(str(tmp_path / "work")), get_metric("sqeuclidean")
-    blocks = Blocks(SharedBlocks.write(work, plan.blocks).ranges())
+    ranges = SharedBlocks.write(work, plan.blocks).ranges()
     columns, store, capacity = plan.columns, plan.store, sample_capacity(d, k)
     scan = ScanSpec(columns, metric.name, 0, capacity, False, False, work, 2, store)
     with beam.Pipeline(runner=IN_PROCESS) as pipeline:
-        _ = pipeline | blocks | Scan(scan)
+        _ = pipeline | Blocks(ranges) | Scan(scan)
     summary = load_summary(work)
     layout = SumLayout.fit(summary, metric, standard=False, impute=False)
     prototypes = layout.encoding.encode_prototypes(rows[:k].astype(np.float64))
@@ -82,11 +82,11 @@ def test_wide_rows_and_many_prototypes_stay_behind(tmp_path, carried, n, d, k):
     spec = TrainSpec(loader, TrainingOptions(tolerance=0.0), work, 0, 2, slices)
     with beam.Pipeline(runner=IN_PROCESS) as pipeline:
         start = pipeline | "Start" >> beam.Create([checkpoint])
-        _ = (pipeline | blocks, start) | Train(spec, 2)
+        _ = (pipeline | Blocks(ranges), start) | Train(spec, 2)
         assert graph_bytes(pipeline) < MB
     model = Model.trained(layout.encoding, metric.name, prototypes, trial.labels)
     with beam.Pipeline(runner=IN_PROCESS) as pipeline:
-        _ = pipeline | blocks | Label(LabelSpec.of(plan, model, work, 2))
+        _ = pipeline | Blocks(ranges) | Label(LabelSpec.of(plan, model, work, 2))
         assert graph_bytes(pipeline) < MB
     large = [summary.sample.rows.nbytes, prototypes.nbytes]
     assert max(large) > 4 * MB  # the premise
@@ -102,8 +102,7 @@ def test_a_round_over_a_million_row_groups_is_a_small_graph(tmp_path):
     ]
     table = plan_blocks(footers, 1 << 16)
     assert len(table.span_rows) == 1_000_000
-    work, metric = WorkFolder(str(tmp_path)), get_metric("sqeuclidean")
+    work = WorkFolder(str(tmp_path))
     pipeline = beam.Pipeline(runner=IN_PROCESS)
     _ = pipeline | Blocks(SharedBlocks.write(work, table).ranges())
     assert graph_bytes(pipeline) < 2 * MB
-    assert metric.sums_suffice
