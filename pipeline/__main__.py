@@ -41,6 +41,8 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _run(options: FitOptions | LabelOptions | ReportOptions) -> None:
+    if isinstance(options, FitOptions) and not options.has_own_metric:
+        environment.prepare(environment.WITHOUT_KERAS)
     with native_notices_hidden():
         from pipeline import commands
     if isinstance(options, FitOptions):

@@ -14,7 +14,7 @@ import pyarrow.parquet as pq
 from kmeans_tf.exact import exact_sums, two_product
 from kmeans_tf.metrics import get_metric
 from kmeans_tf.model import Model
-from kmeans_tf.points import chunk_rows
+from kmeans_tf.points import piece_rows
 from pipeline.data.columns import LABEL_COLUMNS, PLACE_COLUMNS, Columns
 from pipeline.data.files import Footer
 from pipeline.data.partitions import partition_values
@@ -133,7 +133,7 @@ def _labelled(
 
 
 def _rows(spec: LabelSpec, heartbeat: Heartbeat, blocks: BlockRange) -> Iterator[Rows]:
-    limit = chunk_rows(spec.columns.dimension)
+    limit = piece_rows(spec.columns.dimension)
     for block in fetch_blocks(spec.work, blocks):
         heartbeat.began(block)
         yield from read_block(spec.store, spec.columns, block, limit, keys=True)

@@ -8,7 +8,7 @@ import apache_beam as beam
 import numpy as np
 
 from kmeans_tf.metrics import get_metric
-from kmeans_tf.points import chunk_rows
+from kmeans_tf.points import piece_rows
 from kmeans_tf.summary import Summary
 from pipeline.data.columns import Columns
 from pipeline.data.rows import Rows, count_bad, read_block
@@ -73,7 +73,7 @@ class SummarizeBlocks(SumBlocks):
         columns = self.spec.columns
         for block in fetch_blocks(self.work, blocks):
             self.heartbeat.began(block)
-            for rows in read_block(self.spec.store, columns, block, chunk_rows(columns.dimension)):
+            for rows in read_block(self.spec.store, columns, block, piece_rows(columns.dimension)):
                 yield partial(summarize, self.spec, rows)
 
 
