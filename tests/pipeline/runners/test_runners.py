@@ -90,6 +90,13 @@ def test_workers_that_never_answer_are_not_waited_for(run, three_blobs, tmp_path
             "the job was cancelled on the cluster",
         ),
         ("Failed.\nCaused by: a", "the runner failed: Caused by: a"),
+        (
+            "Pipeline kmeans-tf-1_2 failed in state FAILED: Job aborted: a.E: b\n\tat c.d(E.java:1)"
+            "\nCaused by: a.F: the executor lost it\n\tat c.d(E.java:2)\n\tSuppressed: a.G"
+            "\n\t... 3 more\n\n"
+            "Driver stacktrace:",
+            "the runner failed: Caused by: a.F: the executor lost it",
+        ),
     ],
 )
 def test_the_clusters_cause_without_its_wrappers(run, three_blobs, tmp_path, raised, told):
