@@ -113,9 +113,9 @@ class Runner:
         self, error: BaseException, watchdog: Watchdog | None, failures: str
     ) -> JobError:
         """The failure as the user is told it: the cluster's cause, and what its workers add."""
+        if type(error) is RunError:  # said of the job, and not by its workers
+            return self._run_error(str(error), failures)
         failure = find_failure(error)
-        if isinstance(failure, RunError):
-            return self._run_error(str(failure), failures) if failure is error else failure
         if failure is not None:
             return failure
         words = watchdog.last_words() if watchdog else []
