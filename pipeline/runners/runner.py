@@ -26,6 +26,7 @@ _JOB_NAME = "kmeans-tf"
 
 # What stands before the cause in a job server's message, and how the loss of a worker reads.
 _WRAPPERS = re.compile(r"^(Pipeline \S+ failed in state \w+: )?([\w.$]+(Exception|Throwable): )*")
+_STACK = re.compile(r"\s+at |\s+Suppressed: |\s*\.\.\. \d+ more|Driver stacktrace:|\s*$")
 _WORKER_LOST = (
     "StatusRuntimeException: CANCELLED",
     "SDK harness closed connection",
@@ -75,13 +76,15 @@ class Runner:
                 raise RunError(f"the job was not over after {seconds} s")
             return counted(result)
         except BaseException as error:
+            if not (alarm.reason or isinstance(error, Exception)):
+                self._give_up(result)
+                raise
+            failures = self._failures()  # of a job that is not gone yet
             self._give_up(result)
             if not alarm.reason:
-                if isinstance(error, Exception):
-                    raise self._explained(error, watchdog) from error
-                raise
+                raise self._explained(error, watchdog, failures) from error
         # Not while the interrupt is handled: what came of one passes for the user's.
-        raise RunError(alarm.reason)
+        raise self._run_error(alarm.reason, failures)
 
     def cancel_jobs(self) -> None:
         """Ends what an attempt whose driver or job server was killed has left on the cluster.
@@ -106,15 +109,28 @@ class Runner:
         except (RunError, KeyboardInterrupt) as error:
             say(f"warning: {self._job_name} may still run on {self.settings.runner}: {error}")
 
-    def _explained(self, error: Exception, watchdog: Watchdog | None) -> JobError:
+    def _explained(
+        self, error: BaseException, watchdog: Watchdog | None, failures: str
+    ) -> JobError:
         """The failure as the user is told it: the cluster's cause, and what its workers add."""
+        if type(error) is RunError:  # said of the job, and not by its workers
+            return self._run_error(str(error), failures)
         failure = find_failure(error)
         if failure is not None:
             return failure
         words = watchdog.last_words() if watchdog else []
-        told = "; ".join([_cause(error), *words])
-        lack = lack_of_memory(f"{error} {told}", self.settings.kind)
+        return self._run_error("; ".join([_cause(error), *words]), f"{error} {failures}")
+
+    def _run_error(self, told: str, failures: str) -> RunError:
+        """The message, with what lacks if it is memory."""
+        lack = lack_of_memory(f"{told} {failures}", self.settings.kind)
         return MemoryLackError(f"{told}: {lack}") if lack else RunError(told)
+
+    def _failures(self) -> str:
+        """What the cluster itself says of the job, whose own message may be of what came of it."""
+        with contextlib.suppress(RunError):
+            return self.settings.flink.failures(self._name_end) if self.settings.flink else ""
+        return ""
 
     @property
     def _job_name(self) -> str:
@@ -147,10 +163,11 @@ def _no_alarm() -> Alarm:
     return Alarm(lambda: None, None)
 
 
-def _cause(error: Exception) -> str:
+def _cause(error: BaseException) -> str:
     if isinstance(error, grpc.RpcError):
         return f"the job server was lost: {error.details()}"
-    lines = without_place(error).strip().splitlines() or [type(error).__name__]
+    text = without_place(error).strip().splitlines()
+    lines = [line for line in text if not _STACK.match(line)] or [type(error).__name__]
     cause = _WRAPPERS.sub("", lines[-1]).rstrip(".")
     if "failed in state CANCELLED" in lines[-1]:
         return "the job was cancelled on the cluster"
