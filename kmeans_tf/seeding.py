@@ -6,6 +6,7 @@ same seed gives the same start under any later version.
 
 import numpy as np
 
+from kmeans_tf.assign import nearest_costs
 from kmeans_tf.metrics import Metric, pairwise_costs
 
 _DRAWN_SINGLY = 256  # prototypes that are chosen from a draw each
@@ -14,6 +15,7 @@ _DRAWN_TOGETHER = 8  # candidates for swaps
 _NEAR = 1e-8  # of |x|**2, below which a squared distance is taken from the difference
 _ULP = 2.0**-51  # of |x|, what projecting may move a prototype by
 _GATHERED = 1 << 20  # numbers of such differences at a time
+_COSTS = 1 << 22  # at a time, where all prototypes are compared
 
 
 def k_means_plus_plus(
@@ -45,9 +47,15 @@ def k_means_plus_plus(
         ValueError: there are fewer than k distinct points.
     """
     candidates = min(2 + int(np.log(k)), max(2, 7 * _DRAWN_SINGLY // k))
-    chosen = list(points[_draw(weights, 1, random)] if first is None else first)
+    if first is not None and len(first) == k:
+        return first
     costs_to = PointCosts(metric, points)
-    nearest = costs_to(np.array(chosen)).min(0)
+    if first is None:
+        first = points[_draw(weights, 1, random)]
+        nearest = costs_to(first)[0]
+    else:
+        nearest = nearest_costs(metric, points, first)
+    chosen = list(first)
     while len(chosen) < k:
         potential = weights * nearest
         if not potential.any():
@@ -91,7 +99,7 @@ def swapped(
     """
     prototypes = prototypes.copy()
     costs_to = PointCosts(metric, points)
-    place, cost = _two_nearest(costs_to(prototypes))
+    place, cost = costs_to.two_nearest(prototypes)
     for first in range(0, steps, _DRAWN_TOGETHER):
         potential = weights * cost[0]
         if not potential.any():
@@ -131,15 +139,7 @@ def _swap(
     place[1, nearest], cost[1, nearest] = place[0, nearest], cost[0, nearest]
     place[0, nearest], cost[0, nearest] = least, new[nearest]
     place[1, between], cost[1, between] = least, new[between]
-    place[:, lost], cost[:, lost] = _two_nearest(PointCosts(metric, points[lost])(prototypes))
-
-
-def _two_nearest(costs: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Places and costs (2, m) of the two lowest of costs (k, m), the lowest first."""
-    two = np.argpartition(costs, 1, axis=0)[:2]
-    found = np.take_along_axis(costs, two, 0)
-    order = np.argsort(found, axis=0, kind="stable")
-    return np.take_along_axis(two, order, 0), np.take_along_axis(found, order, 0)
+    place[:, lost], cost[:, lost] = PointCosts(metric, points[lost]).two_nearest(prototypes)
 
 
 def random_points(
@@ -173,7 +173,7 @@ def farthest_points(
         (at most `count`, d) float64.
     """
     costs_to = PointCosts(metric, points)
-    nearest = costs_to(prototypes).min(0)
+    nearest = nearest_costs(metric, points, prototypes)
     chosen = []
     for _ in range(count):
         index = int(nearest.argmax())
@@ -195,23 +195,39 @@ class PointCosts:
             self._squares = squares
             self._factors = np.column_stack([points, squares, np.ones(len(points))])
 
-    def __call__(self, prototypes: np.ndarray) -> np.ndarray:
-        """Costs (k, m) float64 of (k, d) prototypes."""
-        metric, points = self._metric, self._points
+    def two_nearest(self, prototypes: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Places and costs (2, m) of the two nearest prototypes, the nearest first."""
+        m = len(self._points)
+        places, costs = np.empty((2, m), np.int64), np.empty((2, m))
+        size = max(1, _COSTS // len(prototypes))
+        for start in range(0, m, size):
+            part = slice(start, start + size)
+            some = self(prototypes, part)
+            two = np.argpartition(some, 1, axis=0)[:2]
+            found = np.take_along_axis(some, two, 0)
+            order = np.argsort(found, axis=0, kind="stable")
+            places[:, part] = np.take_along_axis(two, order, 0)
+            costs[:, part] = np.take_along_axis(found, order, 0)
+        return places, costs
+
+    def __call__(self, prototypes: np.ndarray, part: slice = slice(None)) -> np.ndarray:
+        """Costs (k, m) float64 of (k, d) prototypes, for all points or some."""
+        metric, points = self._metric, self._points[part]
         if not metric.sums_suffice:
             return pairwise_costs(metric, points, prototypes).T
         u = metric.project(prototypes)
         squares = np.einsum("ij,ij->i", u, u)
         factors = np.column_stack([-2 * u, np.ones(len(u)), squares])
-        distances = factors @ self._factors.T
+        distances = factors @ self._factors[part].T
         # The product's rounding would drown these.
-        prototype, place = np.nonzero(distances <= _NEAR * self._squares)
+        lengths = self._squares[part]
+        prototype, place = np.nonzero(distances <= _NEAR * lengths)
         size = max(1, _GATHERED // points.shape[1])
         for start in range(0, len(place), size):
             pairs = slice(start, start + size)
             difference = points[place[pairs]] - u[prototype[pairs]]
             exact = (difference * difference).sum(1)
-            exact[exact <= _ULP * _ULP * self._squares[place[pairs]]] = 0.0
+            exact[exact <= _ULP * _ULP * lengths[place[pairs]]] = 0.0
             distances[prototype[pairs], place[pairs]] = exact
         return distances if metric.scale == 1 else distances * metric.scale
 
