@@ -172,8 +172,9 @@ def farthest_points(
     Returns:
         (at most `count`, d) float64.
     """
-    costs_to = PointCosts(metric, points)
     nearest = nearest_costs(metric, points, prototypes)
+    costs_to = PointCosts(metric, points)
+    points = costs_to.points  # those that were given may go
     chosen = []
     for _ in range(count):
         index = int(nearest.argmax())
@@ -189,15 +190,16 @@ class PointCosts:
     """Costs of (m, d) float64 points, where sums suffice by a matrix product, never negative."""
 
     def __init__(self, metric: Metric, points: np.ndarray):
-        self._metric, self._points = metric, points
+        self._metric, self.points = metric, points
         if metric.sums_suffice:
             squares = np.einsum("ij,ij->i", points, points)
             self._squares = squares
             self._factors = np.column_stack([points, squares, np.ones(len(points))])
+            self.points = self._factors[:, :-2]
 
     def two_nearest(self, prototypes: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Places and costs (2, m) of the two nearest prototypes, the nearest first."""
-        m = len(self._points)
+        m = len(self.points)
         places, costs = np.empty((2, m), np.int64), np.empty((2, m))
         size = max(1, _COSTS // len(prototypes))
         for start in range(0, m, size):
@@ -212,7 +214,7 @@ class PointCosts:
 
     def __call__(self, prototypes: np.ndarray, part: slice = slice(None)) -> np.ndarray:
         """Costs (k, m) float64 of (k, d) prototypes, for all points or some."""
-        metric, points = self._metric, self._points[part]
+        metric, points = self._metric, self.points[part]
         if not metric.sums_suffice:
             return pairwise_costs(metric, points, prototypes).T
         u = metric.project(prototypes)

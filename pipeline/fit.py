@@ -52,11 +52,7 @@ class Fit:
         Returns:
             The path of every file of the output by the name it is to have.
         """
-        summary = self.scan()
-        check_scanned(self.options, self.k, self.attempt.plan.columns, summary)
-        if warning := estimate_warning(summary):
-            self.attempt.warn(warning)
-        layout, start = self.start(summary)
+        layout, start = self._begin()
         state = self.train(layout, start)
         model = self.model(layout, state.trials[0])
         totals = self.attempt.label(model)
@@ -65,10 +61,17 @@ class Fit:
             model,
             state.trials[0],
             totals,
-            summary.sample.rows,
+            self.scan().sample.rows,  # read again, for it is large
             state.precision,
         )
         return write_results(self.attempt.work, results, self.attempt.record(results))
+
+    def _begin(self) -> tuple[SumLayout, TrainingState]:
+        summary = self.scan()
+        check_scanned(self.options, self.k, self.attempt.plan.columns, summary)
+        if warning := estimate_warning(summary):
+            self.attempt.warn(warning)
+        return self.start(summary)
 
     def scan(self) -> Summary:
         """Reads everything once, unless that was done."""
