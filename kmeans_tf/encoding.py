@@ -16,7 +16,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from kmeans_tf.fixed_point import ceil_power_of_two
-from kmeans_tf.metrics import Metric, row_lengths
+from kmeans_tf.metrics import Metric, unit_rows
 from kmeans_tf.summary import Summary, impute
 
 SINGLE, DOUBLE = "single", "double"
@@ -132,10 +132,7 @@ class Encoding:
     def exactly(self, rows: np.ndarray) -> np.ndarray:
         """Rows (n, d) float64 -> their points (n, d) float64, as float64 has them."""
         points = (rows - self.centre) * self.factor
-        if self.normalize:
-            lengths = row_lengths(points)[:, None]
-            points /= np.where(lengths > 0, lengths, 1.0)  # scaling may make a row zero
-        return points
+        return unit_rows(points) if self.normalize else points
 
     def _rounded(self, points: np.ndarray) -> np.ndarray:
         if not np.any(self.quantum):

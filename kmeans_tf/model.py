@@ -15,7 +15,7 @@ import tensorflow as tf
 
 from kmeans_tf.assign import assign_rows, assigned_costs
 from kmeans_tf.encoding import Encoding
-from kmeans_tf.metrics import get_metric, good_rows, row_lengths
+from kmeans_tf.metrics import DOWN, SAFE_SQUARES, UP, get_metric, good_rows, unit_rows
 from kmeans_tf.points import chunk_rows
 from kmeans_tf.summary import impute
 
@@ -164,10 +164,7 @@ class Model:
         if self._scales_differences:
             return rows
         rows = (rows - self.offset) * self.scale
-        if get_metric(self.metric).normalize:
-            lengths = row_lengths(rows)[:, None]
-            rows = rows / np.where(lengths > 0, lengths, 1.0)  # scaling may make a row zero
-        return rows
+        return unit_rows(rows) if get_metric(self.metric).normalize else rows
 
     @cached_property
     def _targets(self) -> np.ndarray:
@@ -183,7 +180,10 @@ class Model:
 
 
 class _Labeller(tf.Module):
-    """The model in plain TensorFlow ops: the definition of a label, in float64."""
+    """The model in plain TensorFlow ops: the definition of a label, in float64.
+
+    TensorFlow takes subnormal numbers, those below 2**-1022, for 0.
+    """
 
     def __init__(self, model: Model):
         super().__init__(name="kmeans")
@@ -211,7 +211,7 @@ class _Labeller(tf.Module):
             rows = tf.where(tf.math.is_finite(rows), rows, self.means)
         good = tf.reduce_all(tf.math.is_finite(rows), 1)
         if self._metric.normalize:
-            good &= self._lengths(rows)[:, 0] > 0
+            good &= tf.reduce_any(rows != 0, 1)
         costs = self._costs(rows)
         best = tf.reduce_min(costs, 1, keepdims=True)
         k = tf.shape(costs)[1]
@@ -230,8 +230,8 @@ class _Labeller(tf.Module):
         if not self._metric.rescale:
             rows = (rows - self.offset) * self.scale
         if self._metric.normalize:
-            lengths = self._lengths(rows)
-            rows /= tf.where(lengths > 0, lengths, tf.ones_like(lengths))
+            rows, lengths = self._near_lengths(rows)
+            rows /= lengths
         if not self._metric.sums_suffice:
             return tf.transpose(tf.map_fn(lambda w: self._metric.costs_to(rows, w), targets))
 
@@ -244,8 +244,22 @@ class _Labeller(tf.Module):
         columns = (tf.transpose(rows), tf.transpose(targets), tf.constant(self._model._factors))
         return self._metric.scale * tf.foldl(add, columns, start)
 
-    def _lengths(self, rows: tf.Tensor) -> tf.Tensor:
-        """(n, 1) Euclidean lengths, one feature after the other."""
-        columns = tf.transpose(rows)
-        squares = tf.foldl(lambda total, x: total + x * x, columns, tf.zeros_like(columns[0]))
-        return tf.sqrt(squares)[:, None]
+    def _near_lengths(self, rows: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+        """What `kmeans_tf.metrics.near_lengths` is for arrays."""
+        power = _safe_power(_row_squares(rows))
+        rows *= power[:, None]
+        lengths = tf.sqrt(_row_squares(rows))[:, None]
+        return rows, tf.where(lengths > 0, lengths, tf.ones_like(lengths))
+
+
+def _row_squares(rows: tf.Tensor) -> tf.Tensor:
+    """(n,) sums of squares, one feature after the other."""
+    columns = tf.transpose(rows)
+    return tf.foldl(lambda total, x: total + x * x, columns, tf.zeros_like(columns[0]))
+
+
+def _safe_power(squares: tf.Tensor) -> tf.Tensor:
+    """What `kmeans_tf.metrics.safe_power` is for arrays."""
+    small, large = squares < SAFE_SQUARES[0], squares > SAFE_SQUARES[1]
+    one = tf.ones_like(squares)
+    return tf.where(small, UP * one, tf.where(large, DOWN * one, one))

@@ -12,7 +12,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 from pyarrow import types
 
-from kmeans_tf.metrics import Metric, good_rows
+from kmeans_tf.metrics import Metric, good_rows, zero_rows
 from pipeline.data.batches import open_parquet, read_batches
 from pipeline.data.blocks import BlockRef, Span
 from pipeline.data.columns import Columns
@@ -193,7 +193,7 @@ def count_bad(rows: Rows, columns: Columns, metric: Metric) -> tuple[np.ndarray,
             is_null = rows.batch.column(name).is_null().to_numpy(zero_copy_only=False)
             reasons |= _number_reasons(name, rows.values[:, j : j + 1], is_null)
     if metric.normalize:
-        reasons[", ".join(columns.features), ZERO] = np.logical_not(rows.values.any(1))
+        reasons[", ".join(columns.features), ZERO] = zero_rows(rows.values)
     counts = {
         (rows.span.file.path, column, reason): int(mask.sum())
         for (column, reason), mask in reasons.items()

@@ -151,6 +151,21 @@ def test_no_cosine_label_costs_more_than_the_best():
             assert costs[label] - min(costs) <= Decimal("1e-12") * min(costs) + Decimal("1e-16")
 
 
+@pytest.mark.parametrize("place", [1e-310, 1e-200, 1e-160, 1e155, 1e200, 1e307])
+def test_cosine_labels_are_right_wherever_float64_numbers_are(place):
+    angles = np.linspace(0.05, 1.5, 40)
+    rows = np.c_[np.cos(angles), np.sin(angles)] * place
+    prototypes = np.array([[1.0, 0.1], [0.9, 0.6], [0.5, 1.0]])
+    model = Model("cosine", prototypes, np.arange(3), np.zeros(2), np.ones(2))
+    labels, distances = model.label(rows)
+    with localcontext() as context:
+        context.prec, context.Emin = 80, -9999
+        for row, label, distance in zip(rows, labels, distances, strict=True):
+            costs = [_cosine_cost(row, prototype) for prototype in prototypes]
+            assert costs[label] == min(costs)
+            assert abs(Decimal(float(distance)) / min(costs) - 1) < Decimal("1e-11")
+
+
 def _cosine_cost(x, w):
     x, w = [Decimal(float(v)) for v in x], [Decimal(float(v)) for v in w]
     dot = sum(a * b for a, b in zip(x, w, strict=True))
