@@ -18,6 +18,8 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
+from kmeans_tf.exact import two_product
+
 Cost = Callable[[tf.Tensor, tf.Tensor], tf.Tensor]
 
 DEFAULT_GRADIENT_BOUND = 2.0**20
@@ -197,13 +199,21 @@ def good_rows(metric: Metric, rows: np.ndarray) -> np.ndarray:
 
 def zero_rows(rows: np.ndarray) -> np.ndarray:
     """(n,) bool: which (n, d) float64 rows have no direction."""
-    return ~rows.any(1)
+    return np.logical_not(rows.any(1))
 
 
 def unit_rows(rows: np.ndarray) -> np.ndarray:
     """Finite rows (n, d) float64 over their Euclidean lengths; a row of zeros stays one."""
     rows, lengths = near_lengths(rows)
     return rows / lengths
+
+
+def unit_parts(rows: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """`unit_rows`, and what rounding took off them, (n, d) float64 each."""
+    rows, lengths = near_lengths(rows)
+    units = rows / lengths
+    product, error = two_product(units, lengths)
+    return units, ((rows - product) - error) / lengths
 
 
 def near_lengths(rows: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

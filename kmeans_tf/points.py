@@ -1,6 +1,6 @@
 """A chunk of rows as the step wants it: encoded, padded, resident in TensorFlow's memory."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import tensorflow as tf
@@ -71,6 +71,10 @@ class Points:
         norms = np.zeros(capacity, np.float32)
         norms[:n] = _norms_rounded_up(coarse)
         return cls(tf.constant(values), tf.constant(norms), weights, n, fine)
+
+    def with_norms(self, more: float) -> "Points":
+        """The points with so much more in their norms, for what is in doubt beside rounding."""
+        return replace(self, norms=self.norms + np.float32(more))
 
     @property
     def array(self) -> np.ndarray:

@@ -140,8 +140,8 @@ def label_rows(spec: LabelSpec, model: Model, rows: Rows) -> tuple[pa.Table, Lab
         usable = np.flatnonzero(model.good_rows(values))
     else:
         usable = np.flatnonzero(good)
-    index, cost = model.nearest(values[usable])
-    distance = _held(model.distance(cost), model.distance_type)
+    index, cost, distance = model.nearest(values[usable])
+    distance = _held(distance, model.distance_type)
     if not np.isfinite(distance).all():
         row = rows.first_row + int(usable[np.argmin(np.isfinite(distance))])
         raise DataError(

@@ -125,6 +125,19 @@ def test_no_label_costs_more_than_the_best(name, scaled):
             assert abs(Fraction(float(distance)) ** 2 - costs[label]) <= costs[label] * REST
 
 
+@pytest.mark.parametrize("unit", [1e-307, 1e-250, 1e-200, 1e-160, 1e155, 1e200, 1e306])
+def test_squares_that_float64_does_not_hold_decide_labels(unit):
+    """Where they vanish, there is one beside them that float64 holds."""
+    prototypes = np.array([0, 1, -3, 4, 5, 1 / unit if unit < 1 else -8])[:, None] * unit
+    rows = np.array([0.1, 0.9, 1.0, 2.1, 2.6, 4.4, 4.6, -0.6, -1.6, 9])[:, None] * unit
+    model = Model("sqeuclidean", prototypes, np.arange(6), np.zeros(1), np.ones(1))
+    labels, distances = model.label(rows)
+    exact = [[abs(Fraction(x) - Fraction(w)) for w in prototypes.flat] for x in rows.flat]
+    assert labels.tolist() == [away.index(min(away)) for away in exact]
+    nearest = [float(min(away)) for away in exact]
+    np.testing.assert_allclose(distances, nearest, rtol=1e-15)
+
+
 def test_no_imputed_label_costs_more_than_the_best():
     rows, prototypes = bimodal(1e9)
     rows[::3, 1], means = np.nan, np.array([4e8, 4e8 + 1.5])
@@ -135,20 +148,48 @@ def test_no_imputed_label_costs_more_than_the_best():
         assert costs[label] <= min(costs) * (1 + REST)
 
 
-def test_no_cosine_label_costs_more_than_the_best():
+def directions(by):
+    """Rows far from the origin, whose directions are the closer to each other."""
     random = np.random.default_rng(8)
-    prototypes = random.normal(size=(5, 3))
-    rows = np.concatenate(
-        [prototypes * s + random.normal(size=(5, 3)) * 1e-3 for s in (1e-9, 1, 1e9)]
-    )
-    rows = np.concatenate([rows, random.normal(size=(60, 3))])
-    model = Model("cosine", prototypes, np.arange(5), np.zeros(3), np.ones(3))
-    labels, _ = model.label(rows)
+    prototypes = random.normal(size=(5, 3)) + by
+    rows = np.concatenate([prototypes * s + random.normal(size=(5, 3)) * 1e-3 for s in (0.5, 1, 9)])
+    return np.concatenate([rows, random.normal(size=(90, 3)) + by]), prototypes
+
+
+def whole_directions(by):
+    random = np.random.default_rng(31)
+    prototypes = np.array([[1, 0, 0], [-2, 1, 0], [0, -3, 2], [4, 4, -4.0]]) + by
+    return random.integers(-6, 7, (400, 3)) + by, prototypes
+
+
+def wide_directions():
+    random = np.random.default_rng(9)
+    prototypes = 1e6 + random.normal(size=(3, 512))
+    return prototypes.repeat(3, 0) + random.normal(size=(9, 512)) * 0.1, prototypes
+
+
+DIRECTIONS = {
+    **{f"offset {by:g}": lambda b=by: directions(b) for by in (0, 1e3, 1e6, 1e9)},
+    **{f"integers at {by:g}": lambda b=by: whole_directions(b) for by in (0.5, 1e6, 1e9)},
+    "512 features": wide_directions,
+}
+COSINE_REST = Decimal("1e-12"), Decimal("1e-26")  # of the cost, and of 1
+
+
+@pytest.mark.parametrize("name", DIRECTIONS)
+def test_no_cosine_label_costs_more_than_the_best(name):
+    rows, prototypes = DIRECTIONS[name]()
+    k, d = prototypes.shape
+    model = Model("cosine", prototypes, np.arange(k), np.zeros(d), np.ones(d))
+    labels, distances = model.label(rows)
+    relative, absolute = COSINE_REST
     with localcontext() as context:
         context.prec = 80
-        for row, label in zip(rows, labels, strict=True):
+        for row, label, distance in zip(rows, labels, distances, strict=True):
             costs = [_cosine_cost(row, prototype) for prototype in prototypes]
-            assert costs[label] - min(costs) <= Decimal("1e-12") * min(costs) + Decimal("1e-16")
+            rest = relative * min(costs) + absolute
+            assert costs[label] - min(costs) <= rest
+            assert abs(Decimal(float(distance)) - costs[label]) <= rest
 
 
 @pytest.mark.parametrize("place", [1e-310, 1e-200, 1e-160, 1e155, 1e200, 1e307])
@@ -163,7 +204,7 @@ def test_cosine_labels_are_right_wherever_float64_numbers_are(place):
         for row, label, distance in zip(rows, labels, distances, strict=True):
             costs = [_cosine_cost(row, prototype) for prototype in prototypes]
             assert costs[label] == min(costs)
-            assert abs(Decimal(float(distance)) / min(costs) - 1) < Decimal("1e-11")
+            assert abs(Decimal(float(distance)) / min(costs) - 1) < COSINE_REST[0]
 
 
 def _cosine_cost(x, w):
