@@ -22,7 +22,7 @@ from kmeans_tf.metrics import DOWN, SAFE_SQUARES, UP, get_metric, good_rows
 from kmeans_tf.points import chunk_rows
 from kmeans_tf.summary import impute
 
-_SMALL, _LARGE = 2.0**-90, 2.0**90  # of prototypes about which float32 holds distances
+_SMALL, _LARGE = 2.0**-70, 2.0**90  # of prototypes about which float32 holds distances
 BAD_LABEL = -1
 
 
@@ -118,11 +118,23 @@ class Model:
             costs = assigned_costs(metric, compared.values, targets.values, index)
         return index, costs, metric.distance(costs)
 
-    @property
-    def distance_type(self) -> type[np.floating]:
-        """float32, or float64 where distances may be too large or too small for it."""
-        reach = np.abs(self._targets.values * self._factors).max()
-        return np.float32 if not reach or _SMALL <= reach <= _LARGE else np.float64
+    def distance_type(self, *corners: np.ndarray) -> type[np.floating]:
+        """float32, or float64 where distances may be too large or too small for it.
+
+        A float64 number is equal to another or differs from it by 2**-54 of it, or more.
+
+        Args:
+            corners: (d,) float64 rows between which all others are, where that is known.
+        """
+        metric = get_metric(self.metric)
+        if metric.normalize:  # of a cost below 2**-90 nothing is certain
+            return np.float32
+        if not metric.translation_invariant:  # nothing is known of what it gives
+            return np.float64
+        reach = np.abs(self._targets.values * self._factors).max(1)
+        away = [np.abs(self._scaled(corner) * self._factors).max() for corner in corners]
+        held = reach.min() >= _SMALL and max(reach.max(), *away, 0.0) <= _LARGE
+        return np.float32 if held else np.float64
 
     def describe(self) -> str:
         """Everything that its labels depend on, as JSON."""

@@ -59,7 +59,7 @@ class Fit:
         layout, start = self.start(summary)
         state = self.train(layout, start)
         model = self.model(layout, state.trials[0])
-        totals = self.attempt.label(model)
+        totals = self.attempt.label(model, summary.minimum, summary.maximum)
         results = Results(
             self.attempt.plan,
             model,

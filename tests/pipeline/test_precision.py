@@ -1,5 +1,7 @@
 """Rows as they are: structure finer than float32, fractional weights, gaps that are filled."""
 
+from fractions import Fraction
+
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -115,6 +117,71 @@ def test_a_distance_that_the_column_cannot_hold_is_refused(fit, run, tmp_path):
     ran = run("label", *places, f"--model={tmp_path / 'out'}")
     assert ran.code == 3
     assert "row 1 is too far from every prototype" in ran.stderr
+
+
+def label_only(fit, folder, prototypes, rows):
+    """Rows (n,) labelled by prototypes (k,)."""
+    write_shards(folder / "in", np.array(rows)[:, None])
+    np.save(folder / "start.npy", np.array(prototypes)[:, None])
+    args = (f"--init={folder / 'start.npy'}", "--max_iterations=0")
+    return fit(folder / "in", folder / "out", *args)
+
+
+@pytest.mark.parametrize(
+    ("prototypes", "rows"),
+    [
+        ([0.0, 1.0], [1e-60, 2e-300, 0.0, 1.0, 0.75]),  # nearer to 0 than float32 tells
+        ([0.0, 1e-200, 1.0], [1e-200, 0.9e-200, 0.1e-200, 1.0, 0.0]),  # as squares are
+        ([2.0, 1.0], [1.25, 1.0, 1e45]),  # the scan knows of the far row
+    ],
+)
+@pytest.mark.filterwarnings("error::RuntimeWarning")
+def test_distances_that_float32_lacks_are_told(fit, tmp_path, prototypes, rows):
+    answer = label_only(fit, tmp_path, prototypes, rows)
+    away = [[abs(Fraction(x) - Fraction(w)) for w in prototypes] for x in rows]
+    assert answer.labels.tolist() == [one.index(min(one)) for one in away]
+    nearest = [float(min(one)) for one in away]
+    np.testing.assert_allclose(answer.distances, nearest, rtol=1e-15)
+
+
+def test_a_far_row_that_weighs_little_is_told(fit, tmp_path):
+    """Its cluster's mean is no larger than others', its distance is."""
+    rows, weights = np.r_[np.arange(500.0) % 7, 1e45], np.r_[np.ones(500), 1e-25]
+    write_shards(tmp_path / "in", rows[:, None], weights=weights)
+    args = ("--features=f0", "--weight=weight", "--k=1")
+    answer = fit(tmp_path / "in", tmp_path / "out", *args)
+    assert answer.distances[-1] == pytest.approx(1e45)
+
+
+@pytest.mark.filterwarnings("error::RuntimeWarning")
+@pytest.mark.parametrize(
+    ("row", "reason"),
+    [
+        (1e39, "too far from every prototype for its distance to be a number"),
+        ([3.0, 1e-60], "too near to its prototype for its distance to be a float32 number"),
+    ],
+)
+def test_a_row_to_label_whose_distance_float32_lacks_is_refused(fit, run, tmp_path, row, reason):
+    write_shards(tmp_path / "in", np.array([[3.0, 0.0], [0.0, 4.0]]))
+    fit(tmp_path / "in", tmp_path / "out", "--k=2", "--max_iterations=0")
+    write_shards(tmp_path / "new", np.array([[3.0, 0.5], np.broadcast_to(row, 2)]))
+    places = (f"--input={tmp_path / 'new'}", f"--output={tmp_path / 'labels'}")
+    ran = run("label", *places, f"--model={tmp_path / 'out'}")
+    assert ran.code == 3, ran.stderr
+    (path,) = (tmp_path / "new").iterdir()
+    assert f"{path}: row 1 is {reason}: rescale the columns" in ran.stderr
+
+
+@pytest.mark.filterwarnings("error::RuntimeWarning")
+@pytest.mark.parametrize(("row", "weight"), [(5e153, 1.0), (1e200, 1.0), (1e29, 1e300)])
+def test_a_cost_that_cannot_be_added_is_refused(fit, run, tmp_path, row, weight):
+    write_shards(tmp_path / "in", np.array([[1e29], [4e30]]))
+    fit(tmp_path / "in", tmp_path / "out", "--k=2", "--max_iterations=0")
+    write_shards(tmp_path / "new", np.array([[1e29], [row]]), weights=[1.0, weight])
+    places = (f"--input={tmp_path / 'new'}", f"--output={tmp_path / 'labels'}", "--weight=weight")
+    ran = run("label", *places, f"--model={tmp_path / 'out'}")
+    assert ran.code == 3, ran.stderr
+    assert "row 1 is too far from every prototype, or too heavy, for its cost" in ran.stderr
 
 
 @pytest.mark.filterwarnings("error::RuntimeWarning")
