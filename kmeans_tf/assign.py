@@ -175,15 +175,17 @@ def assigned_costs(
     return metric.scale * total
 
 
-def nearest_costs(metric: Metric, points: np.ndarray, prototypes: np.ndarray) -> np.ndarray:
-    """Costs (m,) float64 of any number of points (m, d) float64 against the nearest prototype."""
+def nearest(
+    metric: Metric, points: np.ndarray, prototypes: np.ndarray
+) -> tuple[np.ndarray, np.ndarray]:
+    """Labels (m,) int32 of any number of points (m, d) float64, and costs (m,) float64."""
     targets, size = metric.project(prototypes), chunk_rows(points.shape[1])
-    costs = [np.empty(0)]
+    labels, costs = np.empty(len(points), np.int32), np.empty(len(points))
     for start in range(0, len(points), size):
-        part = points[start : start + size]
-        labels = assign(metric, Points.of(part), prototypes)
-        costs.append(assigned_costs(metric, part, targets, labels))
-    return np.concatenate(costs)
+        part = slice(start, start + size)
+        labels[part] = assign(metric, Points.of(points[part]), prototypes)
+        costs[part] = assigned_costs(metric, points[part], targets, labels[part])
+    return labels, costs
 
 
 def _product_labels(

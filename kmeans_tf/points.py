@@ -28,7 +28,7 @@ class Points:
 
     Attributes:
         values: (capacity, d) float32 tensor, rows beyond n are 0.
-        fine: (n, d) float32, what is to be added to the values; None where nothing is.
+        fine: (n, d) float64, what is to be added to the values; None where nothing is.
         norms: (capacity,) float32 tensor, |x|**2 rounded up.
         weights: (n,) float64 from 0, in the input's units; None stands for ones.
         rows: n.
@@ -57,7 +57,7 @@ class Points:
     def of(cls, points: np.ndarray, weights: np.ndarray | None = None) -> "Points":
         """(n, d) float64 points as `array` gives them, n at most 2**16, with their weights."""
         coarse = points.astype(np.float32)
-        fine = (points - coarse).astype(np.float32)
+        fine = points - coarse
         return cls._of(coarse, fine if fine.any() else None, weights)
 
     @classmethod

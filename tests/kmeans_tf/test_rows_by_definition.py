@@ -8,6 +8,7 @@ import pytest
 
 import kmeans_tf
 from kmeans_tf import Model, TrainingOptions
+from kmeans_tf.start import PrecisionError
 from tests import reference
 
 REST = Fraction(1, 10**12)  # what rounding may leave of a difference between two distances
@@ -249,3 +250,88 @@ def test_double_points_add_up_exactly_in_any_order():
     assert state.precision == "double"
     assert model.prototypes.tobytes() == other.prototypes.tobytes()
     assert state.trials[0].costs == shuffled.trials[0].costs
+
+
+def far_apart(near, far):
+    """Rows (n, 1): two groups near 0, and some at a far place or about it."""
+    return np.concatenate([near, far]).astype(float)[:, None]
+
+
+def two_groups(size, seed=0):
+    random = np.random.default_rng(seed)
+    return np.r_[random.normal(size=100), random.normal(size=100) + 50] * size
+
+
+def normal(count, place, spread):
+    return place + spread * np.random.default_rng(1).normal(size=count)
+
+
+def whole(count, least, beyond):
+    return np.random.default_rng(2).integers(least, beyond, count)
+
+
+# Rows, k, and prototypes to start from, if any.
+FAR_APART = {
+    "whole numbers beside others near 2**53": lambda: (
+        far_apart(whole(150, 0, 100), whole(60, 2**53 - 100, 2**53)),
+        4,
+        None,
+    ),
+    "at 0 and 1e12": lambda: (far_apart(normal(150, 0, 1), normal(50, 1e12, 1)), 4, None),
+    "two fifths at 1e16": lambda: (
+        far_apart(whole(180, 0, 1000), 1e16 + 64.0 * whole(120, 0, 100)),
+        4,
+        [200, 500, 800, 1e16],
+    ),
+    "a fifth at 0": lambda: (far_apart(normal(60, 0, 1), normal(240, 1e16, 100)), 4, None),
+    "two fifths at 1e30": lambda: (far_apart(two_groups(1), np.full(130, 1e30)), 3, None),
+    **{
+        f"sentinels of {place:g}": lambda place=place: (
+            far_apart(two_groups(1), np.full(5, place)),
+            3,
+            None,
+        )
+        for place in (1e30, 1e40, 1e43, 1e46, 1e60, 1e100)
+    },
+    "1e-100 beside 1e30": lambda: (far_apart(two_groups(1e-100), np.full(5, 1e30)), 3, None),
+}
+
+
+@pytest.mark.filterwarnings("error::RuntimeWarning")
+@pytest.mark.parametrize("name", FAR_APART)
+def test_prototypes_are_the_means_of_their_rows_beside_others_far_away(name):
+    rows, k, start = FAR_APART[name]()
+    first = {} if start is None else {"init": np.array(start)[:, None]}
+    options = TrainingOptions(tolerance=0)
+    model, state = kmeans_tf.fit(rows, k, **first, options=options)
+    assert state.precision == "double"
+    labels, _ = model.label(rows)
+    assert len(np.unique(labels)) == k
+    for label, prototype in enumerate(model.prototypes[:, 0]):
+        own = [Fraction(x) for x in rows[labels == label, 0]]
+        mean = sum(own) / len(own)
+        spread = max(own) - min(own)
+        rest = spread / 10**9 + abs(mean) / 2**52
+        assert abs(Fraction(float(prototype)) - mean) <= rest
+
+
+@pytest.mark.parametrize("precision", ["auto", "double"])
+@pytest.mark.parametrize(
+    ("near", "far", "others"),
+    [
+        (1e-280, 1e30, 1),  # the near ones would all be one point
+        (1e-119, 1e120, 0),  # the squares of what is between them would vanish
+    ],
+)
+def test_rows_that_no_points_are_fine_enough_for_are_refused(near, far, others, precision):
+    rows = far_apart(two_groups(near), np.full(5, far))
+    rows = np.concatenate([np.arange(len(rows))[:, None] % 7] * others + [rows], axis=1)
+    with pytest.raises(PrecisionError) as raised:
+        kmeans_tf.fit(rows, 3, precision=precision)
+    assert raised.value.columns == [others]
+
+
+def test_too_few_directions_are_no_matter_of_precision():
+    rows = np.array([[1.0, 1], [2, 2], [4, 4], [0, 1]])
+    with pytest.raises(ValueError, match="k = 3, but there are only 2 distinct points"):
+        kmeans_tf.fit(rows, 3, options=TrainingOptions("cosine"))

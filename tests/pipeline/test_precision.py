@@ -36,6 +36,35 @@ def test_auto_keeps_what_float32_would_lose(fit, run, tmp_path):
     np.testing.assert_allclose(answer.distances, away, rtol=1e-6)
 
 
+def test_columns_that_no_points_are_fine_enough_for_are_named(run, tmp_path):
+    random = np.random.default_rng(5)
+    rows = random.normal(size=(300, 3))
+    rows[:, 1] *= 1e-280
+    rows[::50, 1] = 1e30
+    for layout, features, column in (
+        ("scalars", "f0,f1,f2", "'f1'"),
+        ("list", "embedding", "'embedding[1]'"),
+    ):
+        write_shards(tmp_path / layout, rows, layout=layout)
+        places = (f"--input={tmp_path / layout}", f"--output={tmp_path / 'out'}")
+        ran = run("fit", *places, f"--features={features}", "--k=2")
+        assert ran.code == 3, ran.stderr
+        assert f"error: column {column}: some values are too near each other" in ran.stderr
+        assert ran.stderr.splitlines()[-1].endswith("leave the far ones out, or cluster them apart")
+
+
+def test_whole_numbers_beside_large_ones_are_clustered(fit, tmp_path):
+    """Float32 would leave two distinct points."""
+    random = np.random.default_rng(6)
+    rows = np.r_[random.integers(0, 99, 150), random.integers(2**53 - 99, 2**53, 60)]
+    write_shards(tmp_path / "in", rows[:, None], dtype="int64")
+    answer = fit(tmp_path / "in", tmp_path / "out", "--k=4", "--tolerance=0")
+    assert answer.run.result.precision == "double"
+    for label, centre in enumerate(answer.centres[:, 0]):
+        own = [int(x) for x in rows[answer.labels == label]]
+        assert centre == pytest.approx(float(Fraction(sum(own), len(own))), rel=1e-15)
+
+
 def test_given_prototypes_label_as_float64_does(fit, tmp_path):
     random = np.random.default_rng(4)
     far = random.random(5000) < 0.4
@@ -92,6 +121,15 @@ def test_a_column_without_a_value_has_no_mean(run, tmp_path):
     ran = run("fit", *places, "--k=2", "--on_bad_row=impute")
     assert ran.code == 3, ran.stderr
     assert "column 'empty' has no value to take a mean of" in ran.stderr
+
+
+def test_a_column_whose_values_weigh_nothing_has_no_mean(run, tmp_path):
+    table = {"a": [1.0, 2.0, 5.0], "light": [None, 3.0, None], "w": [1.0, 0.0, 2.0]}
+    pq.write_table(pa.table(table), tmp_path / "in.parquet")
+    places = (f"--input={tmp_path / 'in.parquet'}", f"--output={tmp_path / 'out'}")
+    ran = run("fit", *places, "--k=2", "--on_bad_row=impute", "--weight=w")
+    assert ran.code == 3, ran.stderr
+    assert "column 'light' has no value with a weight above 0 to take a mean of" in ran.stderr
 
 
 @pytest.mark.filterwarnings("error::RuntimeWarning")
