@@ -25,6 +25,11 @@ class Case:
         return f"{self.n:,} x {self.d}, k = {self.k}"
 
     @property
+    def is_list(self) -> bool:
+        """Whether a row is a list in one column, as embeddings are."""
+        return self.d >= 256
+
+    @property
     def folder(self) -> Path:
         return OUT / f"{self.n}x{self.d}x{self.k}"
 
@@ -45,11 +50,16 @@ def make(case: Case) -> Path:
     per_file = case.n // case.files
     for index in range(case.files):
         rows = _rows(random, centres, per_file)
-        columns = {f"f{j:03d}": np.ascontiguousarray(rows[:, j]) for j in range(case.d)}
         path = table / f"shard-{index:05d}.parquet"
-        pq.write_table(pa.table(columns), path, row_group_size=_ROW_GROUP, compression="zstd")
+        pq.write_table(_table(case, rows), path, row_group_size=_ROW_GROUP, compression="zstd")
     np.save(case.start, rows[random.choice(per_file, case.k, replace=False)])
     return table
+
+
+def _table(case: Case, rows: np.ndarray) -> pa.Table:
+    if case.is_list:
+        return pa.table({"vector": pa.FixedSizeListArray.from_arrays(rows.ravel(), case.d)})
+    return pa.table({f"f{j:03d}": np.ascontiguousarray(rows[:, j]) for j in range(case.d)})
 
 
 def _rows(random: np.random.Generator, centres: np.ndarray, n: int) -> np.ndarray:

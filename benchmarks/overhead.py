@@ -30,11 +30,11 @@ from pipeline.transforms import (
     BlockRef,
     Blocks,
     Loader,
+    SharedBlocks,
     Train,
     TrainSpec,
     WorkFolder,
     save_state,
-    write_blocks,
 )
 
 BLOCKS = 100
@@ -98,7 +98,9 @@ def _round() -> None:
         footer = Footer(FileVersion("none", 0, 0), pa.schema([]), (1,) * BLOCKS)
 
         def build(pipeline: beam.Pipeline) -> None:
-            blocks = pipeline | Blocks(write_blocks(spec.work, plan_blocks([footer], 1)))
+            blocks = pipeline | Blocks(
+                SharedBlocks.write(spec.work, plan_blocks([footer], 1)).ranges()
+            )
             start = pipeline | beam.Create([save_state(spec.work, state)])
             _ = (blocks, start) | Train(spec, ITERATIONS, _no_work)
 

@@ -12,5 +12,6 @@ def run_fit(case: Case, output: Path, iterations: int, *options: object) -> Fini
     folder = make(case)
     shutil.rmtree(output, ignore_errors=True)
     places = ("--input", folder, "--output", output.absolute(), "--init", case.start)
+    features = ("--features", "vector") if case.is_list else ()
     training = ("--k", case.k, "--tolerance", 0, "--max_iterations", iterations)
-    return run_module("pipeline", "fit", *places, *training, *options)
+    return run_module("pipeline", "fit", *places, *features, *training, *options)

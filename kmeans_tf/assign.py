@@ -50,6 +50,7 @@ _UNIT_ROUNDOFF = 2.0**-24
 _RESOLVE_ELEMENTS = 1 << 20
 _TURNED = 2.0**-52  # what rounding moves directions by, of rows and of prototypes together ...
 _TURNED_OVER_BOUND = 2.0**-30  # ... and more than that over G
+_COST_TILE = 1 << 12  # rows whose costs are found at once
 
 
 @np.errstate(over="ignore", invalid="ignore")  # what overflows is far from everything
@@ -123,7 +124,7 @@ def fast_labels(points: Points, prototypes: np.ndarray) -> tuple[np.ndarray, np.
         tf.constant(-2 * prototypes, tf.float32),
         tf.constant(norms, tf.float32),
         tf.constant(bound, tf.float32),
-        tf.constant(-(-points.rows // _tile_rows(len(prototypes)))),
+        tf.constant(-(-points.rows // _tile_rows(capacity, len(prototypes)))),
     )
     unsure = np.flatnonzero(unsure.numpy()[: points.rows])
     return labels.numpy()[: points.rows].copy(), unsure
@@ -203,9 +204,9 @@ def _product_labels(
     return labels, np.flatnonzero(~(scores.min(1) - best > 4 * bound))
 
 
-def _tile_rows(prototypes: int) -> int:
-    """Rows of a tile, so that its (k, tile) scores stay in cache."""
-    return 4096 if prototypes <= 16 else 1024 if prototypes <= 128 else 512
+def _tile_rows(rows: int, prototypes: int) -> int:
+    """Rows of a tile, so that its (k, tile) scores stay in cache; no more than there are."""
+    return min(rows, 4096 if prototypes <= 16 else 1024 if prototypes <= 128 else 512)
 
 
 @cache
@@ -216,7 +217,7 @@ def _scoring_program(capacity: int, d: int, k: int):
     low bits of a score carry its label: one minimum gives both, and the next smallest score is
     one more minimum with the first masked.
     """
-    tile = _tile_rows(k)
+    tile = _tile_rows(capacity, k)
     tiles = capacity // tile
     label_bits = (k - 1).bit_length()
     low = (1 << label_bits) - 1
@@ -254,7 +255,7 @@ def _scoring_program(capacity: int, d: int, k: int):
 def _assign_by_cost(metric: Metric, values: np.ndarray, prototypes: np.ndarray) -> np.ndarray:
     program = _cost_program(metric)
     prototypes = tf.constant(prototypes, tf.float64)
-    tile = _tile_rows(1)
+    tile = _COST_TILE
     tiles = [
         program(tf.constant(values[a : a + tile], tf.float64), prototypes).numpy()
         for a in range(0, len(values), tile)

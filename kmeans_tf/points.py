@@ -8,13 +8,19 @@ import tensorflow as tf
 from kmeans_tf.encoding import Encoding
 
 CHUNK_ELEMENTS = 1 << 23  # 32 MB of float32
-CAPACITIES = (1 << 12, 1 << 14, 1 << 16)  # few shapes: XLA compiles a program for each
+PIECE_ELEMENTS = 1 << 21  # 16 MB of float64
+CAPACITIES = (1 << 10, 1 << 12, 1 << 14, 1 << 16)  # few shapes: XLA compiles a program for each
 
 
-def chunk_rows(features: int) -> int:
+def chunk_rows(features: int, elements: int = CHUNK_ELEMENTS) -> int:
     """How many rows of d features make a chunk."""
-    fitting = [c for c in CAPACITIES if c * features <= CHUNK_ELEMENTS]
+    fitting = [c for c in CAPACITIES if c * features <= elements]
     return max(fitting, default=CAPACITIES[0])
+
+
+def piece_rows(features: int) -> int:
+    """How many rows of d features are taken at once where they are not kept: as float64 numbers."""
+    return chunk_rows(features, PIECE_ELEMENTS)
 
 
 def capacity_for(rows: int) -> int:

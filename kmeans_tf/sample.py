@@ -18,6 +18,10 @@ MAX_BYTES = 64 << 20  # a machine of 2 GB bears it, with all that is made of it;
 MOST_BYTES = 256 << 20  # ... and this, where many prototypes need it
 
 
+_HASHED = 1 << 20  # numbers at a time, ...
+_HASHED_ROWS = 1 << 11  # ... or as many as are worth a column's instructions
+
+
 def sample_capacity(features: int, prototypes: int) -> int:
     """Rows to keep for d features and k prototypes.
 
@@ -117,12 +121,16 @@ class Sample:
         return float(self.ranks.view(np.float64)[-1]) if self.full else np.inf
 
     def __add__(self, other: "Sample") -> "Sample":
-        return _bottom(
-            np.concatenate([self.rows, other.rows]),
-            np.concatenate([self.ranks, other.ranks]),
-            self.totals.joined(other.totals),
-            self.capacity,
-        )
+        ranks = np.concatenate([self.ranks, other.ranks])
+        distinct, first, entry = np.unique(ranks, return_index=True, return_inverse=True)
+        distinct, first = distinct[: self.capacity], first[: self.capacity]
+        used = entry < len(distinct)  # what is left out needs no sum
+        totals = self.totals.joined(other.totals)[used].grouped(entry[used], len(distinct))
+        rows = np.empty((len(distinct), self.rows.shape[1]))
+        mine = first < len(self.rows)
+        rows[mine] = self.rows[first[mine]]
+        rows[~mine] = other.rows[first[~mine] - len(self.rows)]
+        return Sample(rows, distinct, totals, self.capacity)
 
     def with_rows(self, rows: np.ndarray, kept: np.ndarray) -> "Sample":
         """The sample with other content (m, d) in its rows, and only those that are kept (m,).
@@ -174,9 +182,15 @@ def hash_rows(rows: np.ndarray, seed: int) -> np.ndarray:
 
     Every feature's bits go through the finaliser of SplitMix64 (Steele, Lea and Flood 2014).
     """
-    bits = np.asfortranarray(rows + 0.0).view(np.uint64)  # column by column: each contiguous
     hashes = np.full(len(rows), np.uint64(seed & (2**64 - 1)))
-    for column in bits.T:
+    size = max(_HASHED_ROWS, _HASHED // rows.shape[1])
+    for start in range(0, len(rows), size):
+        _hash_into(hashes[start : start + size], rows[start : start + size])
+    return hashes
+
+
+def _hash_into(hashes: np.ndarray, rows: np.ndarray) -> None:
+    for column in np.add(rows.T, 0.0, order="C").view(np.uint64):  # each contiguous
         hashes ^= column
         hashes += np.uint64(0x9E3779B97F4A7C15)
         hashes ^= hashes >> np.uint64(30)
@@ -184,7 +198,6 @@ def hash_rows(rows: np.ndarray, seed: int) -> np.ndarray:
         hashes ^= hashes >> np.uint64(27)
         hashes *= np.uint64(0x94D049BB133111EB)
         hashes ^= hashes >> np.uint64(31)
-    return hashes
 
 
 def _bottom(rows: np.ndarray, ranks: np.ndarray, weights: ExactVector, capacity: int) -> Sample:
@@ -193,5 +206,6 @@ def _bottom(rows: np.ndarray, ranks: np.ndarray, weights: ExactVector, capacity:
         used = entry < capacity
         weights, entry = weights[used], entry[used]
     distinct = distinct[:capacity]
-    kept = rows[first[:capacity]] + 0.0  # of -0 and 0, always 0
+    kept = rows[first[:capacity]]
+    kept += 0.0  # of -0 and 0, always 0
     return Sample(kept, distinct, weights.grouped(entry, len(distinct)), capacity)

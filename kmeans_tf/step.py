@@ -161,8 +161,9 @@ def _squares_of_quanta(quantum: np.ndarray, points: np.ndarray) -> int:
     """
     middle = quantum * quantum * 2.0**LIMB_BITS
     coarse, fine = np.zeros(len(quantum)), np.zeros(len(quantum))
-    for start in range(0, len(points), _PIECE_ROWS):
-        squares = points[start : start + _PIECE_ROWS].astype(np.float64)
+    size = max(1, _PIECE_SUMS // len(quantum))
+    for start in range(0, len(points), size):
+        squares = points[start : start + size].astype(np.float64)
         squares *= squares
         high = np.rint(squares / middle) * middle
         coarse += high.sum(0)

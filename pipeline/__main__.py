@@ -23,7 +23,7 @@ def command() -> NoReturn:
     """
     signal.signal(signal.SIGTERM, _interrupt)
     code = main()
-    if code == INTERRUPTED:
+    if code in (INTERRUPTED, RunError.exit_code):
         _leave(code)
     sys.exit(code)
 
@@ -41,6 +41,8 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _run(options: FitOptions | LabelOptions | ReportOptions) -> None:
+    if isinstance(options, FitOptions) and not options.has_own_metric:
+        environment.prepare(environment.WITHOUT_KERAS)
     with native_notices_hidden():
         from pipeline import commands
     if isinstance(options, FitOptions):
@@ -77,12 +79,12 @@ def _explain(error: BaseException) -> int:
         traceback.print_exception(error)
         say("kmeans-tf: this is a bug of kmeans-tf")
         return JobError.exit_code
-    say(f"kmeans-tf: error: {failure}{failure.hint}")
+    say(failure.told)
     return failure.exit_code
 
 
 def _leave(code: int) -> NoReturn:
-    """Exits without waiting for Beam's threads, which an interrupt can leave with no end."""
+    """Exits without waiting for Beam's threads, which can have no end where a job was ended."""
     atexit._run_exitfuncs()
     os._exit(code)
 

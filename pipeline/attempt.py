@@ -23,25 +23,28 @@ from pipeline.output.run_record import Counts, Input, RunRecord, Schema
 from pipeline.passes.blocks import BlockRange
 from pipeline.passes.checkpoint import WorkFolder, find_manifest, load_manifest
 from pipeline.passes.counters import by_name
+from pipeline.passes.label import part_rows
 from pipeline.passes.totals import LabelTotals
 from pipeline.runners.identity import Worker, versions
 from pipeline.runners.runner import Runner
-from pipeline.transforms import Blocks, Label, LabelSpec, write_blocks
+from pipeline.runners.watchdog import Watchdog
+from pipeline.transforms import Blocks, Label, LabelSpec, SharedBlocks
 
 _STAGES = ("scan", "seed", "train", "label")
 
 
 @dataclass
 class Clock:
-    """Seconds by stage, and of each iteration."""
+    """Seconds by stage and of each iteration, and the stage that runs."""
 
     seconds: dict[str, float] = field(default_factory=lambda: dict.fromkeys(_STAGES, 0.0))
     iterations: list[float] = field(default_factory=list)
+    running: str = ""
 
     @contextlib.contextmanager
     def stage(self, name: str) -> Iterator[None]:
         """Times the block and says how long it took."""
-        start = time.perf_counter()
+        self.running, start = name, time.perf_counter()
         yield
         self.seconds[name] = time.perf_counter() - start
         say(f"{name}: {self.seconds[name]:.1f} s")
@@ -71,14 +74,22 @@ class Attempt:
     counters: Counter = field(default_factory=Counter)
     warnings: list[str] = field(default_factory=list)
 
-    def run(self, build: Callable[[beam.PCollection], object]) -> None:
-        """Runs one pass over the blocks; see `Runner.run`."""
-        self.counters += self.runner.run(lambda pipeline: build(pipeline | Blocks(self._blocks)))
+    def run(
+        self,
+        build: Callable[[beam.PCollection], object],
+        ranges: Sequence[BlockRange] | None = None,
+    ) -> None:
+        """Runs one pass over the blocks, in these ranges, for as long as it moves."""
+        blocks = Blocks(ranges or self._blocks.ranges())
+        watchdog = Watchdog(self.work, self.clock.running, self.runner.settings.stall_seconds)
+        self.counters += self.runner.run(
+            lambda pipeline: build(pipeline | blocks), watchdog=watchdog
+        )
         self.work.store.delete(self.work.sums)
 
     @cached_property
-    def _blocks(self) -> list[BlockRange]:
-        return write_blocks(self.work, self.plan.blocks)
+    def _blocks(self) -> SharedBlocks:
+        return SharedBlocks.write(self.work, self.plan.blocks)
 
     def warn(self, text: str) -> None:
         """Says something that the report says too."""
@@ -101,7 +112,8 @@ class Attempt:
             threads = self.runner.settings.threads
             spec = LabelSpec.of(self.plan, model, self.work, threads, distances)
             with self.clock.stage("label"):
-                self.run(lambda blocks: blocks | Label(spec))
+                ranges = self._blocks.ranges_of(part_rows(self.plan.columns.dimension))
+                self.run(lambda blocks: blocks | Label(spec), ranges)
             totals = load_manifest(self.work)
         check_labelled(model, totals)
         return totals

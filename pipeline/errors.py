@@ -17,6 +17,11 @@ class JobError(Exception):
     exit_code = 1
     hint = ""  # what to do, where every message of the kind would end with it
 
+    @property
+    def told(self) -> str:
+        """The line that the user reads."""
+        return f"kmeans-tf: error: {self}{self.hint}"
+
 
 class UsageError(JobError):
     """The options do not say what to do."""
@@ -35,6 +40,12 @@ class RunError(JobError):
 
     exit_code = 5
     hint = "; run the same command again to resume"
+
+
+class MemoryLackError(RunError):
+    """The cluster lacks memory; the message says what to raise, for the same job fails again."""
+
+    hint = "; then run the same command to resume"
 
 
 class NoResumeError(RunError):

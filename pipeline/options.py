@@ -21,6 +21,7 @@ METRIC_NAMES = ("sqeuclidean", "cosine", "l1")
 _NOT_YET = "not implemented"
 _AUTO, _K_MEANS_PARALLEL = "auto", "k-means-parallel"
 _OVERSAMPLING_PASSES = 6
+_UNITS = {"s": 1, "m": 60, "h": 3600}
 
 
 @dataclass(frozen=True)
@@ -33,6 +34,7 @@ class RunOptions:
         iterations_per_job: iterations unrolled in one Beam job; None: by runner.
         threads: chunks at once in a worker process; None: by runner.
         check: only check that the job could run.
+        stall_timeout: seconds that a job may stand still; 0: for ever; None: by runner.
         beam: Beam's own options, as they were parsed.
     """
 
@@ -41,6 +43,7 @@ class RunOptions:
     iterations_per_job: int | None = None
     threads: int | None = None
     check: bool = False
+    stall_timeout: float | None = None
     beam: tuple[str, ...] = ()
 
 
@@ -73,6 +76,11 @@ class FitOptions:
     seed: int
     output: OutputOptions
     run: RunOptions
+
+    @property
+    def has_own_metric(self) -> bool:
+        """Whether the metric is a function of the user's."""
+        return ":" in self.metric
 
     def configuration(self) -> dict:
         """The options that the answer depends on, by name."""
@@ -232,6 +240,12 @@ def _add_run(parser: argparse.ArgumentParser, *, training: bool) -> None:
     add("--runner", default=DEFAULT_RUNNER, help="Beam's name of a runner")
     add("--check", action="store_true", help="only check that the job could run")
     add("--threads", type=int, help="chunks at once in a worker process")
+    add(
+        "--stall_timeout",
+        type=_duration,
+        metavar="DURATION",
+        help="end a job in which nothing has moved for so long: 10m, 90s, 1h; 0: never",
+    )
     if training:
         add("--iterations_per_job", type=int, help="iterations unrolled in one Beam job")
         add(
@@ -248,6 +262,14 @@ def _k(text: str) -> int:
     if not re.fullmatch(r"[+-]?\d+", text):
         raise argparse.ArgumentTypeError(f"{text!r} is not a whole number")
     return int(text)
+
+
+def _duration(text: str) -> float:
+    """Seconds."""
+    match = re.fullmatch(r"(\d+(?:\.\d+)?)([smh])|0", text)
+    if not match:
+        raise argparse.ArgumentTypeError(f"{text!r}: expected 10m, 90s, 1h or the like, or 0")
+    return float(match[1] or 0) * _UNITS[match[2] or "s"]
 
 
 def _fit_options(parsed: argparse.Namespace, beam: tuple[str, ...]) -> FitOptions:
@@ -277,6 +299,7 @@ def _fit_options(parsed: argparse.Namespace, beam: tuple[str, ...]) -> FitOption
             parsed.iterations_per_job,
             parsed.threads,
             parsed.check,
+            parsed.stall_timeout,
             beam,
         ),
     )
@@ -290,7 +313,13 @@ def _label_options(parsed: argparse.Namespace, beam: tuple[str, ...]) -> LabelOp
         names=_names(parsed),
         on_bad_row=parsed.on_bad_row,
         output=OutputOptions(parsed.output, parsed.overwrite, parsed.resume),
-        run=RunOptions(parsed.runner, threads=parsed.threads, check=parsed.check, beam=beam),
+        run=RunOptions(
+            parsed.runner,
+            threads=parsed.threads,
+            check=parsed.check,
+            stall_timeout=parsed.stall_timeout,
+            beam=beam,
+        ),
     )
 
 

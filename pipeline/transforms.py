@@ -1,6 +1,6 @@
 """The public face: the job's transforms, what they are told, and what they leave.
 
-    blocks     = pipeline | Blocks(write_blocks(work, plan.blocks))
+    blocks     = pipeline | Blocks(SharedBlocks.write(work, plan.blocks).ranges())
     checkpoint = pipeline | Create([save_state(work, state)])
     blocks | Scan(ScanSpec(…))                   ─► a Summary, in the work folder
     (blocks, checkpoint) | Train(TrainSpec(…))   ─► that of the state after a round of iterations
@@ -14,7 +14,7 @@ from pipeline.data.blocks import BlockRef
 from pipeline.data.names import ColumnNames
 from pipeline.data.plan import Plan, make_plan
 from pipeline.data.store import Store
-from pipeline.passes.blocks import Blocks, write_blocks
+from pipeline.passes.blocks import Blocks, SharedBlocks
 from pipeline.passes.checkpoint import WorkFolder, load_manifest, load_summary, save_state
 from pipeline.passes.chunks import Loader
 from pipeline.passes.label import Label, LabelSpec
@@ -31,6 +31,7 @@ __all__ = [
     "Plan",
     "Scan",
     "ScanSpec",
+    "SharedBlocks",
     "Store",
     "Train",
     "TrainSpec",
@@ -39,5 +40,4 @@ __all__ = [
     "load_summary",
     "make_plan",
     "save_state",
-    "write_blocks",
 ]

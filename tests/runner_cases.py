@@ -29,9 +29,10 @@ ARGS = ("--features=f0,f1", "--keys=id", "--k=5", START, "--tolerance=0", "--max
 
 
 @contextlib.contextmanager
-def _many_blocks() -> Iterator[None]:
-    """Blocks of at most 150 rows, so that little data makes several."""
+def small_blocks() -> Iterator[None]:
+    """Blocks of at most 150 rows, and parts of one: little data makes several."""
     with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("pipeline.passes.label.PART_BYTES", 150 * 2 * 4)
         patch.setattr("pipeline.commands.make_plan", partial(make_plan, block_rows=150))
         yield
 
@@ -39,21 +40,21 @@ def _many_blocks() -> Iterator[None]:
 @pytest.fixture
 def many_blocks() -> Iterator[None]:
     """Small blocks for one test."""
-    with _many_blocks():
+    with small_blocks():
         yield
 
 
 @pytest.fixture(scope="session")
 def embedded(fit, three_blobs, tmp_path_factory) -> Answer:
     """What the embedded runner answers."""
-    with _many_blocks():
+    with small_blocks():
         return fit(three_blobs.folder, tmp_path_factory.mktemp("embedded") / "out", *ARGS)
 
 
 @pytest.fixture(scope="session")
 def fitted(fit, three_blobs, tmp_path_factory, runner) -> Answer:
     """What the runner answers."""
-    with _many_blocks():
+    with small_blocks():
         output = tmp_path_factory.mktemp("fitted") / "out"
         return fit(three_blobs.folder, output, *ARGS, *runner)
 

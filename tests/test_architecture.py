@@ -61,12 +61,13 @@ SPEECH = ("pipeline.console", "pipeline.errors", "pipeline.options")  # to and f
 BELOW = {
     "kmeans_tf": (),
     "pipeline.data": ("pipeline.errors",),
-    "pipeline.passes": ("pipeline.data", "pipeline.errors"),
+    "pipeline.passes": ("pipeline.data", "pipeline.console", "pipeline.errors"),
     "pipeline.transforms": ("pipeline.data", "pipeline.passes"),
     "pipeline.runners": (
         "pipeline.data.store",
         "pipeline.passes.checkpoint",
         "pipeline.passes.counters",
+        "pipeline.passes.heartbeat",
         *SPEECH,
     ),
     "pipeline.output": ("pipeline.data", "pipeline.passes", "pipeline.errors", "pipeline.options"),

@@ -1,7 +1,9 @@
-"""Row groups as record batches, held against what the footer says of them."""
+"""Row groups as tables or record batches, held against what the footer says of them."""
 
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import cached_property
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -10,87 +12,128 @@ import pyarrow.parquet as pq
 from pipeline.data.kinds import is_numeric_list
 from pipeline.errors import DataError
 
-_BUFFER_BYTES = 1 << 20  # of a column: a row group is streamed, not read whole
+BUFFER_BYTES = 1 << 20  # of a column: a row group is streamed, not read whole
+_ALONE_ROWS = 1 << 12  # at a time, where a damaged column is looked for
 
 
-def open_parquet(source: pa.NativeFile) -> pq.ParquetFile:
-    """A file whose row groups are streamed and whose pages are checked where they say a sum."""
-    return pq.ParquetFile(
-        source, pre_buffer=False, buffer_size=_BUFFER_BYTES, page_checksum_verification=True
-    )
-
-
-def read_batches(
-    parquet: pq.ParquetFile, path: str, group: int, columns: Sequence[str], batch_rows: int
-) -> Iterator[pa.RecordBatch]:
-    """A row group, at most `batch_rows` rows at a time; in the end it is all that the footer says.
+@dataclass(frozen=True)
+class RowGroups:
+    """Some columns of an open file. What is read of a row group is all that the footer says.
 
     Arrow believes what stands in front of a page: where that says fewer rows than there are,
     the others would be gone without a word, and so would the last values of a list.
 
-    Raises:
-        DataError: it cannot be decoded, or there are fewer rows or values of a list than the
-            footer says.
+    Attributes:
+        parquet: the file.
+        path: its name.
+        columns: what is read.
     """
-    rows, values = 0, Counter[str]()
-    try:
-        for batch in parquet.iter_batches(batch_rows, row_groups=[group], columns=columns):
-            rows += batch.num_rows
-            lists = [field.name for field in batch.schema if is_numeric_list(field.type)]
-            values.update({name: stored_values(batch.column(name)) for name in lists})
-            yield batch
-    except (pa.ArrowException, OSError) as error:
-        _check_alone(parquet, path, group, columns, batch_rows)
-        reason = str(error).splitlines()[0]
-        raise DataError(f"{path}: row group {group} cannot be read: {reason}") from error
-    if rows != footer_rows(parquet, group):
-        _check_alone(parquet, path, group, columns, batch_rows)
-        raise _damage(path, group, f"has {rows} rows", footer_rows(parquet, group))
-    for name, count in values.items():
-        expected = footer_values(parquet, group, name)
-        if expected and count < expected:
-            what = f"column {name!r} has {count} values in its lists"
-            raise _damage(path, group, what, expected)
 
+    parquet: pq.ParquetFile
+    path: str
+    columns: list[str]
 
-def _check_alone(
-    parquet: pq.ParquetFile, path: str, group: int, columns: Sequence[str], batch_rows: int
-) -> None:
-    """Raises a DataError for the first column that has fewer rows than the footer says."""
-    for name in columns:
+    def whole(self, group: int) -> pa.Table:
+        """A row group at once, by this thread alone.
+
+        Raises:
+            DataError: see `batches`.
+        """
         try:
-            batches = parquet.iter_batches(batch_rows, row_groups=[group], columns=[name])
-            rows = sum(batch.num_rows for batch in batches)
-        except (pa.ArrowException, OSError):
-            continue  # the caller has the reason
-        if rows != footer_rows(parquet, group):
-            what = f"column {name!r} has {rows} rows"
-            raise _damage(path, group, what, footer_rows(parquet, group))
+            table = self.parquet.read_row_group(group, columns=self.columns, use_threads=False)
+        except (pa.ArrowException, OSError) as error:
+            raise self._unreadable(group, error) from error
+        self._check(group, table.num_rows, _list_values(table))
+        return table.select(self.columns)
+
+    def batches(self, group: int, batch_rows: int) -> Iterator[pa.RecordBatch]:
+        """A row group, at most `batch_rows` rows at a time.
+
+        Raises:
+            DataError: it cannot be decoded, or there are fewer rows or values of a list than the
+                footer says.
+        """
+        rows, values = 0, Counter[str]()
+        try:
+            for batch in self._iter(group, self.columns, batch_rows):
+                rows += batch.num_rows
+                values.update(_list_values(batch))
+                yield batch
+        except (pa.ArrowException, OSError) as error:
+            raise self._unreadable(group, error) from error
+        self._check(group, rows, values)
+
+    def rows(self, group: int) -> int:
+        """How many rows the footer says a row group has."""
+        return self.parquet.metadata.row_group(group).num_rows
+
+    def values(self, group: int, name: str) -> int | None:
+        """How many values the footer says a list column has; None where names leave it open."""
+        leaves = self._leaves.get(name, ())
+        if len(leaves) != 1:
+            return None
+        return self.parquet.metadata.row_group(group).column(leaves[0]).num_values
+
+    @cached_property
+    def _leaves(self) -> dict[str, list[int]]:
+        """The places of the columns that lie in each of those that are read, as Parquet has them.
+
+        A name may hold a dot: `a.b` is in both `a.b` and `a`.
+        """
+        schema = self.parquet.metadata.schema
+        leaves: dict[str, list[int]] = {name: [] for name in self.columns}
+        for j in range(len(schema)):
+            parts = schema.column(j).path.split(".")
+            for i in range(1, len(parts)):
+                leaves.get(".".join(parts[:i]), []).append(j)
+        return leaves
+
+    def _iter(self, group: int, columns: list[str], rows: int) -> Iterator[pa.RecordBatch]:
+        return self.parquet.iter_batches(rows, row_groups=[group], columns=columns)
+
+    def _check(self, group: int, rows: int, values: Counter[str]) -> None:
+        expected = self.rows(group)
+        if rows != expected:
+            self._check_alone(group)
+            raise self._damage(group, f"has {rows} rows", expected)
+        for name, count in values.items():
+            in_footer = self.values(group, name)
+            if in_footer and count < in_footer:
+                what = f"column {name!r} has {count} values in its lists"
+                raise self._damage(group, what, in_footer)
+
+    def _unreadable(self, group: int, error: Exception) -> DataError:
+        """What to raise for a row group that cannot be decoded, unless rows are missing."""
+        self._check_alone(group)
+        reason = str(error).splitlines()[0]
+        return DataError(f"{self.path}: row group {group} cannot be read: {reason}")
+
+    def _check_alone(self, group: int) -> None:
+        """Raises a DataError for the first column that has fewer rows than the footer says."""
+        for name in self.columns:
+            try:
+                rows = sum(batch.num_rows for batch in self._iter(group, [name], _ALONE_ROWS))
+            except (pa.ArrowException, OSError):
+                continue  # the caller has the reason
+            if rows != self.rows(group):
+                raise self._damage(group, f"column {name!r} has {rows} rows", self.rows(group))
+
+    def _damage(self, group: int, what: str, expected: int) -> DataError:
+        return DataError(
+            f"{self.path}: row group {group}: {what}, but the footer says {expected}: the file is "
+            "damaged, write it again"
+        )
 
 
-def _damage(path: str, group: int, what: str, expected: int) -> DataError:
-    return DataError(
-        f"{path}: row group {group}: {what}, but the footer says {expected}: the file is damaged, "
-        "write it again"
-    )
+def _list_values(table: pa.Table | pa.RecordBatch) -> Counter[str]:
+    """How many values each column of lists of numbers has."""
+    nested = [field for field in table.schema if field.type.num_fields]
+    lists = [field.name for field in nested if is_numeric_list(field.type)]
+    return Counter({name: stored_values(table.column(name)) for name in lists})
 
 
-def footer_rows(parquet: pq.ParquetFile, group: int) -> int:
-    """How many rows the footer says a row group has."""
-    return parquet.metadata.row_group(group).num_rows
-
-
-def stored_values(array: pa.Array) -> int:
+def stored_values(lists: pa.Array | pa.ChunkedArray) -> int:
     """How many values Parquet stores for some lists: one for a list that is null or empty."""
-    return pc.sum(pc.max_element_wise(array.value_lengths(), 1), min_count=0).as_py()
-
-
-def footer_values(parquet: pq.ParquetFile, group: int, name: str) -> int | None:
-    """How many values the footer says a list column has; None if names leave open which it is."""
-    meta = parquet.metadata
-    leaves = [j for j in range(meta.num_columns) if _is_leaf(meta.schema.column(j).path, name)]
-    return meta.row_group(group).column(leaves[0]).num_values if len(leaves) == 1 else None
-
-
-def _is_leaf(path: str, name: str) -> bool:
-    return path.startswith(f"{name}.")
+    chunks = lists.chunks if isinstance(lists, pa.ChunkedArray) else [lists]
+    lengths = (pc.max_element_wise(chunk.value_lengths(), 1) for chunk in chunks)
+    return sum(pc.sum(length, min_count=0).as_py() for length in lengths)

@@ -1,6 +1,6 @@
 """Blocks: lists of row spans, the units of work. Planning is plain integer code."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import overload
 
@@ -8,9 +8,10 @@ import numpy as np
 
 from pipeline.data.files import Footer
 from pipeline.data.store import FileVersion
+from pipeline.data.streams import grouped
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Span:
     """The rows of one row group.
 
@@ -27,7 +28,7 @@ class Span:
     rows: int
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class BlockRef:
     """A block by reference: small, frozen, picklable.
 
@@ -69,6 +70,11 @@ class BlockTable(Sequence[BlockRef]):
 
     def __len__(self) -> int:
         return len(self.ends)
+
+    @property
+    def rows(self) -> np.ndarray:
+        """(b,) int64, of each block."""
+        return np.diff(np.append(0, np.cumsum(self.span_rows))[np.append(0, self.ends)])
 
     @overload
     def __getitem__(self, index: int) -> BlockRef: ...
@@ -113,17 +119,5 @@ def plan_blocks(footers: Sequence[Footer], block_rows: int) -> BlockTable:
         row_group=np.concatenate([np.empty(0, np.int32), *number])[used],
         first_row=np.concatenate([np.empty(0, np.int64), *first])[used],
         span_rows=rows[used],
-        ends=np.array(list(_ends(rows[used].tolist(), block_rows)), np.int64),
+        ends=np.cumsum([len(spans) for spans in grouped(rows[used].tolist(), int, block_rows)]),
     )
-
-
-def _ends(span_rows: Sequence[int], block_rows: int) -> Iterator[int]:
-    """The place behind the last span of each block."""
-    pending = 0
-    for place, rows in enumerate(span_rows):
-        if pending and pending + rows > block_rows:
-            yield place
-            pending = 0
-        pending += rows
-    if pending:
-        yield len(span_rows)

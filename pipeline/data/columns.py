@@ -1,8 +1,10 @@
 """Which columns are read: what the user names, held against every file's schema."""
 
+import posixpath
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from itertools import islice
 
 import pyarrow as pa
 from pyarrow import types
@@ -71,7 +73,7 @@ def resolve_columns(
             the same type in every file.
     """
     first = footers[0]
-    partitions = partition_types([f.file.below for f in footers])
+    partitions = partition_types(list(dict.fromkeys(f.file.below for f in footers)))
     features = names.features or _numeric_columns(first.schema, names, partitions)
     if not features:
         raise DataError(f"{first.file.path} has no numeric column to cluster by: name --features")
@@ -85,9 +87,17 @@ def resolve_columns(
         _refuse_type(first, names.weight, "a numeric column of weights")
     d = _list_width(store, footers, features[0], dimension) if is_list else len(features)
     columns = Columns(features, d, is_list, names.keys, folders, names.weight)
-    for footer in footers[1:]:
+    for footer in _kinds(islice(footers, 1, None)):
         _check_schema(first, footer, columns, every_numeric=not names.features, names=names)
     return columns
+
+
+def _kinds(footers: Iterable[Footer]) -> list[Footer]:
+    """The first footer of each schema, for every folder of those in which files lie."""
+    kinds: dict[tuple[int, str], Footer] = {}
+    for footer in footers:
+        kinds.setdefault((id(footer.schema), posixpath.dirname(footer.file.below)), footer)
+    return list(kinds.values())
 
 
 def _check_names(features: Sequence[str], names: ColumnNames) -> None:

@@ -1,22 +1,27 @@
 """Which files are read, and what each says of itself."""
 
-from collections.abc import Sequence
+from array import array
+from collections.abc import Collection, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import partial
+from typing import overload
 
 import pyarrow as pa
-import pyarrow.parquet as pq
 
+from pipeline.data.footers import read_footer
 from pipeline.data.names import split_list
 from pipeline.data.store import HIDDEN, FileVersion, Store
+from pipeline.data.streams import in_order
 from pipeline.errors import DataError, UsageError
 
 FILE_THREADS = 16
+_AHEAD = 4 * FILE_THREADS
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Footer:
-    """What a Parquet file says of itself."""
+    """What a Parquet file says of itself: its schema, and how many rows each row group has."""
 
     file: FileVersion
     schema: pa.Schema
@@ -25,6 +30,37 @@ class Footer:
     @property
     def rows(self) -> int:
         return sum(self.row_groups)
+
+
+class Footers(Sequence[Footer]):
+    """The footers of many files, in little memory; equal schemas are one object."""
+
+    def __init__(self, footers: Iterable[Footer]) -> None:
+        schemas: dict[pa.Schema, pa.Schema] = {}
+        self._files: list[FileVersion] = []
+        self._schemas: list[pa.Schema] = []
+        self._rows, self._ends = array("q"), array("q", [0])
+        for footer in footers:
+            self._files.append(footer.file)
+            self._schemas.append(schemas.setdefault(footer.schema, footer.schema))
+            self._rows.extend(footer.row_groups)
+            self._ends.append(len(self._rows))
+
+    def __len__(self) -> int:
+        return len(self._files)
+
+    @overload
+    def __getitem__(self, index: int) -> Footer: ...
+
+    @overload
+    def __getitem__(self, index: slice) -> list[Footer]: ...
+
+    def __getitem__(self, index: int | slice) -> Footer | list[Footer]:
+        if isinstance(index, slice):
+            return [self[i] for i in range(*index.indices(len(self)))]
+        i = range(len(self))[index]
+        groups = self._rows[self._ends[i] : self._ends[i + 1]]
+        return Footer(self._files[i], self._schemas[i], tuple(groups))
 
 
 def find_files(store: Store, spec: str) -> list[FileVersion]:
@@ -44,7 +80,15 @@ def find_files(store: Store, spec: str) -> list[FileVersion]:
     for part in parts:
         for file in _expand(store, store.plain(part)):
             by_place.setdefault(store.place(file.path), file)
-    return list(by_place.values())
+    return _in_folders(by_place.values())
+
+
+def _in_folders(files: Collection[FileVersion]) -> list[FileVersion]:
+    """Files that keep of their path below the input the folders, one string for equal ones."""
+    folders: dict[str, str] = {}
+    heads = (file.below[: file.below.rfind("/") + 1] for file in files)
+    shared = (folders.setdefault(head, head) for head in heads)
+    return [replace(file, below=below) for file, below in zip(files, shared, strict=True)]
 
 
 def _expand(store: Store, part: str) -> list[FileVersion]:
@@ -67,23 +111,23 @@ def _is_table(name: str) -> bool:
     return parts[-1].endswith(".parquet") and not any(p.startswith(HIDDEN) for p in parts)
 
 
-def read_footers(store: Store, files: Sequence[FileVersion]) -> list[Footer]:
-    """The footers of all files.
+def read_footers(store: Store, files: Sequence[FileVersion]) -> Footers:
+    """The footers of all files, many at a time.
 
     Raises:
         DataError: a file is not a complete Parquet file.
     """
     with ThreadPoolExecutor(FILE_THREADS) as pool:
-        return list(pool.map(lambda file: _read_footer(store, file), files))
+        tasks = ((1, partial(_read_footer, store, file)) for file in files)
+        return Footers(in_order(pool, tasks, _AHEAD))
 
 
 def _read_footer(store: Store, file: FileVersion) -> Footer:
     try:
-        with store.open(file) as source:
-            parquet = pq.ParquetFile(source)
-            meta = parquet.metadata
-            groups = tuple(meta.row_group(i).num_rows for i in range(meta.num_row_groups))
-            return Footer(file, parquet.schema_arrow.remove_metadata(), groups)
+        parquet = read_footer(store, file)
+        meta = parquet.metadata
+        groups = tuple(meta.row_group(i).num_rows for i in range(meta.num_row_groups))
+        return Footer(file, parquet.schema_arrow.remove_metadata(), groups)
     except (pa.ArrowException, OSError) as error:  # Arrow's name for a garbled footer is OSError
         reason = str(error).splitlines()[0]
         raise DataError(f"{file.path} is not a complete Parquet file: {reason}") from error

@@ -2,20 +2,19 @@
 
 import math
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from itertools import groupby
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
-import pyarrow.parquet as pq
 from pyarrow import types
 
 from kmeans_tf.metrics import Metric, good_rows, zero_rows
-from pipeline.data.batches import open_parquet, read_batches
-from pipeline.data.blocks import BlockRef, Span
+from pipeline.data.blocks import BlockRef
 from pipeline.data.columns import Columns
+from pipeline.data.pieces import Piece, read_pieces
+from pipeline.data.places import Places
 from pipeline.data.store import Store
 from pipeline.errors import DataError
 
@@ -28,19 +27,17 @@ NULL, NAN, INFINITE, LENGTH, ZERO = "null", "NaN", "infinite", "wrong length", "
 
 @dataclass(frozen=True)
 class Rows:
-    """Some consecutive rows of one row group.
+    """Some consecutive rows of a block.
 
     Attributes:
-        span: where they come from.
-        first_row: the place of the first of them in the file.
-        batch: their columns as read.
+        places: where they come from.
+        columns: as read: those that are trained on, and the keys in any number of chunks.
         values: (n, d) float64 features; NaN for what is null or of the wrong length.
         weights: (n,) float64; None without a weight column.
     """
 
-    span: Span
-    first_row: int
-    batch: pa.RecordBatch
+    places: Places
+    columns: Mapping[str, pa.Array | pa.ChunkedArray]
     values: np.ndarray
     weights: np.ndarray | None
 
@@ -55,7 +52,7 @@ class Rows:
 def read_block(
     store: Store, columns: Columns, block: BlockRef, batch_rows: int, *, keys: bool = False
 ) -> Iterator[Rows]:
-    """The rows of a block, at most `batch_rows` at a time and never across row groups.
+    """The rows of a block, as many at a time as row groups make at most `batch_rows`.
 
     Args:
         keys: whether to read the key columns too.
@@ -64,28 +61,26 @@ def read_block(
         DataError: a file changed, cannot be decoded or lacks rows, or a weight is not a weight.
     """
     wanted = list(dict.fromkeys([*columns.trained, *(columns.stored_keys if keys else [])]))
-    for file, spans in groupby(block.spans, lambda span: span.file):
-        with store.open(file) as source:
-            parquet = open_parquet(source)
-            for span in spans:
-                yield from _read_span(parquet, columns, span, wanted, batch_rows)
+    for piece in read_pieces(store, block.spans, wanted, batch_rows):
+        yield _rows(piece, columns)
 
 
-def _read_span(
-    parquet: pq.ParquetFile, columns: Columns, span: Span, wanted: list[str], batch_rows: int
-) -> Iterator[Rows]:
-    row = span.first_row
-    for batch in read_batches(parquet, span.file.path, span.row_group, wanted, batch_rows):
-        yield Rows(span, row, batch, _features(batch, columns), _weights(batch, columns, span, row))
-        row += batch.num_rows
+def _rows(piece: Piece, columns: Columns) -> Rows:
+    read = dict(zip(piece.table.column_names, piece.table.columns, strict=True))
+    read |= {name: _one_chunk(read[name]) for name in columns.trained}
+    return Rows(piece.places, read, _features(read, columns), _weights(read, columns, piece.places))
 
 
-def _features(batch: pa.RecordBatch, columns: Columns) -> np.ndarray:
+def _one_chunk(column: pa.ChunkedArray) -> pa.Array:
+    return column.chunk(0) if column.num_chunks == 1 else column.combine_chunks()
+
+
+def _features(read: Mapping[str, pa.Array], columns: Columns) -> np.ndarray:
     if columns.is_list:
-        return _list_values(batch.column(columns.features[0]), columns.dimension)
-    values = np.empty((batch.num_rows, columns.dimension), order="F")
+        return _list_values(read[columns.features[0]], columns.dimension)
+    values = np.empty((len(read[columns.features[0]]), columns.dimension), order="F")
     for j, name in enumerate(columns.features):
-        values[:, j] = to_float64(batch.column(name))
+        values[:, j] = to_float64(read[name])
     return values
 
 
@@ -161,17 +156,17 @@ def _list_lengths(array: pa.Array) -> np.ndarray:
     return array.value_lengths().fill_null(-1).to_numpy(zero_copy_only=False)
 
 
-def _weights(batch: pa.RecordBatch, columns: Columns, span: Span, row: int) -> np.ndarray | None:
+def _weights(read: Mapping[str, pa.Array], columns: Columns, places: Places) -> np.ndarray | None:
     if columns.weight is None:
         return None
-    weights = to_float64(batch.column(columns.weight))
+    weights = to_float64(read[columns.weight])
     wrong = ~((weights >= 0) & np.isfinite(weights))
     if wrong.any():
-        place = int(wrong.argmax())
-        value = batch.column(columns.weight)[place].as_py()
+        first = int(wrong.argmax())
+        path, row = places.of(first)
         raise DataError(
-            f"{span.file.path}: row {row + place}: weight column {columns.weight!r} holds "
-            f"{value}, expected a finite number that is not negative"
+            f"{path}: row {row}: weight column {columns.weight!r} holds "
+            f"{read[columns.weight][first].as_py()}, expected a finite number that is not negative"
         )
     return weights
 
@@ -190,14 +185,14 @@ def count_bad(rows: Rows, columns: Columns, metric: Metric) -> tuple[np.ndarray,
         reasons |= _list_reasons(rows, name, columns.dimension)
     else:
         for j, name in enumerate(columns.features):
-            is_null = rows.batch.column(name).is_null().to_numpy(zero_copy_only=False)
+            is_null = rows.columns[name].is_null().to_numpy(zero_copy_only=False)
             reasons |= _number_reasons(name, rows.values[:, j : j + 1], is_null)
     if metric.normalize:
         reasons[", ".join(columns.features), ZERO] = zero_rows(rows.values)
     counts = {
-        (rows.span.file.path, column, reason): int(mask.sum())
+        (path, column, reason): count
         for (column, reason), mask in reasons.items()
-        if mask.any()
+        for path, count in rows.places.count(mask).items()
     }
     return good, Counter(counts)
 
@@ -211,7 +206,7 @@ def _number_reasons(name: str, values: np.ndarray, is_null: np.ndarray):
 
 
 def _list_reasons(rows: Rows, name: str, d: int):
-    array = rows.batch.column(name)
+    array = rows.columns[name]
     lengths = _list_lengths(array)
     right = lengths == d
     is_null = np.zeros(len(rows), bool)

@@ -27,7 +27,7 @@ _OPTIONS = re.compile(r"\?\w+=[^/?]*$")  # behind a URI; any other question mark
 HIDDEN = ("_", ".")  # how names begin that readers of tables pass over
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class FileVersion:
     """A file as it was when the job first saw it.
 

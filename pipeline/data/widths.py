@@ -5,16 +5,9 @@ from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from itertools import groupby
 
-import pyarrow.parquet as pq
-
-from pipeline.data.batches import (
-    footer_rows,
-    footer_values,
-    open_parquet,
-    read_batches,
-    stored_values,
-)
+from pipeline.data.batches import BUFFER_BYTES, RowGroups, stored_values
 from pipeline.data.files import FILE_THREADS, Footer
+from pipeline.data.footers import open_parquet
 from pipeline.data.store import Store
 
 COUNTED_GROUPS = 256
@@ -50,20 +43,17 @@ def _count_file(
     store: Store, groups: Sequence[tuple[Footer, int]], name: str, limit: int | None
 ) -> Counter[int]:
     file = groups[0][0].file
-    with store.open(file) as source:
-        parquet = open_parquet(source)
-        parts = [_count_group(parquet, file.path, group, name, limit) for _, group in groups]
-        return sum(parts, Counter())
+    with open_parquet(store, file, BUFFER_BYTES) as parquet:
+        of_file = RowGroups(parquet, file.path, [name])
+        return sum((_count_group(of_file, group, name, limit) for _, group in groups), Counter())
 
 
-def _count_group(
-    parquet: pq.ParquetFile, path: str, group: int, name: str, limit: int | None
-) -> Counter[int]:
+def _count_group(of_file: RowGroups, group: int, name: str, limit: int | None) -> Counter[int]:
     """The lists of a row group by length, of which at least `limit` values are read."""
-    total, in_footer = footer_rows(parquet, group), footer_values(parquet, group, name)
+    total, in_footer = of_file.rows(group), of_file.values(group, name)
     rows, values, widths = 0, 0, Counter[int]()
-    for batch in read_batches(parquet, path, group, [name], _COUNTED_ROWS):
-        lists = batch.column(0)
+    for batch in of_file.batches(group, _COUNTED_ROWS):
+        lists = batch.column(name)
         rows += len(lists)
         values += stored_values(lists)
         widths.update(lists.value_lengths().fill_null(0).to_pylist())

@@ -3,10 +3,12 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import pairwise
+from operator import itemgetter
 
 import apache_beam as beam
 
 from pipeline.data.blocks import BlockRef, BlockTable
+from pipeline.data.streams import grouped
 from pipeline.passes.checkpoint import WorkFolder
 from pipeline.passes.shared import Shared, fetch, share
 
@@ -19,24 +21,48 @@ class BlockRange:
 
     Attributes:
         table: where the table lies.
-        start, stop: of its blocks.
+        number, count: which it is of how many ranges.
+        start, stop: of the table's blocks.
     """
 
     table: Shared
+    number: int
+    count: int
     start: int
     stop: int
 
 
-def write_blocks(work: WorkFolder, table: BlockTable) -> list[BlockRange]:
-    """Writes the table down.
+@dataclass(frozen=True)
+class SharedBlocks:
+    """A table of blocks that was written down.
 
-    Returns:
-        Ranges that hold all of its blocks, a range for each block where they are few.
+    Attributes:
+        table: the blocks.
+        shared: where it lies.
     """
-    shared = share(work.store, work.file("blocks"), table)
-    count = min(len(table), MOST_RANGES)
-    bounds = [len(table) * i // count for i in range(count + 1)]
-    return [BlockRange(shared, *ends) for ends in pairwise(bounds)]
+
+    table: BlockTable
+    shared: Shared
+
+    @classmethod
+    def write(cls, work: WorkFolder, table: BlockTable) -> "SharedBlocks":
+        """Writes the table down."""
+        return cls(table, share(work.store, work.file("blocks"), table))
+
+    def ranges(self) -> list[BlockRange]:
+        """Each block by itself; where they are very many, as many as make `MOST_RANGES`."""
+        count = min(len(self.table), MOST_RANGES)
+        return self._ranges([len(self.table) * i // count for i in range(count + 1)])
+
+    def ranges_of(self, rows: int) -> list[BlockRange]:
+        """As many blocks after each other as have so many rows at most, or one that has more."""
+        groups = grouped(enumerate(self.table.rows.tolist()), itemgetter(1), rows)
+        return self._ranges([*(group[0][0] for group in groups), len(self.table)])
+
+    def _ranges(self, bounds: Sequence[int]) -> list[BlockRange]:
+        count = len(bounds) - 1
+        ends = enumerate(pairwise(bounds))
+        return [BlockRange(self.shared, n, count, *start_stop) for n, start_stop in ends]
 
 
 def fetch_blocks(work: WorkFolder, blocks: BlockRange) -> list[BlockRef]:

@@ -6,6 +6,7 @@ state/000012         the training state after 12 iterations
 model                what the label pass labels with
 manifest             what the label pass wrote
 sums/                partial sums that are too large to travel
+workers/HOST-PID     what a worker process is at, while it is
 """
 
 import posixpath
@@ -42,6 +43,10 @@ class WorkFolder:
     @property
     def states(self) -> str:
         return self.file("state")
+
+    @property
+    def workers(self) -> str:
+        return self.file("workers")
 
     def state(self, iteration: int) -> str:
         return posixpath.join(self.states, f"{iteration:06d}")

@@ -1,6 +1,6 @@
 """From blocks to chunks of points, through the worker's cache."""
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from functools import partial
 
@@ -11,7 +11,7 @@ from kmeans_tf.metrics import get_metric, good_rows
 from kmeans_tf.points import Points, capacity_for, chunk_rows
 from pipeline.data.blocks import BlockRef
 from pipeline.data.columns import Columns
-from pipeline.data.rows import Rows, read_block
+from pipeline.data.rows import read_block
 from pipeline.data.store import Store
 from pipeline.passes.cache import PROCESS_CACHE
 from pipeline.passes.counters import count_block
@@ -38,15 +38,11 @@ class Loader:
     def chunks(self, block: BlockRef) -> "Iterator[Chunk]":
         """The block's chunks, read one at a time."""
         limit = chunk_rows(self.columns.dimension)
-        for group in _grouped(read_block(self.store, self.columns, block, limit), limit):
-            yield Chunk(partial(self.encode, group))
+        for rows in read_block(self.store, self.columns, block, limit):
+            yield Chunk(partial(self.encode, rows.values, rows.weights))
 
-    def encode(self, group: list[Rows]) -> Points:
-        """Some consecutive rows as points."""
-        values = _joined([rows.values for rows in group])
-        weights = None
-        if self.columns.weight:
-            weights = _joined([rows.weights_or_ones for rows in group])
+    def encode(self, values: np.ndarray, weights: np.ndarray | None) -> Points:
+        """Rows (n, d) float64 with their weights (n,) float64 as points."""
         values = self.layout.encoding.impute(values)
         if self.drop_bad:
             good = good_rows(get_metric(self.metric), values)
@@ -99,19 +95,3 @@ def cached_chunks(
         yield chunk
     if keep:
         PROCESS_CACHE.put(training, block, kept)
-
-
-def _grouped(batches: Iterable[Rows], limit: int) -> Iterator[list[Rows]]:
-    """Consecutive batches, as many as make at most `limit` rows."""
-    group: list[Rows] = []
-    for rows in batches:
-        if group and sum(map(len, group)) + len(rows) > limit:
-            yield group
-            group = []
-        group.append(rows)
-    if group:
-        yield group
-
-
-def _joined(arrays: list[np.ndarray]) -> np.ndarray:
-    return arrays[0] if len(arrays) == 1 else np.concatenate(arrays)

@@ -5,7 +5,6 @@ import uuid
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import partial
-from itertools import groupby
 
 import apache_beam as beam
 import numpy as np
@@ -15,23 +14,27 @@ import pyarrow.parquet as pq
 from kmeans_tf.exact import LARGEST_PRODUCT, exact_sums, two_product
 from kmeans_tf.metrics import get_metric
 from kmeans_tf.model import Model
-from kmeans_tf.points import chunk_rows
-from pipeline.data.blocks import BlockRef, Span
+from kmeans_tf.points import piece_rows
 from pipeline.data.columns import LABEL_COLUMNS, PLACE_COLUMNS, Columns
 from pipeline.data.files import Footer
 from pipeline.data.partitions import partition_values
+from pipeline.data.places import Places
 from pipeline.data.plan import Plan
 from pipeline.data.rows import Rows, count_bad, read_block
 from pipeline.data.store import Store
+from pipeline.data.streams import grouped, in_order
 from pipeline.errors import DataError
 from pipeline.passes.blocks import BlockRange, fetch_blocks
 from pipeline.passes.cache import PROCESS_CACHE
 from pipeline.passes.checkpoint import WorkFolder, fetch_model, save_manifest, save_model
-from pipeline.passes.parcels import Parcel, receive
+from pipeline.passes.heartbeat import Heartbeat
+from pipeline.passes.parcels import Parcel, receive, send
 from pipeline.passes.shared import Shared
-from pipeline.passes.sums import Sum, SumBlocks, Task
+from pipeline.passes.sums import ONLY, Sum, thread_pool
 from pipeline.passes.totals import LabelTotals
 
+PART_BYTES = 128 << 20  # of the points that a part has labels for
+ROW_GROUP_ROWS, ROW_GROUP_BYTES = 1 << 20, 64 << 20  # of the labels, at most
 _RESCALE = "rescale the columns, or leave the row out"
 
 
@@ -43,16 +46,14 @@ class LabelSpec:
         columns: what to read.
         schema: of the labels: keys (or the row's place), label, distance.
         model: where what to label with lies; bad features are imputed where it has means.
-        blocks: how many blocks there are, for the names of the parts.
         work: where parts are written.
-        threads: blocks at once in a worker process.
+        threads: chunks at once in a worker process.
         store: where the files are.
     """
 
     columns: Columns
     schema: pa.Schema
     model: Shared
-    blocks: int
     work: WorkFolder
     threads: int
     store: Store
@@ -76,8 +77,12 @@ class LabelSpec:
         kind = pa.from_numpy_dtype(distances or model.distance_type())
         answer = zip(LABEL_COLUMNS, (pa.int32(), kind), strict=True)
         schema = pa.schema([*(keys or place), *answer])
-        shared = save_model(work, model)
-        return cls(plan.columns, schema, shared, len(plan.blocks), work, threads, plan.store)
+        return cls(plan.columns, schema, save_model(work, model), work, threads, plan.store)
+
+
+def part_rows(dimension: int) -> int:
+    """How many rows a part of the labels is to have."""
+    return PART_BYTES // (4 * dimension)
 
 
 def key_fields(columns: Columns, footer: Footer) -> list[pa.Field]:
@@ -91,56 +96,64 @@ def key_fields(columns: Columns, footer: Footer) -> list[pa.Field]:
 
 @dataclass
 class Label(beam.PTransform):
-    """Blocks -> label files, and a manifest that names them."""
+    """Blocks -> label files, one for each range, and a manifest that names them."""
 
     spec: LabelSpec
 
     def expand(self, blocks: beam.PCollection) -> beam.PCollection:
         return (
             blocks
-            | beam.ParDo(LabelBlocks(self.spec)).with_output_types(tuple[int, Parcel])
+            | beam.Map(partial(_label, self.spec)).with_output_types(tuple[int, Parcel])
             | beam.CombinePerKey(Sum()).with_output_types(tuple[int, Parcel])
             | beam.MapTuple(partial(_save, self.spec.work)).with_output_types(type(None))
         )
 
 
-class LabelBlocks(SumBlocks):
-    """Blocks -> the totals of a bundle; a file is written for each block."""
-
-    def __init__(self, spec: LabelSpec):
-        super().__init__(spec.work, spec.threads)
-        self.spec = spec
-
-    def tasks(self, blocks: BlockRange) -> Iterator[Task]:
-        PROCESS_CACHE.drop(self.work.path)  # nothing is read twice any more
-        model = fetch_model(self.work, self.spec.model)
-        for block in fetch_blocks(self.work, blocks):
-            yield partial(label_block, self.spec, model, block)
+def _label(spec: LabelSpec, blocks: BlockRange) -> tuple[int, Parcel]:
+    PROCESS_CACHE.drop(spec.work.path)  # nothing is read twice any more
+    return ONLY, send(spec.work, spec.work.sums, label_part(spec, blocks))
 
 
-def label_block(
-    spec: LabelSpec, model: Model, block: BlockRef, others: LabelTotals | None = None
-) -> LabelTotals:
-    """Labels the rows of a block into a file of its own, a row group for a row group.
-
-    Returns:
-        The totals of these and others.
-    """
-    width = max(5, len(str(spec.blocks)))
-    name = f"part-{block.index:0{width}d}-of-{spec.blocks:0{width}d}.parquet"
+def label_part(spec: LabelSpec, blocks: BlockRange) -> LabelTotals:
+    """Labels the rows of some blocks into a file of their own, in the order of the blocks."""
+    width = max(5, len(str(blocks.count)))
+    name = f"part-{blocks.number:0{width}d}-of-{blocks.count:0{width}d}.parquet"
     path = spec.work.file(posixpath.join("labels", f"{name}.{uuid.uuid4().hex}"))
+    model = fetch_model(spec.work, spec.model)
     total = LabelTotals.zero(len(model.prototypes), {name: path})
-    limit = chunk_rows(spec.columns.dimension)
-    rows = read_block(spec.store, spec.columns, block, limit, keys=True)
     with (
         spec.work.store.create(path) as stream,
         pq.ParquetWriter(stream, spec.schema, compression="zstd") as writer,
     ):
-        for span, batches in groupby(rows, lambda r: r.span):
-            tables, totals = zip(*(label_rows(spec, model, r) for r in batches), strict=True)
-            writer.write_table(pa.concat_tables(tables), row_group_size=span.rows)
+        for group in grouped(_labelled(spec, model, blocks), _row_group_share, ROW_GROUP_BYTES):
+            tables, totals = zip(*group, strict=True)
+            writer.write_table(pa.concat_tables(tables))
             total = sum(totals, total)
-    return others + total if others else total
+    return total
+
+
+def _labelled(
+    spec: LabelSpec, model: Model, blocks: BlockRange
+) -> Iterator[tuple[pa.Table, LabelTotals]]:
+    """Labels of the blocks' rows in order; as many chunks as there are threads are ahead."""
+    heartbeat = Heartbeat("label", spec.work)
+    tasks = ((1, partial(label_rows, spec, model, rows)) for rows in _rows(spec, heartbeat, blocks))
+    for labelled in in_order(thread_pool(spec.threads), tasks, spec.threads):
+        heartbeat.did_a_task()
+        yield labelled
+
+
+def _rows(spec: LabelSpec, heartbeat: Heartbeat, blocks: BlockRange) -> Iterator[Rows]:
+    limit = piece_rows(spec.columns.dimension)
+    for block in fetch_blocks(spec.work, blocks):
+        heartbeat.began(block)
+        yield from read_block(spec.store, spec.columns, block, limit, keys=True)
+
+
+def _row_group_share(labelled: tuple[pa.Table, LabelTotals]) -> int:
+    """What labels take of a row group: of its bytes, or as much of its rows."""
+    table, _ = labelled
+    return max(table.nbytes, table.num_rows * (ROW_GROUP_BYTES // ROW_GROUP_ROWS))
 
 
 def label_rows(spec: LabelSpec, model: Model, rows: Rows) -> tuple[pa.Table, LabelTotals]:
@@ -206,7 +219,8 @@ def _check_costs(rows: Rows, places: np.ndarray, weights: np.ndarray, costs: np.
 
 def _row(rows: Rows, places: np.ndarray, which: np.ndarray) -> str:
     """The first of some rows, by its place in its file."""
-    return f"{rows.span.file.path}: row {rows.first_row + int(places[np.argmax(which)])}"
+    path, row = rows.places.of(int(places[np.argmax(which)]))
+    return f"{path}: row {row}"
 
 
 def _nullable(n: int, places: np.ndarray, values: np.ndarray) -> pa.Array:
@@ -227,27 +241,25 @@ def _totals(model: Model, weights: np.ndarray, index: np.ndarray, cost: np.ndarr
     )
 
 
-def _key_columns(spec: LabelSpec, rows: Rows) -> list[pa.Array]:
+def _key_columns(spec: LabelSpec, rows: Rows) -> list[pa.Array | pa.ChunkedArray]:
     if not spec.columns.keys:
-        return _place(rows.span, rows.first_row, len(rows))
-    folders = _folder_values(spec.columns, rows.span.file.below)
-    return [
-        pa.repeat(pa.scalar(folders[key], spec.schema.field(key).type), len(rows))
-        if key in folders
-        else rows.batch.column(key)
-        for key in spec.columns.keys
-    ]
+        return _place_columns(rows.places)
+    folders = _folder_columns(spec.columns, rows.places)
+    return [folders[key] if key in folders else rows.columns[key] for key in spec.columns.keys]
 
 
-def _place(span: Span, first_row: int, count: int) -> list[pa.Array]:
-    numbers = np.arange(first_row, first_row + count, dtype=np.int64)
-    return [pa.repeat(pa.scalar(span.file.path), count), pa.array(numbers)]
+def _place_columns(places: Places) -> list[pa.Array]:
+    paths = pa.array([run.file.path for run in places.runs], pa.string())
+    return [places.spread(paths), pa.array(places.rows())]
 
 
-def _folder_values(columns: Columns, path: str) -> dict:
-    texts = dict(partition_values(path))
+def _folder_columns(columns: Columns, places: Places) -> dict[str, pa.Array]:
+    """The values that stand in the names of the rows' folders, by key."""
+    if not columns.partitions:
+        return {}
+    texts = [dict(partition_values(run.file.below)) for run in places.runs]
     return {
-        name: pa.scalar(texts.get(name), pa.string()).cast(kind).as_py()
+        name: places.spread(pa.array([t.get(name) for t in texts], pa.string()).cast(kind))
         for name, kind in columns.partitions
     }
 

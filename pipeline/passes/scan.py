@@ -8,13 +8,14 @@ import apache_beam as beam
 import numpy as np
 
 from kmeans_tf.metrics import get_metric
-from kmeans_tf.points import chunk_rows
+from kmeans_tf.points import piece_rows
 from kmeans_tf.summary import Summary
 from pipeline.data.columns import Columns
 from pipeline.data.rows import Rows, count_bad, read_block
 from pipeline.data.store import Store
 from pipeline.passes.blocks import BlockRange, fetch_blocks
 from pipeline.passes.checkpoint import SUMMARY, WorkFolder, save_summary
+from pipeline.passes.heartbeat import Heartbeat
 from pipeline.passes.parcels import Parcel, receive
 from pipeline.passes.sums import Sum, SumBlocks, Task
 
@@ -65,13 +66,14 @@ class SummarizeBlocks(SumBlocks):
     """Blocks -> the Summary of a bundle."""
 
     def __init__(self, spec: ScanSpec):
-        super().__init__(spec.work, spec.threads)
+        super().__init__(Heartbeat("scan", spec.work), spec.threads)
         self.spec = spec
 
     def tasks(self, blocks: BlockRange) -> Iterator[Task]:
         columns = self.spec.columns
         for block in fetch_blocks(self.work, blocks):
-            for rows in read_block(self.spec.store, columns, block, chunk_rows(columns.dimension)):
+            self.heartbeat.began(block)
+            for rows in read_block(self.spec.store, columns, block, piece_rows(columns.dimension)):
                 yield partial(summarize, self.spec, rows)
 
 

@@ -20,13 +20,15 @@ from apache_beam.utils.windowed_value import WindowedValue
 from kmeans_tf.runtime import configure
 from pipeline.passes.checkpoint import WorkFolder
 from pipeline.passes.counters import TENSORFLOW_STARTS, count
+from pipeline.passes.heartbeat import Heartbeat
+from pipeline.passes.lost_channel import watch_beams_own
 from pipeline.passes.parcels import send
 
 ONLY = 0
 
 
 @cache
-def _pool(threads: int) -> ThreadPoolExecutor:
+def thread_pool(threads: int) -> ThreadPoolExecutor:
     """The process's pool: threads outlive the bundles, which are short.
 
     The cache is what makes it one a process, and so what it does besides happen once: TensorFlow
@@ -34,6 +36,7 @@ def _pool(threads: int) -> ThreadPoolExecutor:
     """
     configure(threads)
     count(TENSORFLOW_STARTS)
+    watch_beams_own()
     return ThreadPoolExecutor(threads)
 
 
@@ -48,8 +51,13 @@ class SumBlocks(beam.DoFn):
     total of its own.
     """
 
-    def __init__(self, work: WorkFolder, threads: int):
-        self.work, self.threads = work, threads
+    def __init__(self, heartbeat: Heartbeat, threads: int):
+        self.heartbeat, self.threads = heartbeat, threads
+
+    @property
+    def work(self) -> WorkFolder:
+        """Where workers leave what they share."""
+        return self.heartbeat.work
 
     def tasks(self, element: Any, *side_inputs: Any) -> Iterable[Task]:
         raise NotImplementedError
@@ -67,7 +75,7 @@ class SumBlocks(beam.DoFn):
             while len(self._running) >= self.threads:  # the next is read meanwhile
                 self._wait()
             total = self._totals.pop() if self._totals else None
-            self._running.add(_pool(self.threads).submit(task, total))
+            self._running.add(thread_pool(self.threads).submit(task, total))
 
     def finish_bundle(self) -> Iterator[WindowedValue]:
         while self._running:
@@ -81,6 +89,7 @@ class SumBlocks(beam.DoFn):
         """Takes the totals of the threads that are done."""
         done, self._running = wait(self._running, return_when=FIRST_COMPLETED)
         self._totals += [future.result() for future in done]
+        self.heartbeat.did_a_task()
 
 
 class Sum(beam.CombineFn):

@@ -40,6 +40,7 @@ from pipeline.passes.checkpoint import (
     save_state,
 )
 from pipeline.passes.chunks import Chunk, Loader, cached_chunks
+from pipeline.passes.heartbeat import Heartbeat
 from pipeline.passes.parcels import INLINE_BYTES, Parcel, receive, send
 from pipeline.passes.sums import ONLY, Sum, SumBlocks, Task
 
@@ -155,7 +156,7 @@ class BlockStats(SumBlocks):
     """Blocks, with the checkpoint as a side input -> a bundle's share of the iteration."""
 
     def __init__(self, spec: TrainSpec, block_tasks: BlockTasks = block_tasks):
-        super().__init__(spec.work, spec.threads)
+        super().__init__(Heartbeat("train", spec.work), spec.threads)
         self.spec, self.block_tasks = spec, block_tasks
 
     def start_bundle(self) -> None:
@@ -167,6 +168,7 @@ class BlockStats(SumBlocks):
         if not checkpoint.done:
             state = fetch_state(self.work, checkpoint)
             for block in fetch_blocks(self.work, blocks):
+                self.heartbeat.began(block)
                 yield from self.block_tasks(self.spec, state, block)
 
     def sent(self, total: IterationStats | None) -> Iterator[tuple[int, Iteration]]:

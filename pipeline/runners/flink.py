@@ -48,6 +48,20 @@ class FlinkCluster:
         jobs = f"{self.master}: jobs called …{name_end}"
         cancel_all(lambda: self._running(name_end), self._cancel, jobs)
 
+    def failures(self, name_end: str) -> str:
+        """What went wrong in the newest job whose name ends so, stack traces and all.
+
+        Raises:
+            RunError: the cluster does not answer.
+        """
+        jobs = self._ask("GET", "jobs/overview")["jobs"]
+        named = [job for job in jobs if job["name"].endswith(name_end)]
+        if not named:
+            return ""
+        newest = max(named, key=lambda job: job["start-time"])["jid"]
+        history = self._ask("GET", f"jobs/{newest}/exceptions").get("exceptionHistory", {})
+        return "\n".join(entry["stacktrace"] for entry in history.get("entries", ()))
+
     def _version(self, running: str, flags: dict[str, str]) -> str:
         """The cluster's version as Beam names it, for the job server that Beam brings."""
         version = ".".join(running.split(".")[:2])

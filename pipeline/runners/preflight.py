@@ -16,7 +16,7 @@ import numpy as np
 import pyarrow as pa
 
 from pipeline.data.store import HIDDEN, FileVersion, Store
-from pipeline.errors import SHARED_OUTPUT, JobError, RunError
+from pipeline.errors import SHARED_OUTPUT, JobError, MemoryLackError, RunError
 from pipeline.passes.checkpoint import WorkFolder
 from pipeline.runners.identity import Worker, this_worker
 from pipeline.runners.runner import Runner
@@ -92,7 +92,8 @@ def _run_probes(runner: Runner, probe: partial[None]) -> None:
         if str(error).startswith(_WORKER):
             raise
         place = f"{settings.runner} (environment: {settings.environment})"
-        raise RunError(f"no worker answered on {place}: {error}") from error
+        kind = MemoryLackError if isinstance(error, MemoryLackError) else RunError
+        raise kind(f"no worker answered on {place}: {error}") from error
 
 
 def probe(work: WorkFolder, attempt: str, store: Store, file: FileVersion, number: int) -> None:

@@ -14,15 +14,19 @@ import grpc
 from apache_beam.runners.runner import PipelineResult, PipelineState
 
 from pipeline.console import say
-from pipeline.errors import JobError, RunError, find_failure, without_place
+from pipeline.errors import JobError, MemoryLackError, RunError, find_failure, without_place
 from pipeline.passes.counters import counted
 from pipeline.runners import job_service
+from pipeline.runners.alarm import Alarm
+from pipeline.runners.memory import lack_of_memory
 from pipeline.runners.settings import Settings
+from pipeline.runners.watchdog import Watchdog
 
 _JOB_NAME = "kmeans-tf"
 
 # What stands before the cause in a job server's message, and how the loss of a worker reads.
 _WRAPPERS = re.compile(r"^(Pipeline \S+ failed in state \w+: )?([\w.$]+(Exception|Throwable): )*")
+_STACK = re.compile(r"\s+at |\s+Suppressed: |\s*\.\.\. \d+ more|Driver stacktrace:|\s*$")
 _WORKER_LOST = (
     "StatusRuntimeException: CANCELLED",
     "SDK harness closed connection",
@@ -42,30 +46,45 @@ class Runner:
     settings: Settings
     work: str = ""
 
-    def run(self, build: Callable[[beam.Pipeline], object], seconds: int | None = None) -> Counter:
+    def run(
+        self,
+        build: Callable[[beam.Pipeline], object],
+        seconds: int | None = None,
+        watchdog: Watchdog | None = None,
+    ) -> Counter:
         """Builds a pipeline, runs it and waits; returns what its workers counted.
 
         Args:
             build: applies the transforms.
             seconds: how long it may take; None: as long as it likes.
+            watchdog: tells whether it moves; without one it may stand still.
 
         Raises:
-            JobError: it failed, for a reason that is told in one line.
+            JobError: it failed or stood still, for a reason that is told in one line.
         """
+        alarm = Alarm(watchdog.look, watchdog.look_seconds) if watchdog else _no_alarm()
         result = None
         try:
             pipeline = beam.Pipeline(options=self.settings.beam(f"--job_name={self._job_name}"))
             build(pipeline)
-            result = _run(pipeline)
-            state = result.wait_until_finish(duration=seconds and seconds * 1000)
+            if watchdog:
+                watchdog.start()
+            with alarm:
+                result = _run(pipeline)
+                state = result.wait_until_finish(duration=seconds and seconds * 1000)
             if seconds and not PipelineState.is_terminal(state):
                 raise RunError(f"the job was not over after {seconds} s")
             return counted(result)
         except BaseException as error:
+            if not (alarm.reason or isinstance(error, Exception)):
+                self._give_up(result)
+                raise
+            failures = self._failures()  # of a job that is not gone yet
             self._give_up(result)
-            if isinstance(error, Exception):
-                raise _explained(error) from error
-            raise
+            if not alarm.reason:
+                raise self._explained(error, watchdog, failures) from error
+        # Not while the interrupt is handled: what came of one passes for the user's.
+        raise self._run_error(alarm.reason, failures)
 
     def cancel_jobs(self) -> None:
         """Ends what an attempt whose driver or job server was killed has left on the cluster.
@@ -89,6 +108,29 @@ class Runner:
             self.cancel_jobs()
         except (RunError, KeyboardInterrupt) as error:
             say(f"warning: {self._job_name} may still run on {self.settings.runner}: {error}")
+
+    def _explained(
+        self, error: BaseException, watchdog: Watchdog | None, failures: str
+    ) -> JobError:
+        """The failure as the user is told it: the cluster's cause, and what its workers add."""
+        if type(error) is RunError:  # said of the job, and not by its workers
+            return self._run_error(str(error), failures)
+        failure = find_failure(error)
+        if failure is not None:
+            return failure
+        words = watchdog.last_words() if watchdog else []
+        return self._run_error("; ".join([_cause(error), *words]), f"{error} {failures}")
+
+    def _run_error(self, told: str, failures: str) -> RunError:
+        """The message, with what lacks if it is memory."""
+        lack = lack_of_memory(f"{told} {failures}", self.settings.kind)
+        return MemoryLackError(f"{told}: {lack}") if lack else RunError(told)
+
+    def _failures(self) -> str:
+        """What the cluster itself says of the job, whose own message may be of what came of it."""
+        with contextlib.suppress(RunError):
+            return self.settings.flink.failures(self._name_end) if self.settings.flink else ""
+        return ""
 
     @property
     def _job_name(self) -> str:
@@ -117,16 +159,18 @@ def _is_over(result: PipelineResult | None) -> bool:
     return False
 
 
-def _explained(error: Exception) -> JobError:
-    failure = find_failure(error)
-    if failure is not None:
-        return failure
+def _no_alarm() -> Alarm:
+    return Alarm(lambda: None, None)
+
+
+def _cause(error: BaseException) -> str:
     if isinstance(error, grpc.RpcError):
-        return RunError(f"the job server was lost: {error.details()}")
-    lines = without_place(error).strip().splitlines() or [type(error).__name__]
+        return f"the job server was lost: {error.details()}"
+    text = without_place(error).strip().splitlines()
+    lines = [line for line in text if not _STACK.match(line)] or [type(error).__name__]
     cause = _WRAPPERS.sub("", lines[-1]).rstrip(".")
     if "failed in state CANCELLED" in lines[-1]:
-        return RunError("the job was cancelled on the cluster")
+        return "the job was cancelled on the cluster"
     if any(text in lines[-1] for text in _WORKER_LOST):
-        return RunError(f"the runner lost a worker process: {cause}")
-    return RunError(f"the runner failed: {cause}")
+        return f"the runner lost a worker process: {cause}"
+    return f"the runner failed: {cause}"

@@ -32,6 +32,8 @@ class RunnerKind:
         threads: chunks at once in a worker process; None: the driver's cores, shared by the
             processes.
         start_seconds: how long workers may take to answer.
+        stall_seconds: how long a job may stand still, which counts from before its workers are
+            there.
         master: the option that names its cluster.
         cluster: who is asked what the cluster says of itself, by its address.
         needs: options without which it cannot run.
@@ -43,6 +45,7 @@ class RunnerKind:
     flags: dict[str, str] = field(default_factory=dict)
     threads: int | None = 1  # a cluster's task slot is a core
     start_seconds: int = 300
+    stall_seconds: float = 600.0
     master: str | None = None
     cluster: type[FlinkCluster] | None = None
     needs: tuple[str, ...] = ()
@@ -77,6 +80,7 @@ _RUNNERS = {
     "dataflowrunner": RunnerKind(
         iterations_per_job=20,
         start_seconds=1200,
+        stall_seconds=1800.0,
         needs=("project", "region", "temp_location"),
     ),
 }
@@ -131,6 +135,12 @@ class Settings:
     def start_seconds(self) -> int:
         """How long workers may take to answer; runners wait for an absent one for ever."""
         return self._known.start_seconds
+
+    @property
+    def stall_seconds(self) -> float:
+        """How long a job may stand still before it is ended; 0: for ever."""
+        given = self.options.stall_timeout
+        return self._known.stall_seconds if given is None else given
 
     @property
     def flags(self) -> dict[str, str]:

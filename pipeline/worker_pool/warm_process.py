@@ -16,6 +16,7 @@ from apache_beam.runners.worker.sdk_worker import SdkHarness
 from apache_beam.utils.sentinel import Sentinel
 
 from pipeline.console import quiet_logs, say
+from pipeline.passes import lost_channel
 from pipeline.worker_pool.protocol import LOOPBACK, READY, start_server, worker_name
 
 _UNLIMITED = -1
@@ -45,6 +46,7 @@ class WorkerThreads(beam_fn_api_pb2_grpc.BeamFnExternalWorkerPoolServicer):
         self.harnesses[name] = harness
         thread = f"run_worker_{request.worker_id}"
         threading.Thread(target=self._run, args=(name, harness), name=thread, daemon=True).start()
+        lost_channel.watch(name, harness)
         return beam_fn_api_pb2.StartWorkerResponse()
 
     def StopWorker(self, request, context):  # noqa: N802

@@ -93,3 +93,11 @@ def test_addition_leaves_its_terms_alone(a, b):
     before = plain(a), plain(b)
     _ = a + b
     assert (plain(a), plain(b)) == before
+
+
+@given(iterations, iterations, st.integers(1, 4))
+def test_slices_are_added_apart_and_joined(a, b, count):
+    """Of two prototypes there may be slices without any."""
+    b.clusters = {i: b.clusters.get(i, stats) for i, stats in a.clusters.items()}
+    slices = [x + y for x, y in zip(a.cut(count), b.cut(count), strict=True)]
+    assert plain(IterationStats.joined(slices)) == plain(a + b)

@@ -38,6 +38,7 @@ FIT_OPTIONS = {
     "--runner",
     "--check",
     "--threads",
+    "--stall_timeout",
     "--cache_mb",
     "--overwrite",
     "--resume",
@@ -56,6 +57,7 @@ LABEL_OPTIONS = {
     "--runner",
     "--check",
     "--threads",
+    "--stall_timeout",
 }
 
 
@@ -213,6 +215,20 @@ def test_a_value_that_means_nothing_is_refused_by_name(run, capfd, options, word
     for word in words:
         assert word in ran.stderr
     assert capfd.readouterr() == ("", "")
+
+
+@pytest.mark.parametrize("command", [FIT, LABEL])
+@pytest.mark.parametrize(
+    ("given", "seconds"), [("10m", 600), ("90s", 90), ("1h", 3600), ("0", 0), ("1.5m", 90)]
+)
+def test_a_duration(command, given, seconds):
+    assert parse([*command, f"--stall_timeout={given}"]).run.stall_timeout == seconds
+
+
+@pytest.mark.parametrize("given", ["90", "-1s", "10 m", "soon", ""])
+def test_what_is_no_duration(given):
+    with pytest.raises(UsageError, match=f"--stall_timeout: '{given}': expected 10m, 90s, 1h"):
+        parse([*FIT, f"--stall_timeout={given}"])
 
 
 @pytest.mark.parametrize("command", [FIT, LABEL], ids=["fit", "label"])

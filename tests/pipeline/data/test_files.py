@@ -1,9 +1,15 @@
-"""Which files a name stands for."""
+"""Which files a name stands for, and what their footers are kept as."""
 
+import tracemalloc
+
+import hypothesis
+import pyarrow as pa
 import pytest
+from hypothesis import strategies as st
 
-from pipeline.data.files import find_files
-from pipeline.data.store import Store
+from pipeline.data.blocks import plan_blocks
+from pipeline.data.files import Footer, Footers, find_files
+from pipeline.data.store import FileVersion, Store
 from pipeline.errors import DataError, UsageError
 
 
@@ -69,3 +75,45 @@ def test_find_files_says_what_matches_nothing(tmp_path):
         find_files(Store(), f"{tmp_path}/*.csv")
     with pytest.raises(UsageError, match="names no file"):
         find_files(Store(), ",")
+
+
+def test_of_its_place_below_the_input_a_file_keeps_the_folders(tree):
+    files = find_files(Store(), f"{tree}/in") + find_files(Store(), f"{tree}/in/*/*.parquet")
+    assert [file.below for file in files] == ["", "", "", "x/", "x/y/", "z/", "x/", "z/"]
+
+
+def test_a_folder_is_kept_once_for_all_its_files(tree):
+    (tree / "in" / "x" / "f.parquet").touch()
+    one, other = find_files(Store(), f"{tree}/in/*/*.parquet")[:2]
+    assert one.below == "x/"
+    assert one.below is other.below
+
+
+def footer(i: int, rows: list[int], name: str = "x") -> Footer:
+    schema = pa.schema({name: pa.float64()})
+    return Footer(FileVersion(f"/in/part-{i:08d}.parquet", i, i), schema, tuple(rows))
+
+
+@hypothesis.given(st.lists(st.lists(st.integers(0, 2**40), max_size=5), max_size=8))
+def test_footers_are_a_list_of_them(groups):
+    listed = [footer(i, rows, "xy"[i % 2]) for i, rows in enumerate(groups)]
+    footers = Footers(iter(listed))
+    assert list(footers) == listed
+    assert footers[1:-1] == listed[1:-1]
+    assert [footers[i - len(listed)] for i in range(len(listed))] == listed
+    assert len({id(f.schema) for f in footers}) == min(len(listed), 2)
+    with pytest.raises(IndexError):
+        footers[len(listed)]
+
+
+@pytest.mark.parametrize(("files", "groups"), [(20, 1000), (20_000, 1)])
+def test_a_row_group_takes_little_memory(files, groups):
+    tracemalloc.start()
+    footers = Footers(footer(i + 1000, [1000 + i] * groups) for i in range(files))
+    kept = tracemalloc.get_traced_memory()[0]
+    blocks = plan_blocks(footers, 1 << 16)
+    planned = tracemalloc.get_traced_memory()[0] - kept
+    tracemalloc.stop()
+    assert len(blocks) > 1
+    assert kept < 250 * files + 20 * files * groups
+    assert planned < 200 * files * groups

@@ -6,7 +6,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from pipeline.data import widths
-from pipeline.data.batches import read_batches
+from pipeline.data.batches import RowGroups
 from pipeline.data.names import ColumnNames
 from pipeline.data.plan import make_plan
 from pipeline.errors import DataError
@@ -96,12 +96,14 @@ def test_lists_are_not_counted_where_the_footer_bears_out_the_first_of_them(tmp_
     write(tmp_path / "a.parquet", v=lists(*[3] * 5000))
     read = []
 
+    batches = RowGroups.batches
+
     def read_and_note(*args):
-        for batch in read_batches(*args):
+        for batch in batches(*args):
             read.append(batch.num_rows)
             yield batch
 
-    monkeypatch.setattr(widths, "read_batches", read_and_note)
+    monkeypatch.setattr(RowGroups, "batches", read_and_note)
     assert width(tmp_path) == 3
     assert 0 < sum(read) < 1250
 
@@ -122,3 +124,20 @@ def test_hundreds_of_tiny_files_make_one_block(tmp_path):
     plan = make_plan(str(tmp_path / "in"), ColumnNames())
     assert (len(plan.footers), len(plan.blocks), plan.rows) == (300, 1, 6000)
     assert len(plan.blocks[0].spans) == 300
+
+
+def test_files_of_one_schema_are_told_from_those_of_another_by_the_first_that_differs(tmp_path):
+    for i in range(6):
+        kind = pa.float32() if i in (3, 5) else pa.float64()
+        write(tmp_path / f"{i}.parquet", x=pa.array([1.0], kind))
+    with pytest.raises(DataError, match=r"3\.parquet: column 'x' is float, but double in .*0\.par"):
+        make_plan(str(tmp_path), ColumnNames())
+
+
+def test_a_column_that_is_a_folders_name_elsewhere_is_held_against_it_for_every_folder(tmp_path):
+    write(tmp_path / "p=1" / "a.parquet", x=[1.0], p=[1])
+    write(tmp_path / "p=2" / "b.parquet", x=[1.0], p=[1])
+    assert make_plan(str(tmp_path), ColumnNames()).columns.features == ("x",)
+    write(tmp_path / "q=2" / "c.parquet", x=[1.0], p=[1])
+    with pytest.raises(DataError, match=r"c\.parquet: numeric column 'p' is not in .*a\.parquet"):
+        make_plan(str(tmp_path), ColumnNames())

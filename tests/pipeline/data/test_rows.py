@@ -4,15 +4,18 @@ import decimal
 import fractions
 import random
 
+import hypothesis
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from hypothesis import strategies as st
 
 from kmeans_tf.metrics import get_metric
 from pipeline.data.names import ColumnNames
 from pipeline.data.plan import make_plan
 from pipeline.data.rows import count_bad, read_block, to_float64
+from pipeline.errors import DataError
 from tests.tables import write_shards
 
 TYPES = [
@@ -82,16 +85,71 @@ def test_a_giant_row_group_streams_in_bounded_pieces(tmp_path):
     assert len(plan.blocks) == plan.row_groups == 1
     assert len(parts) > 6
     assert max(map(len, parts)) <= 1 << 16
-    assert [rows.first_row for rows in parts] == list(np.cumsum([0, *map(len, parts)])[:-1])
+    assert [row for rows in parts for row in rows.places.rows()] == list(range(n))
     np.testing.assert_array_equal(np.concatenate([r.values[:, 0] for r in parts]), table["x"])
 
 
-def test_pieces_do_not_cross_row_groups(tmp_path):
-    pq.write_table(pa.table({"x": np.arange(10.0)}), tmp_path / "f.parquet", row_group_size=4)
-    _, parts = read(tmp_path / "f.parquet", batch_rows=3)
-    assert [len(rows) for rows in parts] == [3, 1, 3, 1, 2]
-    assert [rows.span.row_group for rows in parts] == [0, 0, 1, 1, 2]
-    assert [rows.first_row for rows in parts] == [0, 3, 4, 7, 8]
+def places_of(parts) -> list[tuple[str, int]]:
+    return [rows.places.of(i) for rows in parts for i in range(len(rows))]
+
+
+ROW_GROUPS = st.lists(st.lists(st.integers(1, 40), min_size=1, max_size=6), min_size=1, max_size=4)
+
+
+@hypothesis.settings(deadline=None, max_examples=60)
+@hypothesis.given(ROW_GROUPS, st.integers(1, 100), st.integers(1, 100))
+def test_pieces_of_many_row_groups_and_files_are_their_rows_in_order(
+    tmp_path_factory, groups, batch_rows, block_rows
+):
+    folder = tmp_path_factory.mktemp("in")
+    expected = []
+    for i, sizes in enumerate(groups):
+        path = folder / f"{i}.parquet"
+        with pq.ParquetWriter(path, pa.schema({"x": pa.float64(), "id": pa.string()})) as writer:
+            for size in sizes:
+                rows = range(len(expected), len(expected) + size)
+                expected += rows
+                table = pa.table({"x": np.array(rows, float), "id": [str(row) for row in rows]})
+                writer.write_table(table)
+    plan = make_plan(str(folder), ColumnNames(("x",), ("id",)), block_rows=block_rows)
+    parts = [
+        rows
+        for block in plan.blocks
+        for rows in read_block(plan.store, plan.columns, block, batch_rows, keys=True)
+    ]
+    assert max(map(len, parts)) <= batch_rows
+    assert [value for rows in parts for value in rows.values[:, 0]] == expected
+    assert [int(key) for rows in parts for key in rows.columns["id"].to_pylist()] == expected
+    assert places_of(parts) == [
+        (str(folder / f"{i}.parquet"), row)
+        for i, sizes in enumerate(groups)
+        for row in range(sum(sizes))
+    ]
+
+
+def test_small_row_groups_and_files_are_one_piece(tmp_path):
+    points = np.arange(1200.0).reshape(600, 2)
+    write_shards(tmp_path / "in", points, shards=20, row_group_size=7)
+    _, (rows,) = read(tmp_path / "in", batch_rows=600)
+    np.testing.assert_array_equal(rows.values, points)
+
+
+def test_files_that_differ_in_what_may_be_null_are_one_piece(tmp_path):
+    for name, nullable in (("a", True), ("b", False)):
+        schema = pa.schema([pa.field("x", pa.float64(), nullable)], {"by": name})
+        pq.write_table(pa.table({"x": [1.0, 2.0]}, schema), tmp_path / f"{name}.parquet")
+    _, (rows,) = read(tmp_path)
+    assert rows.values.ravel().tolist() == [1.0, 2.0, 1.0, 2.0]
+
+
+def test_a_column_whose_name_is_a_path_is_not_taken_for_what_lies_there(tmp_path):
+    """Of `a.b` and of the `b` inside `a` there are other numbers of values, and other types."""
+    for name, kind in (("f", pa.float64()), ("g", pa.string())):
+        inside = pa.array([{"b": ["1"] * 5}] * 2).cast(pa.struct({"b": pa.list_(kind)}))
+        table = pa.table({"a": inside, "a.b": [[1.0, 2.0], [3.0, 4.0]]})
+        pq.write_table(table, tmp_path / f"{name}.parquet")
+    _, (rows,) = read(tmp_path, ColumnNames(("a.b",)))
+    assert rows.values.tolist() == [[1.0, 2.0], [3.0, 4.0]] * 2
 
 
 def test_weights(tmp_path):
@@ -102,6 +160,26 @@ def test_weights(tmp_path):
     _, (rows,) = read(tmp_path / "f.parquet", ColumnNames(("x",)))
     assert rows.weights is None
     assert rows.weights_or_ones.tolist() == [1.0, 1.0]
+
+
+def test_a_weight_that_is_none_is_told_by_its_file_and_row(tmp_path):
+    for name, weights in (("a", [1.0, 2.0, 3.0]), ("b", [1.0, 2.0, -3.0])):
+        table = pa.table({"x": [1.0, 2.0, 3.0], "w": weights})
+        pq.write_table(table, tmp_path / f"{name}.parquet", row_group_size=2)
+    with pytest.raises(DataError, match=rf"^{tmp_path}/b\.parquet: row 2: weight column 'w'"):
+        read(tmp_path, ColumnNames(weight="w"))
+
+
+def test_bad_rows_of_one_piece_are_counted_by_file(tmp_path):
+    nan = float("nan")
+    for name, values in (("a", [nan, 1.0, nan]), ("b", [1.0, 1.0]), ("c", [None, nan, 1.0])):
+        table = pa.table({"x": pa.array(values, pa.float64(), from_pandas=False)})
+        pq.write_table(table, tmp_path / f"{name}.parquet", row_group_size=1)
+    plan, (rows,) = read(tmp_path)
+    good, bad = count_bad(rows, plan.columns, get_metric("sqeuclidean"))
+    assert good.tolist() == [False, True, False, True, True, False, False, True]
+    a, c = (str(tmp_path / f"{name}.parquet") for name in "ac")
+    assert bad == {(a, "x", "NaN"): 2, (c, "x", "null"): 1, (c, "x", "NaN"): 1}
 
 
 def test_a_row_with_two_bad_features_counts_once_for_each(tmp_path):

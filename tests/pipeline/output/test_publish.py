@@ -3,7 +3,6 @@
 import json
 import re
 import shutil
-from functools import partial
 
 import numpy as np
 import pyarrow as pa
@@ -11,10 +10,10 @@ import pyarrow.parquet as pq
 import pytest
 import tensorflow as tf
 
-from pipeline.data.plan import make_plan
 from pipeline.data.store import Store
 from tests import reference
 from tests.pipeline.answer import Answer, assert_same_answer, contents
+from tests.runner_cases import small_blocks
 from tests.tables import write_shards
 
 pytestmark = pytest.mark.xdist_group("publish")  # for the fixtures of this module
@@ -31,10 +30,9 @@ BESIDE = {"prototypes.parquet", "history.parquet", "run.json", "report.html", "_
 
 @pytest.fixture(scope="module")
 def trained(fit, three_blobs, tmp_path_factory) -> Answer:
-    """Trained from rows in blocks of one row group or two, with a key."""
+    """Trained from rows in blocks of one row group or two, each a part, with a key."""
     folder = tmp_path_factory.mktemp("trained")
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("pipeline.commands.make_plan", partial(make_plan, block_rows=150))
+    with small_blocks():
         return fit(three_blobs.folder, folder / "out", *FIT)
 
 
@@ -61,8 +59,8 @@ def test_labels_are_one_row_per_row_in_the_order_of_the_input(trained, three_blo
     np.testing.assert_allclose(trained.distances, distances, rtol=1e-5, atol=1e-6)
 
 
-def test_parts_have_the_row_groups_of_the_input_and_are_zstd(trained, three_blobs):
-    expected = [70, 70, 60] * 3
+def test_row_groups_of_the_input_are_joined_in_parts_and_zstd(trained, three_blobs):
+    expected = [140, 130, 130, 140, 60]  # of 70, 70, 60, 70, …: blocks of at most 150
     rows = []
     for path in sorted((trained.folder / "labels").iterdir()):
         meta = pq.ParquetFile(path).metadata
@@ -195,12 +193,9 @@ def test_report_draws_it_again(run, trained):
 # Publishing
 
 
-def test_overwrite_replaces_the_answer_and_leaves_nothing_of_it(
-    fit, three_blobs, tmp_path, monkeypatch
-):
+def test_overwrite_replaces_the_answer_and_leaves_nothing_of_it(fit, three_blobs, tmp_path):
     args = ("--features=f0,f1", "--k=3", "--max_iterations=0")
-    with monkeypatch.context() as patch:
-        patch.setattr("pipeline.commands.make_plan", partial(make_plan, block_rows=100))
+    with small_blocks():
         first = fit(three_blobs.folder, tmp_path / "out", *args)
     assert len(list((first.folder / "labels").iterdir())) > 1
     again = fit(three_blobs.folder, tmp_path / "out", *args, "--seed=5", "--overwrite")

@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 
 from kmeans_tf.stats import ClusterStats, IterationStats
 from pipeline.passes.checkpoint import WorkFolder
+from pipeline.passes.heartbeat import Heartbeat
 from pipeline.passes.parcels import Parcel
 from pipeline.passes.sums import ONLY, Sum, SumBlocks
 
@@ -70,7 +71,7 @@ class Squares(SumBlocks):
 
 
 def squares_below(folder):
-    return Squares(WorkFolder(str(folder)), threads=2)
+    return Squares(Heartbeat("squares", WorkFolder(str(folder))), threads=2)
 
 
 def test_tasks_add_up_over_bundles(tmp_path):

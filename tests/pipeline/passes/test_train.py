@@ -3,6 +3,8 @@
 Input and output have a store each, which refuses what is meant for the other.
 """
 
+import dataclasses
+
 import apache_beam as beam
 import numpy as np
 import pyarrow.parquet as pq
@@ -13,8 +15,12 @@ import kmeans_tf
 from kmeans_tf import Model, TrainingOptions, TrainingState, Trial, get_metric
 from kmeans_tf.layout import SumLayout
 from kmeans_tf.sample import sample_capacity
+from pipeline.errors import RunError
 from pipeline.passes import train
-from pipeline.passes.checkpoint import Checkpoint, checkpoints, fetch_state
+from pipeline.passes.checkpoint import Checkpoint, checkpoints, fetch_state, find_checkpoint
+from pipeline.passes.parcels import Parcel
+from pipeline.passes.sums import ONLY
+from pipeline.passes.train import AddSlice, Iteration, Update
 from pipeline.transforms import (
     Blocks,
     ColumnNames,
@@ -23,6 +29,7 @@ from pipeline.transforms import (
     Loader,
     Scan,
     ScanSpec,
+    SharedBlocks,
     Train,
     TrainSpec,
     WorkFolder,
@@ -30,7 +37,6 @@ from pipeline.transforms import (
     load_summary,
     make_plan,
     save_state,
-    write_blocks,
 )
 from tests.stores import ReadOnly, WriteOnly
 
@@ -66,7 +72,7 @@ def summary(plan, tmp_path_factory):
         store=plan.store,
     )
     with beam.Pipeline(runner=IN_PROCESS) as pipeline:
-        _ = pipeline | Blocks(write_blocks(work, plan.blocks)) | Scan(spec)
+        _ = pipeline | Blocks(SharedBlocks.write(work, plan.blocks).ranges()) | Scan(spec)
     return load_summary(work)
 
 
@@ -99,7 +105,7 @@ def keep(checkpoint: Checkpoint) -> None:
 def trained(plan, spec, start, iterations) -> TrainingState:
     KEPT.clear()
     with beam.Pipeline(runner=IN_PROCESS) as pipeline:
-        blocks = pipeline | Blocks(write_blocks(spec.work, plan.blocks))
+        blocks = pipeline | Blocks(SharedBlocks.write(spec.work, plan.blocks).ranges())
         first = pipeline | "Start" >> beam.Create([save_state(spec.work, start)])
         _ = (blocks, first) | Train(spec, iterations) | beam.Map(keep)
     (checkpoint,) = KEPT
@@ -129,6 +135,31 @@ def test_training_in_a_pipeline_is_training_in_memory(plan, spec, start, three_b
     assert state.trials[0].prototypes.tobytes() == expected.trials[0].prototypes.tobytes()
     assert state.trials[0].costs == expected.trials[0].costs
     assert state.trials[0].status == "converged"
+
+
+@pytest.mark.parametrize("slices", [1, 2, 3])
+def test_sums_that_go_through_the_work_folder_are_the_same(plan, spec, start, tmp_path, slices):
+    alone = trained(plan, spec, start, 4)
+    work = WorkFolder(str(tmp_path / "another"), WriteOnly())
+    spec = dataclasses.replace(spec, work=work, slices=slices, inline_bytes=0)
+    state = trained(plan, spec, start, 4)
+    assert state.trials[0].prototypes.tobytes() == alone.trials[0].prototypes.tobytes()
+    assert state.trials[0].costs == alone.trials[0].costs
+    assert not work.store.files(work.sums, recursive=True)
+
+
+def test_a_retry_of_what_is_done_needs_no_sums(plan, spec, start, work):
+    """A worker that is lost behind its update has left the next checkpoint, and taken the sums."""
+    state = trained(plan, spec, start, 1)
+    first, after = find_checkpoint(work, 0), find_checkpoint(work, 1)
+    gone = Iteration(first, {0: Parcel(None, (work.file("gone"), work.file("gone too")))})
+    assert list(AddSlice(spec).process((0, gone))) == [(ONLY, gone)]
+    (again,) = Update(spec).process((ONLY, gone))
+    assert again == after
+    assert fetch_state(work, again).trials[0].costs == state.trials[0].costs
+    work.store.delete(work.state(1))
+    with pytest.raises(RunError, match=r"a worker's sums in .*gone cannot be read"):
+        list(Update(spec).process((ONLY, gone)))
 
 
 def test_every_iteration_is_written_down(plan, spec, start, work):
@@ -178,7 +209,7 @@ def test_labels_are_written_and_named_in_the_manifest(plan, spec, start, work, t
     model = Model.trained(spec.loader.layout.encoding, "sqeuclidean", prototypes, numbers)
     labels = LabelSpec.of(plan, model, work, threads=2)
     with beam.Pipeline(runner=IN_PROCESS) as pipeline:
-        done = pipeline | Blocks(write_blocks(work, plan.blocks)) | Label(labels)
+        done = pipeline | Blocks(SharedBlocks.write(work, plan.blocks).ranges()) | Label(labels)
         assert_that(done, equal_to([None]))
     totals = load_manifest(work)
     assert totals.rows.tolist() == np.bincount(three_blobs.truth).tolist()

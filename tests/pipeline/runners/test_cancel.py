@@ -26,7 +26,14 @@ def flink():
 
     class Handler(BaseHTTPRequestHandler):
         def do_GET(self):
-            named = [{"jid": j, "name": n, "state": s} for j, (n, s) in jobs.items()]
+            if self.path.endswith("/exceptions"):
+                entries = [{"stacktrace": f"failure of {self.path}"}]
+                self.answer(200, {"exceptionHistory": {"entries": entries}})
+                return
+            named = [
+                {"jid": j, "name": n, "state": s, "start-time": int(j)}
+                for j, (n, s) in jobs.items()
+            ]
             self.answer(200, {"jobs": named})
             # A job that was cancelled needs a moment: it has ended at the second look.
             ended = {j: (n, "CANCELED") for j, (n, s) in jobs.items() if s == "CANCELLING"}
@@ -79,6 +86,12 @@ def test_a_job_that_does_not_end(monkeypatch):
     with pytest.raises(RunError, match="its jobs cannot be cancelled"):
         cancel_all(lambda: {"1"}, lambda job: None, "its jobs")
     assert 60 < clock.seconds < 61
+
+
+def test_what_went_wrong_in_the_newest_job_of_the_name(flink):
+    cluster, _ = flink
+    assert cluster.failures("mine") == "failure of /jobs/2/exceptions"
+    assert cluster.failures("nobody's") == ""
 
 
 def test_no_job_of_the_name_on_flink(flink):

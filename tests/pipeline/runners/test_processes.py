@@ -30,6 +30,7 @@ from pipeline.transforms import (
     Loader,
     Scan,
     ScanSpec,
+    SharedBlocks,
     Train,
     TrainSpec,
     WorkFolder,
@@ -37,7 +38,6 @@ from pipeline.transforms import (
     load_summary,
     make_plan,
     save_state,
-    write_blocks,
 )
 from tests.pipeline.runners.failing import MESSAGE, fail_at_three
 
@@ -61,7 +61,7 @@ def plan(three_blobs):
 @pytest.fixture
 def layout(three_blobs, plan, tmp_path):
     work = WorkFolder(str(tmp_path / "layout"))
-    blocks = Blocks(write_blocks(work, plan.blocks))
+    blocks = Blocks(SharedBlocks.write(work, plan.blocks).ranges())
     Runner(HERE).run(lambda pipeline: pipeline | blocks | scan(plan, work))
     return SumLayout.fit(load_summary(work), METRIC, standard=False, impute=False)
 
@@ -83,7 +83,7 @@ def all_passes(settings, plan, layout, start, work):
     task = partial(probe, work, "probes", plan.store, plan.footers[0].file)
 
     def build(pipeline):
-        blocks = pipeline | Blocks(write_blocks(work, plan.blocks))
+        blocks = pipeline | Blocks(SharedBlocks.write(work, plan.blocks).ranges())
         first = pipeline | "Start" >> beam.Create([save_state(work, state)])
         _ = blocks | scan(plan, work)
         _ = (blocks, first) | train(plan, layout, work)

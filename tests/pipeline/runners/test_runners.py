@@ -53,8 +53,39 @@ def test_a_runner_that_fails_says_how_to_resume(run, three_blobs, tmp_path, monk
     )
 
 
+class Waiting:
+    """A job that does not end."""
+
+    def wait_until_finish(self, duration):
+        return PipelineState.RUNNING
+
+    def cancel(self):
+        pass
+
+
+def test_a_lack_of_memory_that_only_the_cluster_knows_of(run, three_blobs, tmp_path, monkeypatch):
+    class Flink:
+        def failures(self, name_end):
+            return "java.lang.OutOfMemoryError: Direct buffer memory. The direct out-of-memory …"
+
+        def cancel(self, name_end):
+            pass
+
+    monkeypatch.setattr("pipeline.runners.settings.Settings.flink", Flink())
+    monkeypatch.setattr("pipeline.runners.settings.Settings.connect", lambda settings: settings)
+    monkeypatch.setattr("pipeline.runners.runner.beam.Pipeline.run", lambda pipeline: Waiting())
+    places = (f"--input={three_blobs.folder}", f"--output={tmp_path / 'out'}")
+    ran = run("fit", *places)
+    assert ran.code == 5
+    assert ran.stderr.endswith(
+        ": the job was not over after 300 s: a JVM of the cluster lacks direct memory: raise "
+        "taskmanager.memory.task.off-heap.size or spark.executor.memory, which bounds direct "
+        "memory too; then run the same command to resume\n"
+    )
+
+
 def test_workers_that_never_answer_are_not_waited_for(run, three_blobs, tmp_path, monkeypatch):
-    class Waiting:
+    class Counting:
         cancelled = 0
 
         def wait_until_finish(self, duration):
@@ -64,7 +95,7 @@ def test_workers_that_never_answer_are_not_waited_for(run, three_blobs, tmp_path
         def cancel(self):
             self.cancelled += 1
 
-    job = Waiting()
+    job = Counting()
     monkeypatch.setattr("pipeline.runners.runner.beam.Pipeline.run", lambda pipeline: job)
     ran = run("fit", f"--input={three_blobs.folder}", f"--output={tmp_path / 'out'}")
     assert ran.code == 5
@@ -77,9 +108,8 @@ def test_workers_that_never_answer_are_not_waited_for(run, three_blobs, tmp_path
     ("raised", "told"),
     [
         (
-            "Pipeline kmeans-tf-1_2 failed in state FAILED: java.io.IOException: Insufficient "
-            "number of network buffers: required 512.",
-            "the runner failed: Insufficient number of network buffers: required 512",
+            "Pipeline kmeans-tf-1_2 failed in state FAILED: java.io.IOException: The slot is gone.",
+            "the runner failed: The slot is gone",
         ),
         (
             "Pipeline kmeans-tf-1_2 failed in state FAILED: org.x.grpc.StatusRuntimeException: "
@@ -91,6 +121,13 @@ def test_workers_that_never_answer_are_not_waited_for(run, three_blobs, tmp_path
             "the job was cancelled on the cluster",
         ),
         ("Failed.\nCaused by: a", "the runner failed: Caused by: a"),
+        (
+            "Pipeline kmeans-tf-1_2 failed in state FAILED: Job aborted: a.E: b\n\tat c.d(E.java:1)"
+            "\nCaused by: a.F: the executor lost it\n\tat c.d(E.java:2)\n\tSuppressed: a.G"
+            "\n\t... 3 more\n\n"
+            "Driver stacktrace:",
+            "the runner failed: Caused by: a.F: the executor lost it",
+        ),
     ],
 )
 def test_the_clusters_cause_without_its_wrappers(run, three_blobs, tmp_path, raised, told):
@@ -101,6 +138,21 @@ def test_the_clusters_cause_without_its_wrappers(run, three_blobs, tmp_path, rai
         patch.setattr("pipeline.runners.runner.beam.Pipeline.run", fail)
         ran = run("fit", f"--input={three_blobs.folder}", f"--output={tmp_path / 'out'}")
     assert f"): {told}; run the same command again to resume" in ran.stderr
+
+
+def test_a_lack_of_memory_is_not_told_to_try_again(run, three_blobs, tmp_path, monkeypatch):
+    def fail(pipeline):
+        raise RuntimeError(
+            "Pipeline kmeans-tf-1_2 failed in state FAILED: java.io.IOException: Insufficient "
+            "number of network buffers: required 512."
+        )
+
+    monkeypatch.setattr("pipeline.runners.runner.beam.Pipeline.run", fail)
+    ran = run("fit", f"--input={three_blobs.folder}", f"--output={tmp_path / 'out'}")
+    assert ran.code == 5
+    assert "): the runner failed: Insufficient number of network buffers: req" in ran.stderr
+    assert ": raise taskmanager.memory.network.max and .min" in ran.stderr
+    assert ran.stderr.endswith("; then run the same command to resume\n")
 
 
 def test_a_lost_job_server_is_one_line(run, three_blobs, tmp_path, monkeypatch):

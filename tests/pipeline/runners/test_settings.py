@@ -81,6 +81,13 @@ def test_as_many_threads_as_a_host_has_slots():
     assert replace(several, task_slots=8).threads == 1
 
 
+def test_how_long_a_job_may_stand_still():
+    assert settings("FlinkRunner").stall_seconds == 600
+    assert settings("DataflowRunner").stall_seconds == 1800
+    assert settings("FlinkRunner", stall_timeout=90.0).stall_seconds == 90
+    assert settings("FlinkRunner", stall_timeout=0.0).stall_seconds == 0
+
+
 def test_the_report_has_the_users_words_and_then_the_defaults():
     beam = ["--flink_master=f:1", "--experiments=a", "--experiments=b", "--environment_config="]
     used = settings("FlinkRunner", *beam).used["beam"]

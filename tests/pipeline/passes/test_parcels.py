@@ -1,0 +1,68 @@
+"""Sums that travel themselves, or by the files that they lie in."""
+
+import pickle
+
+import hypothesis
+import numpy as np
+import pytest
+from hypothesis import strategies as st
+
+from kmeans_tf.stats import ClusterStats, IterationStats
+from pipeline.errors import RunError
+from pipeline.passes.checkpoint import WorkFolder
+from pipeline.passes.parcels import INLINE_BYTES, Parcel, receive, send
+
+KINDS = (IterationStats, ClusterStats)
+
+
+def stats(seed: int, k: int = 3) -> IterationStats:
+    rng = np.random.default_rng(seed)
+    rows, sums = rng.integers(0, 9, k), rng.integers(-(2**50), 2**50, (k, 2))
+    return IterationStats({0: ClusterStats(rows, rows[:, None], sums, seed)}, seed**9)
+
+
+def plain(total: IterationStats) -> tuple:
+    (of_trial,) = total.clusters.values()
+    return of_trial.rows.tolist(), of_trial.sums.tolist(), of_trial.cost, total.squares
+
+
+@pytest.fixture
+def work(tmp_path):
+    return WorkFolder(str(tmp_path))
+
+
+@hypothesis.settings(suppress_health_check=[hypothesis.HealthCheck.function_scoped_fixture])
+@hypothesis.given(st.lists(st.sampled_from([0, 1 << 20]), min_size=1, max_size=6))
+def test_parts_add_up_wherever_they_lie(work, limits):
+    parcels = [send(work, work.sums, stats(i), limit) for i, limit in enumerate(limits)]
+    assert [bool(parcel.files) for parcel in parcels] == [limit == 0 for limit in limits]
+    total = Parcel()
+    for parcel in parcels:
+        total += pickle.loads(pickle.dumps(parcel))
+    expected = sum(map(stats, range(len(limits))), IterationStats.zero())
+    assert plain(receive(work, total, KINDS)) == plain(expected)
+
+
+def test_nothing_is_the_sum_of_no_parts(work):
+    assert receive(work, Parcel() + Parcel(), KINDS) is None
+
+
+def test_what_travels_is_small_whatever_it_stands_for(work):
+    k = INLINE_BYTES // 32  # 8 bytes of rows, of weight, and twice of sums
+    itself = send(work, work.sums, stats(0, k - 100))
+    by_file = send(work, work.sums, stats(0, k))
+    assert (len(itself.files), len(by_file.files)) == (0, 1)
+    assert len(pickle.dumps(itself)) < 1.01 * INLINE_BYTES
+    assert len(pickle.dumps(by_file)) < 1000
+
+
+@pytest.mark.parametrize("harm", ["gone", "cut"])
+def test_a_file_that_is_not_whole_is_told(work, tmp_path, harm):
+    parcel = send(work, work.sums, stats(1), inline_bytes=0)
+    (file,) = (tmp_path / "sums").iterdir()
+    if harm == "gone":
+        file.unlink()
+    else:
+        file.write_bytes(file.read_bytes()[:-100])
+    with pytest.raises(RunError, match=f"a worker's sums in {file} cannot be read"):
+        receive(work, parcel, KINDS)
