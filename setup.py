@@ -37,7 +37,15 @@ setup(
         "dataflow": [f"apache-beam[gcp]=={BEAM}"],
         "test": TEST,
         "examples": EXAMPLES,
-        "dev": [*TEST, *EXAMPLES, "ruff==0.17.*", "mypy==2.4.*", "build", "threadpoolctl", "faiss-cpu"],
+        "dev": [
+            *TEST,
+            *EXAMPLES,
+            "ruff==0.17.*",
+            "mypy==2.4.*",
+            "build",
+            "threadpoolctl",
+            "faiss-cpu",
+        ],
     },
     entry_points={"console_scripts": ["kmeans-tf = pipeline.__main__:command"]},
 )

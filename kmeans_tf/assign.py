@@ -1,9 +1,9 @@
 """Which prototype a row, or a point, belongs to.
 
-The definition of a label: the argmin over the prototypes of the float64 squared distance,
-accumulated feature by feature without fused multiply-add, ties to the lowest index. (For a
-metric of another form: the argmin of its float64 cost.) `assign_rows` has it for rows in the
-input's units, `assign` for the points that a training adds up.
+The definition of a label: the argmin over the prototypes of the float64 squared distance, ties to
+the lowest index; see `kmeans_tf.definition`. (For a metric of another form: the argmin of its
+float64 cost.) `assign_rows` has it for rows in the input's units, `assign` for the points that a
+training adds up.
 
 The fast path scores tiles of rows with one float32 matrix product each, compiled by XLA, and
 proves with a rounding bound which labels are the definition's. Only the others are resolved in
@@ -24,13 +24,19 @@ A distant outlier among the prototypes does not widen it.
 The product sees float32 numbers x of what is really x + e, |e| <= 2**-24 |x|: an encoded row, or
 the coarse half of a point. That moves a distance by 2 e.x + |e|**2, the same for every prototype,
 and by 2 e.w_k, at most 2**-24 (q + |w_k|**2), which two of the twelve roundings in G are for.
+
+Directions that were rounded to float64 leave a distance in doubt by up to 2 h sqrt(D_k) + h**2,
+where h is what rounding moved row and prototype by. A larger q, by (h/G)**2, covers it: the first
+term is at most G/4 D_k + 4 h**2 / G, and the bound has G q and G |s_1| to spare.
 """
 
+from collections.abc import Callable
 from functools import cache
 
 import numpy as np
 import tensorflow as tf
 
+from kmeans_tf.definition import Compared, Parts, labels_by_definition
 from kmeans_tf.encoding import Encoding
 from kmeans_tf.metrics import Metric
 from kmeans_tf.points import Points, chunk_rows
@@ -42,6 +48,8 @@ _LARGEST = 2.0**90  # |x|**2 and the best score stay below this where a label is
 _FAR = 2.0**100  # |w|**2 beyond this is only known to be beyond it
 _UNIT_ROUNDOFF = 2.0**-24
 _RESOLVE_ELEMENTS = 1 << 20
+_TURNED = 2.0**-52  # what rounding moves directions by, of rows and of prototypes together ...
+_TURNED_OVER_BOUND = 2.0**-30  # ... and more than that over G
 _COST_TILE = 1 << 12  # rows whose costs are found at once
 
 
@@ -66,25 +74,35 @@ def assign(metric: Metric, points: Points, prototypes: np.ndarray) -> np.ndarray
 
 
 def assign_rows(
-    metric: Metric, rows: np.ndarray, targets: np.ndarray, factors: np.ndarray
+    metric: Metric, rows: Compared, targets: Compared, factors: np.ndarray
 ) -> np.ndarray:
     """Labels (n,) int32: the index of each row's target, by the definition above.
 
     Args:
         metric: what to compare with.
-        rows: (n, d) float64, at most 2**16 of them.
-        targets: (k, d) float64, projected.
+        rows: n of them, at most 2**16.
+        targets: k.
         factors: (d,) float64, of the differences before they are squared.
     """
     if not metric.sums_suffice:
-        return _assign_by_cost(metric, rows, targets)
+        return _assign_by_cost(metric, rows.values, targets.values)
     if len(targets) == 1:
         return np.zeros(len(rows), np.int32)
-    encoding = Encoding.around(targets, factors)
-    encoded = encoding.encode_prototypes(targets)
-    labels, unsure = fast_labels(Points.encode(encoding, rows), encoded)
+    encoding = Encoding.around(targets.values, factors)
+    encoded = encoding.encode_prototypes(targets.values)
+    points = Points.encode(encoding, rows.values)
+    turned = encoding.unit if metric.normalize else 0.0
+    if turned:
+        points = points.with_norms((turned * _TURNED_OVER_BOUND) ** 2)
+    labels, unsure = fast_labels(points, encoded)
     if len(unsure):
-        labels[unsure] = resolve(rows[unsure], targets, factors, encoding)
+        exactly = targets.parts()
+        labels[unsure] = resolve(
+            encoding.encode_prototypes(rows.values[unsure]),
+            encoded,
+            lambda places: labels_by_definition(rows.parts(unsure[places]), exactly, factors),
+            turned * _TURNED,
+        )
     return labels
 
 
@@ -113,79 +131,67 @@ def fast_labels(points: Points, prototypes: np.ndarray) -> tuple[np.ndarray, np.
 
 
 def resolve(
-    rows: np.ndarray,
-    targets: np.ndarray,
-    factors: np.ndarray | None = None,
-    encoding: Encoding | None = None,
+    points: np.ndarray,
+    prototypes: np.ndarray,
+    by_definition: Callable[[np.ndarray], np.ndarray] | None = None,
+    turned: float = 0.0,
 ) -> np.ndarray:
-    """The definition's labels of (n, d) rows; a float64 product decides nearly all of them.
+    """The definition's labels (n,) int32; a float64 product decides nearly all of them.
 
     Args:
-        rows: float64.
-        targets: (k, d) float64.
-        factors: (d,) float64, of the differences; None stands for ones.
-        encoding: which brings rows and targets near zero, with these factors, for the product.
+        points: (n, d) float64.
+        prototypes: (k, d) float64.
+        by_definition: the labels of those at some places (m,); None: of the points themselves.
+        turned: what rounding may have moved points and prototypes by.
     """
-    labels = np.empty(len(rows), np.int32)
-    tile = max(1, _RESOLVE_ELEMENTS // len(targets))
-    near = targets if encoding is None else encoding.encode_prototypes(targets)
-    for start in range(0, len(rows), tile):
-        part = rows[start : start + tile]
-        points = part if encoding is None else encoding.encode_prototypes(part)
-        nearest, unsure = _product_labels(points, near)
+    labels = np.empty(len(points), np.int32)
+    tile = max(1, _RESOLVE_ELEMENTS // len(prototypes))
+    for start in range(0, len(points), tile):
+        nearest, unsure = _product_labels(points[start : start + tile], prototypes, turned)
         if len(unsure):
-            nearest[unsure] = labels_by_definition(part[unsure], targets, factors)
+            places = start + unsure
+            nearest[unsure] = (
+                by_definition(places)
+                if by_definition
+                else labels_by_definition(Parts(points[places]), Parts(prototypes))
+            )
         labels[start : start + tile] = nearest
     return labels
 
 
-def labels_by_definition(
-    rows: np.ndarray, targets: np.ndarray, factors: np.ndarray | None = None
-) -> np.ndarray:
-    """Labels (n,) int32 of (n, d) rows against (k, d) targets, in float64."""
-    factors = np.ones(targets.shape[1]) if factors is None else factors
-    distances = np.zeros((len(rows), len(targets)))
-    for x, w, factor in zip(rows.T.astype(np.float64), targets.T, factors, strict=True):
-        difference = (x[:, None] - w[None, :]) * factor
-        distances += difference * difference
-    return distances.argmin(1).astype(np.int32)
-
-
 def assigned_costs(
-    metric: Metric,
-    rows: np.ndarray,
-    targets: np.ndarray,
-    labels: np.ndarray,
-    factors: np.ndarray | None = None,
+    metric: Metric, points: np.ndarray, projected: np.ndarray, labels: np.ndarray
 ) -> np.ndarray:
-    """Costs (n,) float64 of (n, d) rows against the projected (k, d) targets of their labels.
+    """Costs (n,) float64 of (n, d) points against the projected (k, d) prototypes of their labels.
 
-    Args:
-        factors: (d,) float64, of the differences; None stands for ones.
+    Points are near zero by their encoding, so that their squares are safe.
     """
     if not metric.sums_suffice:
-        chosen = tf.constant(targets[labels])
-        return metric.cost(tf.constant(rows, tf.float64), chosen).numpy()
-    factors = np.ones(targets.shape[1]) if factors is None else factors
-    total = np.zeros(len(rows))
-    for x, w, factor in zip(rows.T, targets.T, factors, strict=True):
-        difference = (x.astype(np.float64) - w[labels]) * factor
+        chosen = tf.constant(projected[labels])
+        return metric.cost(tf.constant(points, tf.float64), chosen).numpy()
+    total = np.zeros(len(points))
+    for x, w in zip(points.T, projected.T, strict=True):
+        difference = x.astype(np.float64) - w[labels]
         total += difference * difference
     return metric.scale * total
 
 
-def nearest_costs(metric: Metric, points: np.ndarray, prototypes: np.ndarray) -> np.ndarray:
-    """Costs (m,) float64 of any number of points (m, d) float64 against the nearest prototype."""
+def nearest(
+    metric: Metric, points: np.ndarray, prototypes: np.ndarray
+) -> tuple[np.ndarray, np.ndarray]:
+    """Labels (m,) int32 of any number of points (m, d) float64, and costs (m,) float64."""
     targets, size = metric.project(prototypes), chunk_rows(points.shape[1])
-    costs = [np.empty(0)]
+    labels, costs = np.empty(len(points), np.int32), np.empty(len(points))
     for start in range(0, len(points), size):
-        part = points[start : start + size]
-        labels = assign(metric, Points.of(part), prototypes)
-        costs.append(assigned_costs(metric, part, targets, labels))
-    return np.concatenate(costs)
+        part = slice(start, start + size)
+        labels[part] = assign(metric, Points.of(points[part]), prototypes)
+        costs[part] = assigned_costs(metric, points[part], targets, labels[part])
+    return labels, costs
 
 
-def _product_labels(points: np.ndarray, prototypes: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+def _product_labels(
+    points: np.ndarray, prototypes: np.ndarray, turned: float
+) -> tuple[np.ndarray, np.ndarray]:
     """Labels (n,) int32 by a float64 product, and the indices of those that are not proven."""
     norms = (prototypes * prototypes).sum(1)
     scores = norms - 2 * (points @ prototypes.T)
@@ -194,7 +200,7 @@ def _product_labels(points: np.ndarray, prototypes: np.ndarray) -> tuple[np.ndar
     best = scores[row, labels].copy()
     scores[row, labels] = np.inf
     reach = np.sqrt((points * points).sum(1)) + np.sqrt(norms.max())
-    bound = (points.shape[1] + 14) * 2.0**-52 * reach * reach
+    bound = (points.shape[1] + 14) * 2.0**-52 * reach * reach + 2 * turned * (reach + turned)
     return labels, np.flatnonzero(~(scores.min(1) - best > 4 * bound))
 
 

@@ -2,29 +2,32 @@
 
     point = (row - centre) * factor, rounded to float32 and to a multiple of the column's quantum
 
-Where the structure of the rows is finer than float32 about one centre can hold, a point is the sum
-of two float32 numbers, which hold 48 bits: precision 'double'.
+Where the structure of the rows is finer than float32 about one centre can hold, a point stays the
+float64 number, and the centre is 0 where subtracting it would round: precision 'double'.
 
 `centre` keeps the points near zero, where float32 is fine and the rounding bound of a label is
 tight; `factor` holds the standard scaling and one power of two so that |point|**2 cannot
-overflow. Points are float32 *and* whole multiples of a power of two, which is what makes sums
-over them exact.
+overflow. Points are float32, or float64, *and* whole multiples of a power of two, which is what
+makes sums over them exact.
 """
 
 from dataclasses import dataclass
 
 import numpy as np
 
+from kmeans_tf.exact import two_sum
 from kmeans_tf.fixed_point import ceil_power_of_two
-from kmeans_tf.metrics import Metric, row_lengths
+from kmeans_tf.metrics import Metric, unit_rows
 from kmeans_tf.summary import Summary, impute
 
 SINGLE, DOUBLE = "single", "double"
 RANGE_BITS = {
     SINGLE: 35,
-    DOUBLE: 48,
+    DOUBLE: 70,
 }  # a quantum lies this far below the largest |point| of its column ...
 SPREAD_BITS = 30  # ... and at least this far below its spread, so that no outlier coarsens it
+LEAST_QUANTUM = {SINGLE: 2.0**-149, DOUBLE: 2.0**-900}  # what float32 holds; float64, and sums
+CENTRING = 2.0**-16  # of the spread: what subtracting the centre may cost a point of float64
 _TILE_ROWS = 2048  # rows that are encoded at once, so that the steps of it stay in cache
 
 
@@ -38,7 +41,7 @@ class Encoding:
             between (scaled) rows.
         normalize: whether points are divided by their length (cosine).
         quantum: (d,) float64 powers of two; 0: points are not rounded, for nobody adds them.
-        precision: 'single' or 'double': whether a point is one float32 number or two.
+        precision: 'single' or 'double': whether a point is a float32 number or a float64 one.
         means: (d,) float64 in the input's units, for bad features; None where they are not
             imputed.
     """
@@ -79,6 +82,10 @@ class Encoding:
         summary = summary.completed(metric)
         means = summary.moments.mean() if impute and summary.moments else None
         centre, factor, spread = _scaling(summary, metric, standard)
+        if precision == DOUBLE:
+            spread = np.minimum(spread, _finest_spread(summary.sample.rows) * factor)
+            if metric.translation_invariant:
+                centre = _where_exact(centre, summary.sample.rows, spread / factor)
         largest = _reach(summary, centre) * factor
         if metric.normalize:
             largest, spread = np.ones_like(largest), np.ones_like(largest)
@@ -112,12 +119,12 @@ class Encoding:
         return coarse if fine is None else coarse.astype(np.float64) + fine
 
     def encode_limbs(self, rows: np.ndarray) -> tuple[np.ndarray, np.ndarray | None]:
-        """Rows (n, d) float64 -> float32 numbers (n, d) whose sums the points are.
+        """Rows (n, d) float64 -> numbers (n, d), float32 and float64, whose sums the points are.
 
         The second is None where precision is single.
         """
         coarse = np.empty(rows.shape, np.float32)
-        fine = np.empty(rows.shape, np.float32) if self.precision == DOUBLE else None
+        fine = np.empty(rows.shape) if self.precision == DOUBLE else None
         for start in range(0, len(rows), _TILE_ROWS):
             tile = slice(start, start + _TILE_ROWS)
             points = self.exactly(rows[tile])
@@ -129,13 +136,17 @@ class Encoding:
                 fine[tile] = points - coarse[tile]
         return coarse, fine
 
+    def moved(self, rows: np.ndarray, points: np.ndarray) -> np.ndarray:
+        """How far points (n, d) are from where their rows (n, d) are exactly, (n, d) float64."""
+        if self.normalize:
+            return points - self.exactly(rows)
+        difference, error = two_sum(rows, -self.centre)
+        return (points - difference * self.factor) - error * self.factor
+
     def exactly(self, rows: np.ndarray) -> np.ndarray:
         """Rows (n, d) float64 -> their points (n, d) float64, as float64 has them."""
         points = (rows - self.centre) * self.factor
-        if self.normalize:
-            lengths = row_lengths(points)[:, None]
-            points /= np.where(lengths > 0, lengths, 1.0)  # scaling may make a row zero
-        return points
+        return unit_rows(points) if self.normalize else points
 
     def _rounded(self, points: np.ndarray) -> np.ndarray:
         if not np.any(self.quantum):
@@ -175,11 +186,25 @@ def _snap(centre: np.ndarray, spread: np.ndarray) -> np.ndarray:
     return np.where(step > 0, snapped, centre)
 
 
+def _finest_spread(rows: np.ndarray) -> np.ndarray:
+    """(d,) the least range of a quarter of the values (n, d) of a column that are not all one."""
+    ranges = np.diff(np.percentile(rows, [0, 25, 50, 75, 100], axis=0), axis=0)
+    return np.where(ranges > 0, ranges, np.inf).min(0)
+
+
+def _where_exact(centre: np.ndarray, rows: np.ndarray, spread: np.ndarray) -> np.ndarray:
+    """The centre (d,), 0 where subtracting it from rows (n, d) would round away from a spread."""
+    error = np.abs(two_sum(rows, -centre)[1]).max(0)
+    return np.where(error > CENTRING * spread, 0.0, centre)
+
+
 def _quantum(largest: float, spread: float, precision: str) -> float:
     if largest == 0:
         return 1.0
     quantum = ceil_power_of_two(largest) * 2.0 ** -RANGE_BITS[precision]
-    return min(quantum, ceil_power_of_two(spread) * 2.0**-SPREAD_BITS) if spread > 0 else quantum
+    if spread > 0:
+        quantum = min(quantum, ceil_power_of_two(spread) * 2.0**-SPREAD_BITS)
+    return max(quantum, LEAST_QUANTUM[precision])
 
 
 def _reach(summary: Summary, centre: np.ndarray) -> np.ndarray:

@@ -12,6 +12,7 @@ import numpy as np
 UNIT_BITS = 1126  # the last bit of the smallest subnormal, written with a 53-bit significand
 _LOW_BITS = 26  # a significand is added in two parts: 2**26 terms of 27 bits fit in 53
 _MAX_TERMS = 1 << 26
+LARGEST_PRODUCT = 2.0**990
 _DIGIT_BITS = 32
 _DIGIT = (1 << _DIGIT_BITS) - 1
 _FEW_TERMS = 1 << 21  # so many digits add without rounding in float64
@@ -58,7 +59,10 @@ def to_float(total: int) -> float:
 
 
 def two_product(a: np.ndarray, b: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """p and e with a * b = p + e exactly (Dekker 1971), barring overflow and underflow."""
+    """p and e with a * b = p + e exactly (Dekker 1971), barring overflow and underflow.
+
+    Nothing overflows where the factors and their product are below `LARGEST_PRODUCT`.
+    """
     product = a * b
     a_high, a_low = _halves(a)
     b_high, b_low = _halves(b)

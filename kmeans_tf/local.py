@@ -38,16 +38,17 @@ def fit(
             'k-means-parallel', 'random' or prototypes (at most k, d) in the rows' units.
         seed: of the sample and the start.
         standard: whether to scale every column to unit variance.
-        precision: 'single' or 'double', whether a point is one float32 number or two; 'auto': two
-            where float32 is too coarse for the rows.
+        precision: 'single' or 'double', whether points are float32 or float64 numbers; 'auto':
+            float64 where float32 is too coarse for the rows.
         options: how to train.
 
     Returns:
         The model and the last state, whose trial holds the history.
 
     Raises:
-        ValueError: a row is not finite (or zero, under cosine), a weight is not a weight, or there
-            are fewer than k distinct rows with weight.
+        ValueError: a row is not finite (or zero, under cosine), a weight is not a weight, there
+            are fewer than k distinct rows with weight, or rows are so near each other and others so
+            far that no points are fine enough for them.
     """
     if k < 1:
         raise ValueError(f"k = {k}: expected a whole number from 1")

@@ -18,9 +18,13 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
+from kmeans_tf.exact import two_product
+
 Cost = Callable[[tf.Tensor, tf.Tensor], tf.Tensor]
 
 DEFAULT_GRADIENT_BOUND = 2.0**20
+SAFE_SQUARES = 2.0**-960, 2.0**1000  # between these a sum of squares has lost nothing
+UP, DOWN = 2.0**600, 2.0**-600  # of numbers whose squares are not
 
 
 @dataclass(frozen=True)
@@ -61,7 +65,11 @@ class Metric:
 
     def project(self, prototypes: np.ndarray) -> np.ndarray:
         """Prototypes (k, d) float64 as points are compared with them."""
-        return prototypes / _lengths(prototypes) if self.normalize else prototypes
+        if not self.normalize:
+            return prototypes
+        top = np.frexp(np.abs(prototypes).max(1, initial=0.0, keepdims=True))[1]
+        near = np.ldexp(prototypes, -top)  # so that squares neither overflow nor vanish
+        return near / _lengths(near)
 
     def gradient(self, prototypes: np.ndarray, weight: np.ndarray, sums: np.ndarray) -> np.ndarray:
         """The closed form of the gradient of the cost, (k, d).
@@ -186,18 +194,62 @@ def _reason(error: Exception) -> str:
 def good_rows(metric: Metric, rows: np.ndarray) -> np.ndarray:
     """(n,) bool: which (n, d) float64 rows are finite, and under cosine have a length above 0."""
     good = np.isfinite(rows).all(1)
-    if metric.normalize:
-        with np.errstate(all="ignore"):
-            good &= row_lengths(rows) > 0
-    return good
+    return good & ~zero_rows(rows) if metric.normalize else good
 
 
-def row_lengths(rows: np.ndarray) -> np.ndarray:
-    """Euclidean lengths (n,) of (n, d) float64 rows, accumulated feature by feature."""
+def zero_rows(rows: np.ndarray) -> np.ndarray:
+    """(n,) bool: which (n, d) float64 rows have no direction."""
+    return np.logical_not(rows.any(1))
+
+
+def unit_rows(rows: np.ndarray) -> np.ndarray:
+    """Finite rows (n, d) float64 over their Euclidean lengths; a row of zeros stays one."""
+    rows, lengths = near_lengths(rows)
+    return rows / lengths
+
+
+def unit_parts(rows: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """`unit_rows`, and what rounding took off them, (n, d) float64 each."""
+    rows, lengths = near_lengths(rows)
+    units = rows / lengths
+    product, error = two_product(units, lengths)
+    return units, ((rows - product) - error) / lengths
+
+
+def near_lengths(rows: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Finite rows (n, d) float64 times powers of two, and their Euclidean lengths (n, 1).
+
+    The powers are 1, but where squares of a row would overflow or vanish. The length of a row of
+    zeros is said to be 1.
+    """
+    with np.errstate(over="ignore", under="ignore"):
+        squares = _row_squares(rows)
+    far = np.flatnonzero(~is_safe(squares))
+    if len(far):
+        rows = rows.copy()
+        rows[far] *= safe_power(squares[far])[:, None]
+        squares[far] = _row_squares(rows[far])
+    lengths = np.sqrt(squares)[:, None]
+    return rows, np.where(lengths > 0, lengths, 1.0)
+
+
+def is_safe(squares: np.ndarray) -> np.ndarray:
+    """(n,) bool: which sums of squares (n,) float64 neither overflowed nor lost digits."""
+    return (squares >= SAFE_SQUARES[0]) & (squares <= SAFE_SQUARES[1])
+
+
+def safe_power(squares: np.ndarray) -> np.ndarray:
+    """(n,) float64: the powers of two that bring numbers to where squares are safe."""
+    small, large = squares < SAFE_SQUARES[0], squares > SAFE_SQUARES[1]
+    return np.where(small, UP, np.where(large, DOWN, 1.0))
+
+
+def _row_squares(rows: np.ndarray) -> np.ndarray:
+    """Sums of squares (n,) of (n, d) float64 rows, accumulated feature by feature."""
     squares = np.zeros(len(rows))
     for column in rows.T:
         squares += column * column
-    return np.sqrt(squares)
+    return squares
 
 
 def pairwise_costs(metric: Metric, points: np.ndarray, prototypes: np.ndarray) -> np.ndarray:

@@ -2,8 +2,9 @@
 
 The definition of a label: the argmin over the prototypes of the float64 squared distance to the
 row in the input's units (times the scaling, where one was asked for), features in order, ties to
-the lowest index. Under cosine row and prototype have length 1; a metric of another form compares
-its own float64 costs. How a training encoded the rows does not matter any more.
+the lowest index. Under cosine row and prototype have length 1, and what rounding took off their
+directions is made good where they are close; a metric of another form compares its own float64
+costs. How a training encoded the rows does not matter any more.
 """
 
 import json
@@ -14,12 +15,14 @@ import numpy as np
 import tensorflow as tf
 
 from kmeans_tf.assign import assign_rows, assigned_costs
+from kmeans_tf.definition import CLOSE, Compared, costs_by_definition
 from kmeans_tf.encoding import Encoding
-from kmeans_tf.metrics import get_metric, good_rows, row_lengths
+from kmeans_tf.exact import two_product
+from kmeans_tf.metrics import DOWN, SAFE_SQUARES, UP, get_metric, good_rows
 from kmeans_tf.points import chunk_rows
 from kmeans_tf.summary import impute
 
-_SMALL, _LARGE = 2.0**-90, 2.0**90  # of prototypes about which float32 holds distances
+_SMALL, _LARGE = 2.0**-70, 2.0**90  # of prototypes about which float32 holds distances
 BAD_LABEL = -1
 
 
@@ -94,31 +97,44 @@ class Model:
         step = chunk_rows(self.dimension)
         for start in range(0, len(good), step):
             part = good[start : start + step]
-            index, cost = self.nearest(rows[part])
+            index, _, distances[part] = self.nearest(rows[part])
             labels[part] = self.labels[index]
-            distances[part] = self.distance(cost)
         return labels, distances
 
-    def nearest(self, rows: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """The index (n,) of the prototype of each of (n, d) good rows, and its cost (n,) float64.
+    def nearest(self, rows: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """The prototypes of (n, d) good rows.
 
-        Costs are in the (scaled) input's units.
+        Returns:
+            The index (n,) of each one's prototype, its cost (n,) float64 in the (scaled) input's
+            units, and its distance (n,) float64, see `label`. A cost may be infinite or 0 where the
+            distance is not.
+        """
+        metric, targets, factors = get_metric(self.metric), self._targets, self._factors
+        with np.errstate(all="ignore"):  # what overflows is infinitely far, and said to be
+            compared = self._compared(rows)
+            index = assign_rows(metric, compared, targets, factors)
+            if metric.sums_suffice:
+                return index, *costs_by_definition(metric, compared, targets, index, factors)
+            costs = assigned_costs(metric, compared.values, targets.values, index)
+        return index, costs, metric.distance(costs)
+
+    def distance_type(self, *corners: np.ndarray) -> type[np.floating]:
+        """float32, or float64 where distances may be too large or too small for it.
+
+        A float64 number is equal to another or differs from it by 2**-54 of it, or more.
+
+        Args:
+            corners: (d,) float64 rows between which all others are, where that is known.
         """
         metric = get_metric(self.metric)
-        rows = self._compared(rows)
-        with np.errstate(all="ignore"):  # what overflows is infinitely far, and said to be
-            index = assign_rows(metric, rows, self._targets, self._factors)
-            return index, assigned_costs(metric, rows, self._targets, index, self._factors)
-
-    def distance(self, cost: np.ndarray) -> np.ndarray:
-        """Costs -> distances (see `Metric.distance`)."""
-        return get_metric(self.metric).distance(cost)
-
-    @property
-    def distance_type(self) -> type[np.floating]:
-        """float32, or float64 where distances may be too large or too small for it."""
-        reach = np.abs(self._targets * self._factors).max()
-        return np.float32 if not reach or _SMALL <= reach <= _LARGE else np.float64
+        if metric.normalize:  # of a cost below 2**-90 nothing is certain
+            return np.float32
+        if not metric.translation_invariant:  # nothing is known of what it gives
+            return np.float64
+        reach = np.abs(self._targets.values * self._factors).max(1)
+        away = [np.abs(self._scaled(corner) * self._factors).max() for corner in corners]
+        held = reach.min() >= _SMALL and max(reach.max(), *away, 0.0) <= _LARGE
+        return np.float32 if held else np.float64
 
     def describe(self) -> str:
         """Everything that its labels depend on, as JSON."""
@@ -159,22 +175,17 @@ class Model:
         """Whether differences are scaled rather than rows, which costs the fewest digits."""
         return get_metric(self.metric).rescale
 
-    def _compared(self, rows: np.ndarray) -> np.ndarray:
+    def _compared(self, rows: np.ndarray) -> Compared:
         """(n, d) rows as they are compared with the targets."""
-        if self._scales_differences:
-            return rows
-        rows = (rows - self.offset) * self.scale
-        if get_metric(self.metric).normalize:
-            lengths = row_lengths(rows)[:, None]
-            rows = rows / np.where(lengths > 0, lengths, 1.0)  # scaling may make a row zero
-        return rows
+        return Compared.rows(get_metric(self.metric), self._scaled(rows))
 
     @cached_property
-    def _targets(self) -> np.ndarray:
-        """(k, d) float64, the prototypes as rows are compared with them."""
-        if self._scales_differences:
-            return self.prototypes
-        return get_metric(self.metric).project((self.prototypes - self.offset) * self.scale)
+    def _targets(self) -> Compared:
+        """The k prototypes as rows are compared with them."""
+        return Compared.targets(get_metric(self.metric), self._scaled(self.prototypes))
+
+    def _scaled(self, rows: np.ndarray) -> np.ndarray:
+        return rows if self._scales_differences else (rows - self.offset) * self.scale
 
     @cached_property
     def _factors(self) -> np.ndarray:
@@ -183,7 +194,10 @@ class Model:
 
 
 class _Labeller(tf.Module):
-    """The model in plain TensorFlow ops: the definition of a label, in float64."""
+    """The model in plain TensorFlow ops: the definition of a label, in float64.
+
+    TensorFlow takes subnormal numbers, those below 2**-1022, for 0.
+    """
 
     def __init__(self, model: Model):
         super().__init__(name="kmeans")
@@ -211,41 +225,98 @@ class _Labeller(tf.Module):
             rows = tf.where(tf.math.is_finite(rows), rows, self.means)
         good = tf.reduce_all(tf.math.is_finite(rows), 1)
         if self._metric.normalize:
-            good &= self._lengths(rows)[:, 0] > 0
-        costs = self._costs(rows)
-        best = tf.reduce_min(costs, 1, keepdims=True)
-        k = tf.shape(costs)[1]
-        # tf.argmin does not promise the lowest index of a tie.
-        index = tf.reduce_min(tf.where(costs == best, tf.range(k), k - 1), 1)
-        distance = self._metric.distance(best[:, 0], tf.sqrt)
+            good &= tf.reduce_any(rows != 0, 1)
+        if not self._metric.rescale:
+            rows = (rows - self.offset) * self.scale
+        label_of = self._by_squares if self._metric.sums_suffice else self._by_costs
+        index, distance = label_of(rows)
         nan = tf.constant(np.nan, tf.float64)
         return {
             "label": tf.where(good, tf.gather(self.label_numbers, index), BAD_LABEL),
             "distance": tf.where(good, distance, nan),
         }
 
-    def _costs(self, rows: tf.Tensor) -> tf.Tensor:
-        """(n, k) float64 costs."""
-        targets = tf.constant(self._model._targets)
-        if not self._metric.rescale:
-            rows = (rows - self.offset) * self.scale
-        if self._metric.normalize:
-            lengths = self._lengths(rows)
-            rows /= tf.where(lengths > 0, lengths, tf.ones_like(lengths))
-        if not self._metric.sums_suffice:
-            return tf.transpose(tf.map_fn(lambda w: self._metric.costs_to(rows, w), targets))
+    def _by_costs(self, rows: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+        """Indices (n,) of the prototypes, and distances (n,)."""
+        targets = tf.constant(self._model._targets.values)
+        costs = tf.transpose(tf.map_fn(lambda w: self._metric.costs_to(rows, w), targets))
+        return _lowest(costs), self._metric.distance(tf.reduce_min(costs, 1), tf.sqrt)
 
-        def add(total, column):
-            x, w, factor = column
-            difference = (x[:, None] - w[None, :]) * factor
-            return total + difference * difference
+    def _by_squares(self, rows: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+        """What `kmeans_tf.definition` has for arrays: indices (n,) and distances (n,)."""
+        exactly = self._model._targets.parts()
+        targets = [
+            tf.constant(part) for part in (exactly.values, exactly.rests) if part is not None
+        ]
+        parts = _unit_parts(rows) if self._metric.normalize else [rows]
+        factors = tf.constant(self._model._factors)
+        columns = [tf.transpose(part) for part in parts]
+        of_all = [tf.transpose(part)[:, None, :] for part in targets]
 
-        start = tf.zeros([tf.shape(rows)[0], tf.shape(targets)[0]], tf.float64)
-        columns = (tf.transpose(rows), tf.transpose(targets), tf.constant(self._model._factors))
-        return self._metric.scale * tf.foldl(add, columns, start)
+        def to_all(power: tf.Tensor) -> tf.Tensor:
+            return _squares([x[:, :, None] for x in columns], of_all, factors, power[:, None])
 
-    def _lengths(self, rows: tf.Tensor) -> tf.Tensor:
-        """(n, 1) Euclidean lengths, one feature after the other."""
-        columns = tf.transpose(rows)
-        squares = tf.foldl(lambda total, x: total + x * x, columns, tf.zeros_like(columns[0]))
-        return tf.sqrt(squares)[:, None]
+        one = tf.ones_like(rows[:, 0])
+        squares = _in_range(to_all, one, lambda found: tf.reduce_min(found, 1))[0]
+        index = _lowest(squares)
+        chosen = [tf.transpose(tf.gather(part, index)) for part in targets]
+
+        def to_chosen(power: tf.Tensor) -> tf.Tensor:
+            return _squares(columns, chosen, factors, power)
+
+        if not self._metric.normalize:
+            found, power = _in_range(to_chosen, one, lambda found: found)
+            return index, tf.sqrt(found) / power
+        values = tf.transpose(tf.gather(self._model._targets.values, index))
+        plain = _squares(columns[:1], [values], factors, one)
+        return index, self._metric.scale * tf.where(plain < CLOSE, to_chosen(one), plain)
+
+
+def _in_range(squares, one: tf.Tensor, judged) -> tuple[tf.Tensor, tf.Tensor]:
+    """Squares that neither overflow nor vanish, and the powers (n,) that numbers were times."""
+    found = squares(one)
+    power = _safe_power(judged(found))
+    return tf.cond(tf.reduce_any(power != one), lambda: squares(power), lambda: found), power
+
+
+def _squares(rows: list, targets: list, factors: tf.Tensor, power: tf.Tensor) -> tf.Tensor:
+    """Squared distances, one feature after the other, of arrays whose first axis is features."""
+
+    def add(total, column):
+        x, w, factor = column
+        difference = (x[0] - w[0]) * factor
+        if len(x) > 1:
+            difference += x[1] - w[1]
+        difference *= power
+        return total + difference * difference
+
+    return tf.foldl(add, (rows, targets, factors), tf.zeros_like(rows[0][0] - targets[0][0]))
+
+
+def _lowest(costs: tf.Tensor) -> tf.Tensor:
+    """(n,) int32, the lowest index of the least of costs (n, k): tf.argmin does not promise it."""
+    best, k = tf.reduce_min(costs, 1, keepdims=True), tf.shape(costs)[1]
+    return tf.reduce_min(tf.where(costs == best, tf.range(k), k - 1), 1)
+
+
+def _unit_parts(rows: tf.Tensor) -> list[tf.Tensor]:
+    """What `kmeans_tf.metrics.unit_parts` is for arrays."""
+    rows *= _safe_power(_row_squares(rows))[:, None]
+    lengths = tf.sqrt(_row_squares(rows))[:, None]
+    lengths = tf.where(lengths > 0, lengths, tf.ones_like(lengths))
+    units = rows / lengths
+    product, error = two_product(units, lengths)
+    return [units, ((rows - product) - error) / lengths]
+
+
+def _row_squares(rows: tf.Tensor) -> tf.Tensor:
+    """(n,) sums of squares, one feature after the other."""
+    columns = tf.transpose(rows)
+    return tf.foldl(lambda total, x: total + x * x, columns, tf.zeros_like(columns[0]))
+
+
+def _safe_power(squares: tf.Tensor) -> tf.Tensor:
+    """What `kmeans_tf.metrics.safe_power` is for arrays."""
+    small, large = squares < SAFE_SQUARES[0], squares > SAFE_SQUARES[1]
+    one = tf.ones_like(squares)
+    return tf.where(small, UP * one, tf.where(large, DOWN * one, one))

@@ -1,6 +1,6 @@
 """A chunk of rows as the step wants it: encoded, padded, resident in TensorFlow's memory."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import tensorflow as tf
@@ -34,7 +34,7 @@ class Points:
 
     Attributes:
         values: (capacity, d) float32 tensor, rows beyond n are 0.
-        fine: (n, d) float32, what is to be added to the values; None where nothing is.
+        fine: (n, d) float64, what is to be added to the values; None where nothing is.
         norms: (capacity,) float32 tensor, |x|**2 rounded up.
         weights: (n,) float64 from 0, in the input's units; None stands for ones.
         rows: n.
@@ -63,7 +63,7 @@ class Points:
     def of(cls, points: np.ndarray, weights: np.ndarray | None = None) -> "Points":
         """(n, d) float64 points as `array` gives them, n at most 2**16, with their weights."""
         coarse = points.astype(np.float32)
-        fine = (points - coarse).astype(np.float32)
+        fine = points - coarse
         return cls._of(coarse, fine if fine.any() else None, weights)
 
     @classmethod
@@ -77,6 +77,10 @@ class Points:
         norms = np.zeros(capacity, np.float32)
         norms[:n] = _norms_rounded_up(coarse)
         return cls(tf.constant(values), tf.constant(norms), weights, n, fine)
+
+    def with_norms(self, more: float) -> "Points":
+        """The points with so much more in their norms, for what is in doubt beside rounding."""
+        return replace(self, norms=self.norms + np.float32(more))
 
     @property
     def array(self) -> np.ndarray:

@@ -10,7 +10,7 @@ from dataclasses import replace
 
 import numpy as np
 
-from kmeans_tf.assign import nearest_costs
+from kmeans_tf.assign import nearest
 from kmeans_tf.layout import SumLayout
 from kmeans_tf.metrics import get_metric
 from kmeans_tf.start import WeightedPoints, optimism, trained_start
@@ -82,7 +82,7 @@ def _both_samples(
     mean_weight = layout.total_weight / int(stats.rows.sum())
 
     def expected(points: np.ndarray) -> np.ndarray:
-        costs = nearest_costs(metric, points, trial.prototypes)
+        _, costs = nearest(metric, points, trial.prototypes)
         chances = np.zeros(len(costs))  # of what costs nothing, even where all else was drawn
         np.multiply(costs, mean_weight * second.size_chance, out=chances, where=costs > 0)
         return np.minimum(1.0, chances)

@@ -18,6 +18,18 @@ _GATHERED = 1 << 20  # numbers of such differences at a time
 _COSTS = 1 << 22  # at a time, where all prototypes are compared
 
 
+class TooFewPointsError(ValueError):
+    """There are fewer distinct points than prototypes.
+
+    Attributes:
+        chosen: (c, d) float64, all that there are.
+    """
+
+    def __init__(self, k: int, chosen: np.ndarray):
+        super().__init__(f"k = {k}, but there are only {len(chosen)} distinct points")
+        self.chosen = chosen
+
+
 def k_means_plus_plus(
     metric: Metric,
     points: np.ndarray,
@@ -44,7 +56,7 @@ def k_means_plus_plus(
         first: (k0, d) prototypes to start from, k0 <= k; they come first.
 
     Raises:
-        ValueError: there are fewer than k distinct points.
+        TooFewPointsError: there are fewer than k distinct points.
     """
     candidates = min(2 + int(np.log(k)), max(2, 7 * _DRAWN_SINGLY // k))
     if first is not None and len(first) == k:
@@ -59,7 +71,7 @@ def k_means_plus_plus(
     while len(chosen) < k:
         potential = weights * nearest
         if not potential.any():
-            raise ValueError(f"k = {k}, but there are only {len(chosen)} distinct points")
+            raise TooFewPointsError(k, np.array(chosen))
         steps = min(1 + max(0, len(chosen) - _DRAWN_SINGLY) // 32, k - len(chosen))
         drawn = _draw(potential, steps * candidates, random)
         costs = costs_to(points[drawn])
@@ -151,10 +163,10 @@ def random_points(
     """k different points (k, d) drawn in proportion to their weights.
 
     Raises:
-        ValueError: there are fewer than k points.
+        TooFewPointsError: there are fewer than k points.
     """
     if len(points) < k:
-        raise ValueError(f"k = {k}, but there are only {len(points)} distinct points")
+        raise TooFewPointsError(k, points)
     return points[random.choice(len(points), k, replace=False, p=weights / weights.sum())]
 
 
@@ -263,7 +275,8 @@ def initial_prototypes(
         seed: of the random numbers.
 
     Raises:
-        ValueError: `first` has more prototypes than k, or there are fewer distinct points.
+        ValueError: `first` has more prototypes than k.
+        TooFewPointsError: there are fewer than k distinct points.
     """
     random = np.random.RandomState(seed % 2**32)
     stride = -(-len(points) // max(8 * k, _SEEDING_WORK // (k * points.shape[1])))

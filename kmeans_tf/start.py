@@ -8,15 +8,21 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from kmeans_tf.assign import nearest_costs
-from kmeans_tf.encoding import DOUBLE, SINGLE, Encoding
+from kmeans_tf.assign import nearest
+from kmeans_tf.encoding import DOUBLE, LEAST_QUANTUM, SINGLE, Encoding
 from kmeans_tf.fixed_point import ceil_power_of_two
 from kmeans_tf.layout import SumLayout
 from kmeans_tf.metrics import Metric
 from kmeans_tf.oversampling import first_candidate
 from kmeans_tf.points import Points, chunk_rows
 from kmeans_tf.sample import Sample
-from kmeans_tf.seeding import K_MEANS_PLUS_PLUS, RANDOM, initial_prototypes, swapped
+from kmeans_tf.seeding import (
+    K_MEANS_PLUS_PLUS,
+    RANDOM,
+    TooFewPointsError,
+    initial_prototypes,
+    swapped,
+)
 from kmeans_tf.state import Proof, TrainingOptions, TrainingState, Trial
 from kmeans_tf.summary import Summary
 from kmeans_tf.training import train
@@ -25,7 +31,8 @@ from kmeans_tf.update import update
 AUTO, K_MEANS_PARALLEL = "auto", "k-means-parallel"
 INITS = (AUTO, K_MEANS_PLUS_PLUS, K_MEANS_PARALLEL, RANDOM)
 PRECISIONS = (AUTO, SINGLE, DOUBLE)
-NOISE = 1e-9  # of the cost: what rounding to float32 may add before points are kept finer
+NOISE = 1e-9  # of the cost: what rounding may add before points are kept finer
+_OWN = 2.0**-50  # of a number: what its float64 arithmetic may cost
 STARTS = 4  # that are trained, where they are not too slow
 _QUICK = 1 << 28  # products in an iteration over the sample: so few that all starts are quick
 _ITERATIONS = 30  # that a start takes on the sample, about
@@ -46,7 +53,8 @@ class StartOptions:
         init: 'auto', 'k-means++', 'k-means-parallel' or 'random'.
         seed: of the random numbers.
         standard, impute: see `Encoding.fit`.
-        precision: 'single', 'double', or 'auto': double where float32 is too coarse for the rows.
+        precision: 'single', 'double', or 'auto': double where float32 is too coarse for the rows,
+            or leaves fewer than k distinct points.
         first: (k0, d) float64 prototypes in the input's units that come first; None for none.
     """
 
@@ -102,19 +110,13 @@ def choose_start(
 
     Raises:
         WeightError: the weights cannot be added exactly.
+        PrecisionError: no points are fine enough for the rows.
         ValueError: more prototypes are to come first than k, or there are fewer than k distinct
             rows.
     """
 
-    def chosen(precision: str) -> tuple[SumLayout, WeightedPoints, np.ndarray]:
-        layout = layout_for(summary, metric, options, precision)
-        sample = WeightedPoints.of(layout.encoding, summary.sample)
-        return layout, sample, _untrained(layout.encoding, sample, metric, options)
-
-    layout, sample, prototypes = chosen(DOUBLE if options.precision == DOUBLE else SINGLE)
-    rows = summary.sample.rows
-    if options.precision == AUTO and _is_too_coarse(layout, rows, sample, metric, prototypes):
-        layout, sample, prototypes = chosen(DOUBLE)
+    begun = _begun(summary, metric, options)
+    layout, sample, prototypes = begun.layout, begun.sample, begun.prototypes
     if options.init == K_MEANS_PARALLEL:
         candidate, oversampling = first_candidate(
             sample.points, sample.weights, options.k, options.seed
@@ -224,6 +226,64 @@ def _rounded(weights: np.ndarray) -> np.ndarray:
     return np.rint(weights / quantum) * quantum
 
 
+class PrecisionError(ValueError):
+    """Rows are so near each other, and others so far, that no points are fine enough for them.
+
+    Attributes:
+        columns: the places of the features.
+    """
+
+    def __init__(self, columns: list[int]):
+        super().__init__(f"features {columns}: values too near each other beside others too far")
+        self.columns = columns
+
+
+@dataclass(frozen=True)
+class _Begun:
+    """What points of a precision give.
+
+    Attributes:
+        layout: of the sums.
+        sample: its points.
+        prototypes: (k, d) float64 chosen among them; all that there are where these are fewer.
+        too_few: that they are.
+    """
+
+    layout: SumLayout
+    sample: WeightedPoints
+    prototypes: np.ndarray
+    too_few: TooFewPointsError | None
+
+    @classmethod
+    def of(
+        cls, summary: Summary, metric: Metric, options: StartOptions, precision: str
+    ) -> "_Begun":
+        layout = layout_for(summary, metric, options, precision)
+        sample = WeightedPoints.of(layout.encoding, summary.sample)
+        try:
+            prototypes = _untrained(layout.encoding, sample, metric, options)
+        except TooFewPointsError as error:
+            return cls(layout, sample, error.chosen, error)
+        return cls(layout, sample, prototypes, None)
+
+
+def _begun(summary: Summary, metric: Metric, options: StartOptions) -> _Begun:
+    """Points of the precision that is asked for, or that the rows ask for."""
+    rows = summary.sample.rows
+    begun = _Begun.of(summary, metric, options, DOUBLE if options.precision == DOUBLE else SINGLE)
+    if options.precision == AUTO and _is_too_coarse(begun, rows, metric):
+        begun = _Begun.of(summary, metric, options, DOUBLE)
+    if begun.layout.encoding.precision == DOUBLE and metric.sums_suffice:
+        columns = _coarse_columns(begun, rows, metric)
+        if begun.too_few and len(rows) >= options.k and not (columns or metric.normalize):
+            columns = [int(np.bincount(begun.layout.limbs.column).argmax())]  # squares vanish in it
+        if columns:
+            raise PrecisionError(columns)
+    if begun.too_few:
+        raise begun.too_few
+    return begun
+
+
 def _untrained(
     encoding: Encoding, sample: WeightedPoints, metric: Metric, options: StartOptions
 ) -> np.ndarray:
@@ -234,25 +294,49 @@ def _untrained(
     )
 
 
-def _is_too_coarse(
-    layout: SumLayout,
-    rows: np.ndarray,
-    sample: WeightedPoints,
-    metric: Metric,
-    prototypes: np.ndarray,
-) -> bool:
+def _is_too_coarse(begun: _Begun, rows: np.ndarray, metric: Metric) -> bool:
     """Whether rounding moves the sample's rows by more than `NOISE` of their cost.
 
-    Where weights take several limbs, a cluster's mean may be one heavy row and its rounding.
+    So it does where it leaves fewer distinct points than prototypes, or nothing of a column. Where
+    weights take several limbs, a cluster's mean may be one heavy row and its rounding.
     """
+    if begun.too_few or np.any(begun.layout.encoding.quantum <= LEAST_QUANTUM[SINGLE]):
+        return True
     if not metric.sums_suffice:
         return False
+    layout, sample = begun.layout, begun.sample
     if len(layout.weights.quantum) > 1:
         return True
     noise, size = 0.0, chunk_rows(rows.shape[1])
     for start in range(0, len(rows), size):
         part = slice(start, start + size)
-        moved = sample.points[part] - layout.encoding.exactly(rows[part])
+        moved = layout.encoding.moved(rows[part], sample.points[part])
         noise += float(sample.weights[part] @ (moved * moved).sum(1))
-    cost = float(sample.weights @ nearest_costs(metric, sample.points, prototypes))
+    cost = float(sample.weights @ nearest(metric, sample.points, begun.prototypes)[1])
     return metric.scale * noise > NOISE * cost
+
+
+@np.errstate(over="ignore")
+def _coarse_columns(begun: _Begun, rows: np.ndarray, metric: Metric) -> list[int]:
+    """The columns in which points are too coarse for the sample's rows (m, d), by the same rule.
+
+    What float64 costs a number itself does not count, be it of a row or of a cluster's mean: all
+    equal rows may lie as far from their mean.
+    """
+    encoding, points, weights = begun.layout.encoding, begun.sample.points, begun.sample.weights
+    labels, _ = nearest(metric, points, begun.prototypes)
+    targets = metric.project(begun.prototypes)
+    moved = encoding.moved(rows, points)
+    own = _OWN * np.abs(points if encoding.normalize else rows * encoding.factor)
+    total = np.maximum(np.bincount(labels, weights, len(targets)), np.finfo(float).tiny)
+    coarse = []
+    for j in range(points.shape[1]):
+        shift = np.bincount(labels, weights * moved[:, j], len(targets)) / total
+        allowed = np.bincount(labels, weights * own[:, j], len(targets)) / total
+        rest = moved[:, j] - np.where(np.abs(shift) <= allowed, shift, 0.0)[labels]
+        rest[np.abs(rest) <= own[:, j]] = 0.0
+        unit = np.abs(rest).max() or 1.0  # so that squares do not vanish
+        away = (points[:, j] - targets[labels, j]) / unit
+        if weights @ (rest / unit) ** 2 > NOISE * (weights @ away**2):
+            coarse.append(j)
+    return coarse

@@ -12,6 +12,7 @@ from functools import cached_property
 from typing import Any
 
 import apache_beam as beam
+import numpy as np
 
 from kmeans_tf import Model
 from pipeline.checks import check_labelled
@@ -95,15 +96,21 @@ class Attempt:
         self.warnings.append(text)
         say(f"warning: {text}")
 
-    def label(self, model: Model) -> LabelTotals:
+    def label(self, model: Model, *corners: np.ndarray) -> LabelTotals:
         """Writes a label for every row below the work folder, unless that was done.
+
+        Args:
+            model: which gives the labels.
+            corners: (d,) float64, between which all rows are, where that is known.
 
         Raises:
             DataError: there are bad rows, and the policy is to fail.
         """
         totals = find_manifest(self.work)
         if totals is None:
-            spec = LabelSpec.of(self.plan, model, self.work, self.runner.settings.threads)
+            distances = model.distance_type(*corners)
+            threads = self.runner.settings.threads
+            spec = LabelSpec.of(self.plan, model, self.work, threads, distances)
             with self.clock.stage("label"):
                 ranges = self._blocks.ranges_of(part_rows(self.plan.columns.dimension))
                 self.run(lambda blocks: blocks | Label(spec), ranges)

@@ -4,7 +4,7 @@ import numpy as np
 
 from kmeans_tf import Model
 from kmeans_tf.exact import to_float
-from kmeans_tf.start import INITS
+from kmeans_tf.start import INITS, PrecisionError
 from kmeans_tf.summary import LARGEST_FEATURE, Summary
 from pipeline.data.columns import Columns
 from pipeline.errors import DataError, bad_rows_error, bad_rows_text
@@ -13,6 +13,7 @@ from pipeline.passes.totals import LabelTotals
 
 ESTIMATE_WARNING = 0.10
 SMALLEST_RANGE = 1e-120
+_NAMED = 5  # columns in a message
 
 
 def check_scanned(options: FitOptions, k: int, columns: Columns, summary: Summary) -> None:
@@ -35,11 +36,23 @@ def _check_means(columns: Columns, summary: Summary) -> None:
     """A column without a value has no mean to stand for what it lacks."""
     for j, weight in enumerate(summary.moments.weight if summary.moments else ()):
         if not weight:
-            name = f"{columns.features[0]}[{j}]" if columns.is_list else columns.features[j]
+            value = "value with a weight above 0" if columns.weight else "value"
             raise DataError(
-                f"--on_bad_row impute: column {name!r} has no value to take a mean of: leave it "
-                "out of --features"
+                f"--on_bad_row impute: column {columns.feature(j)!r} has no {value} to take a mean "
+                "of: leave it out of --features"
             )
+
+
+def precision_error(error: PrecisionError, columns: Columns) -> DataError:
+    """The message for rows that no points are fine enough for."""
+    names = ", ".join(repr(columns.feature(j)) for j in error.columns[:_NAMED])
+    more = len(error.columns) - _NAMED
+    return DataError(
+        f"column{'s' if len(error.columns) > 1 else ''} {names}"
+        f"{f' and {more} more' if more > 0 else ''}: some values are too near each other, beside "
+        "others too far away, for their sums in float64: leave the far ones out, or cluster them "
+        "apart"
+    )
 
 
 def _only_labels(options: FitOptions) -> bool:
@@ -68,7 +81,7 @@ def check_labelled(model: Model, totals: LabelTotals) -> None:
 def _check_range(columns: Columns, summary: Summary) -> None:
     """Squares of float64 numbers beyond these overflow, or vanish."""
     for j, (low, high) in enumerate(zip(summary.minimum, summary.maximum, strict=True)):
-        name = columns.features[0 if columns.is_list else j]
+        name = columns.feature(j)
         if (
             max(abs(low), abs(high)) > LARGEST_FEATURE
             or 0 < np.subtract(high, low) < SMALLEST_RANGE

@@ -12,11 +12,11 @@ from kmeans_tf.layout import SumLayout
 from kmeans_tf.metrics import Metric
 from kmeans_tf.proof import PROVEN
 from kmeans_tf.sample import sample_capacity
-from kmeans_tf.start import StartOptions, choose_start, layout_for
+from kmeans_tf.start import PrecisionError, StartOptions, choose_start, layout_for
 from kmeans_tf.state import DIVERGED
 from kmeans_tf.summary import Summary
 from pipeline.attempt import Attempt
-from pipeline.checks import check_scanned, estimate_warning
+from pipeline.checks import check_scanned, estimate_warning, precision_error
 from pipeline.console import say
 from pipeline.errors import SHARED_OUTPUT, DataError, RunError, UsageError
 from pipeline.options import DEFAULT_K, FitOptions
@@ -55,7 +55,7 @@ class Fit:
         layout, start = self._begin()
         state = self.train(layout, start)
         model = self.model(layout, state.trials[0])
-        totals = self.attempt.label(model)
+        totals = self.attempt.label(model, summary.minimum, summary.maximum)
         results = Results(
             self.attempt.plan,
             model,
@@ -104,6 +104,8 @@ class Fit:
                 layout, trial = choose_start(summary, self.metric, self._start)
         except WeightError as error:
             raise DataError(f"--weight {self.options.names.weight}: {error}") from error
+        except PrecisionError as error:
+            raise precision_error(error, self.attempt.plan.columns) from error
         except ValueError as error:
             raise DataError(f"--k {self.k}: {error}") from error
         precision = layout.encoding.precision

@@ -2,22 +2,30 @@
 
 It is part of what a job is: a checkpoint of another metric is not taken up. A metric is any
 callable, so its source is not all: what it closes over, its defaults, what a partial or an
-instance holds and the globals that it names count as well.
+instance holds, the globals that it names and the attributes of modules that it reads count as well.
 """
 
-import contextlib
 import copyreg
+import dis
 import hashlib
 import importlib
 import json
 import os
 import sys
 import uuid
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
-from functools import partial
+from functools import cached_property, partial
 from pathlib import Path
-from types import CellType, CodeType, FunctionType, MethodType, ModuleType
+from types import (
+    CellType,
+    CodeType,
+    FunctionType,
+    GetSetDescriptorType,
+    MemberDescriptorType,
+    MethodType,
+    ModuleType,
+)
 from typing import Any
 
 import numpy as np
@@ -35,7 +43,15 @@ _PARTS: dict[type, Callable[[Any], list]] = {
     dict: lambda value: list(value.items()),
     partial: lambda value: [value.func, value.args, value.keywords, vars(value)],
     MethodType: lambda value: [value.__func__, value.__self__],
+    property: lambda value: [value.fget, value.fset, value.fdel],
+    cached_property: lambda value: [value.func],
+    staticmethod: lambda value: [value.__func__],
+    classmethod: lambda value: [value.__func__],
+    MemberDescriptorType: lambda value: [value.__name__],  # a slot
+    GetSetDescriptorType: lambda value: [value.__name__],
 }
+_CACHES = {"_abc_impl"}  # members of a class that say nothing of it
+_LOADS = {"LOAD_GLOBAL", "LOAD_NAME"}
 _STANDARD_LIBRARY = Path(os.__file__).parent
 _INSTALLED = {"site-packages", "dist-packages"}
 
@@ -128,8 +144,33 @@ class _Description:
     def _function(self, function: Any, is_users: bool) -> list:
         cells = [self._cell(cell) for cell in function.__closure__ or ()]
         defaults = [self.value(function.__defaults__), self.value(function.__kwdefaults__)]
-        around = [vars(function), _globals(function)] if is_users else []
-        return [function.__code__.co_firstlineno, cells, defaults, *map(self._known, around)]
+        around = [self._named(vars(function)), self._read(function)] if is_users else []
+        return [function.__code__.co_firstlineno, cells, defaults, *around]
+
+    def _read(self, function: FunctionType) -> dict[str, Any]:
+        """The globals that a function reads, and what it reads of modules."""
+        names, loaded = set[str](), set[str]()
+        for code in _codes(function.__code__):
+            names.update(code.co_names)
+            loaded.update(i.argval for i in dis.get_instructions(code) if i.opname in _LOADS)
+        used = {name: value for name, value in function.__globals__.items() if name in loaded}
+        inside = {name: sys.modules[name] for name in names - loaded if name in sys.modules}
+        modules = inside | {n: value for n, value in used.items() if isinstance(value, ModuleType)}
+        attributes = {name: self._attributes(value, names) for name, value in modules.items()}
+        return {**self._named(used), "attributes": {n: a for n, a in attributes.items() if a}}
+
+    def _attributes(self, module: ModuleType, names: set[str]) -> dict[str, Any]:
+        """Those of a user's module that have one of the names; of modules among them, theirs."""
+        if _holds(self.around, module) or not self._is_users(module):
+            return {}
+        self.around.append(module)
+        try:
+            used = {name: value for name, value in vars(module).items() if name in names}
+            inner = {n: v for n, v in used.items() if isinstance(v, ModuleType)}
+            described = {n: self._attributes(v, names) for n, v in inner.items()}
+            return {**self._named(used), "attributes": {n: a for n, a in described.items() if a}}
+        finally:
+            self.around.pop()
 
     def _cell(self, cell: CellType) -> Any:
         try:
@@ -143,20 +184,22 @@ class _Description:
         members = {
             name: member
             for name, member in vars(kind).items()
-            if isinstance(member, FunctionType) or not name.startswith("__")
+            if isinstance(member, FunctionType) or not (name.startswith("__") or name in _CACHES)
         }
-        return [[self.value(base) for base in kind.__bases__], self._known(members)]
+        return [[self.value(base) for base in kind.__bases__], self._named(members)]
 
     def _parts(self, value: Any) -> list:
         parts = [self.value(part) for part in _parts_of(value)]
         return sorted(parts, key=json.dumps) if isinstance(value, set | frozenset) else parts
 
-    def _known(self, values: Mapping[str, object]) -> dict[str, Any]:
-        """Those of the values that can be known; of the others the source has to tell."""
+    def _named(self, values: Mapping[str, object]) -> dict[str, Any]:
+        """The values by name; what cannot be known is told by it."""
         described = {}
         for name in sorted(values):
-            with contextlib.suppress(_UnknownError):
+            try:
                 described[name] = self.value(values[name])
+            except _UnknownError as error:
+                raise _UnknownError(f"{name}: {error}") from error
         return described
 
     def _is_users(self, module: ModuleType) -> bool:
@@ -199,15 +242,12 @@ def _describe_array(value: Any) -> list:
     return [str(array.dtype), array.shape, hashlib.sha256(array.tobytes()).hexdigest()]
 
 
-def _globals(function: FunctionType) -> dict[str, object]:
-    names = _names(function.__code__)
-    return {name: value for name, value in function.__globals__.items() if name in names}
-
-
-def _names(code: CodeType) -> set[str]:
-    """The global names in a function's code, and those in the functions within."""
-    inner = [_names(constant) for constant in code.co_consts if isinstance(constant, CodeType)]
-    return set(code.co_names).union(*inner)
+def _codes(code: CodeType) -> Iterator[CodeType]:
+    """A function's code, and that of the functions within."""
+    yield code
+    for constant in code.co_consts:
+        if isinstance(constant, CodeType):
+            yield from _codes(constant)
 
 
 def _parts_of(value: Any) -> list:

@@ -209,7 +209,7 @@ def _add_clustering(parser: argparse.ArgumentParser) -> None:
         "--precision",
         choices=("auto", "single", "double"),
         default="auto",
-        help="float32 numbers to a feature of a point, one or two; auto: as the rows ask for",
+        help="points of float32 or of float64 numbers; auto: as the rows ask for",
     )
     add("--seed", type=int, default=0)
     add("--restarts", type=int, default=1)

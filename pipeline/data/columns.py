@@ -47,6 +47,10 @@ class Columns:
         """The columns that a training pass reads."""
         return [*self.features, *([self.weight] if self.weight else [])]
 
+    def feature(self, place: int) -> str:
+        """The name of a feature; in a list column it is told by its place."""
+        return f"{self.features[0]}[{place}]" if self.is_list else self.features[place]
+
     @property
     def stored_keys(self) -> list[str]:
         """The keys that are columns of the files."""

@@ -10,7 +10,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from pyarrow import types
 
-from kmeans_tf.metrics import Metric, good_rows
+from kmeans_tf.metrics import Metric, good_rows, zero_rows
 from pipeline.data.blocks import BlockRef
 from pipeline.data.columns import Columns
 from pipeline.data.pieces import Piece, read_pieces
@@ -188,7 +188,7 @@ def count_bad(rows: Rows, columns: Columns, metric: Metric) -> tuple[np.ndarray,
             is_null = rows.columns[name].is_null().to_numpy(zero_copy_only=False)
             reasons |= _number_reasons(name, rows.values[:, j : j + 1], is_null)
     if metric.normalize:
-        reasons[", ".join(columns.features), ZERO] = np.logical_not(rows.values.any(1))
+        reasons[", ".join(columns.features), ZERO] = zero_rows(rows.values)
     counts = {
         (path, column, reason): count
         for (column, reason), mask in reasons.items()

@@ -11,7 +11,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from kmeans_tf.exact import exact_sums, two_product
+from kmeans_tf.exact import LARGEST_PRODUCT, exact_sums, two_product
 from kmeans_tf.metrics import get_metric
 from kmeans_tf.model import Model
 from kmeans_tf.points import piece_rows
@@ -35,6 +35,7 @@ from pipeline.passes.totals import LabelTotals
 
 PART_BYTES = 128 << 20  # of the points that a part has labels for
 ROW_GROUP_ROWS, ROW_GROUP_BYTES = 1 << 20, 64 << 20  # of the labels, at most
+_RESCALE = "rescale the columns, or leave the row out"
 
 
 @dataclass(frozen=True)
@@ -58,13 +59,23 @@ class LabelSpec:
     store: Store
 
     @classmethod
-    def of(cls, plan: Plan, model: Model, work: WorkFolder, threads: int = 1) -> "LabelSpec":
-        """What it takes to label a plan's rows with a model."""
+    def of(
+        cls,
+        plan: Plan,
+        model: Model,
+        work: WorkFolder,
+        threads: int = 1,
+        distances: type[np.floating] | None = None,
+    ) -> "LabelSpec":
+        """What it takes to label a plan's rows with a model.
+
+        Args:
+            distances: their type; None for what the model says of rows that nothing is known of.
+        """
         keys = key_fields(plan.columns, plan.footers[0])
         place = zip(PLACE_COLUMNS, (pa.string(), pa.int64()), strict=True)
-        answer = zip(
-            LABEL_COLUMNS, (pa.int32(), pa.from_numpy_dtype(model.distance_type)), strict=True
-        )
+        kind = pa.from_numpy_dtype(distances or model.distance_type())
+        answer = zip(LABEL_COLUMNS, (pa.int32(), kind), strict=True)
         schema = pa.schema([*(keys or place), *answer])
         return cls(plan.columns, schema, save_model(work, model), work, threads, plan.store)
 
@@ -154,29 +165,62 @@ def label_rows(spec: LabelSpec, model: Model, rows: Rows) -> tuple[pa.Table, Lab
         usable = np.flatnonzero(model.good_rows(values))
     else:
         usable = np.flatnonzero(good)
-    index, cost = model.nearest(values[usable])
-    distance = _held(model.distance(cost), model.distance_type)
-    if not np.isfinite(distance).all():
-        path, row = rows.places.of(int(usable[np.argmin(np.isfinite(distance))]))
-        raise DataError(
-            f"{path}: row {row} is too far from every prototype for its distance "
-            "to be a number: rescale the columns, or leave the row out"
-        )
+    index, cost, distance = model.nearest(values[usable])
+    weights = rows.weights_or_ones[usable]
+    held = _held(spec, model, rows, usable, distance)
+    _check_costs(rows, usable, weights, cost)
     answer = [
         _nullable(len(rows), usable, model.labels[index]),
-        _nullable(len(rows), usable, distance),
+        _nullable(len(rows), usable, held),
     ]
     table = pa.Table.from_arrays([*_key_columns(spec, rows), *answer], schema=spec.schema)
-    counted, weight, costs = _totals(model, rows.weights_or_ones[usable], index, cost)
+    counted, weight, costs = _totals(model, weights, index, cost)
     bad_rows = int(len(rows) - good.sum())
     return table, LabelTotals(counted, weight, costs, len(rows), bad_rows, bad, {})
 
 
-def _held(distances: np.ndarray, kind: type[np.floating]) -> np.ndarray:
-    """Distances as a type holds them; what is too small for it does not vanish."""
+def _held(
+    spec: LabelSpec, model: Model, rows: Rows, places: np.ndarray, distances: np.ndarray
+) -> np.ndarray:
+    """Distances (m,) float64 of the rows at some places (m,) in the type of their column.
+
+    Raises:
+        DataError: the type does not hold one.
+    """
+    is_single = pa.types.is_float32(spec.schema.field(LABEL_COLUMNS[1]).type)
+    kind = np.float32 if is_single else np.float64
     with np.errstate(over="ignore", under="ignore"):
         held = distances.astype(kind)
-    return np.where((held == 0) & (distances > 0), np.finfo(kind).smallest_subnormal, held)
+    large = ~np.isfinite(held)
+    if large.any():
+        raise DataError(
+            f"{_row(rows, places, large)} is too far from every prototype for its distance to be "
+            f"a number: {_RESCALE}"
+        )
+    small = (distances > 0) & (distances < np.finfo(kind).smallest_normal)
+    if small.any() and not get_metric(model.metric).normalize:
+        raise DataError(
+            f"{_row(rows, places, small)} is too near to its prototype for its distance to be a "
+            f"{kind.__name__} number: {_RESCALE}"
+        )
+    return held
+
+
+def _check_costs(rows: Rows, places: np.ndarray, weights: np.ndarray, costs: np.ndarray) -> None:
+    """Raises a DataError if the cost of a row, times its weight, cannot be added to others."""
+    with np.errstate(over="ignore", invalid="ignore"):
+        large = ~(weights * np.maximum(costs, 1.0) < LARGEST_PRODUCT)
+    if large.any():
+        raise DataError(
+            f"{_row(rows, places, large)} is too far from every prototype, or too heavy, for its "
+            f"cost to be added: {_RESCALE}"
+        )
+
+
+def _row(rows: Rows, places: np.ndarray, which: np.ndarray) -> str:
+    """The first of some rows, by its place in its file."""
+    path, row = rows.places.of(int(places[np.argmax(which)]))
+    return f"{path}: row {row}"
 
 
 def _nullable(n: int, places: np.ndarray, values: np.ndarray) -> pa.Array:

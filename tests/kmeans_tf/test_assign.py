@@ -2,7 +2,8 @@ import numpy as np
 import pytest
 
 from kmeans_tf import get_metric
-from kmeans_tf.assign import assign, assigned_costs, fast_labels, labels_by_definition, resolve
+from kmeans_tf.assign import assign, assigned_costs, fast_labels, resolve
+from kmeans_tf.definition import Parts, labels_by_definition
 from tests import reference
 from tests.kmeans_tf.build import chunks_of, fractions, layout_of, raw_points
 from tests.tables import blobs
@@ -124,8 +125,10 @@ def test_labels_are_the_references_on_adversarial_points(k, d):
         labels = assign(SQEUCLIDEAN, raw_points(points), prototypes)
         assert labels.dtype == np.int32
         assert np.array_equal(labels, expected), make.__name__
-        assert np.array_equal(labels_by_definition(points, prototypes), expected), make.__name__
-        assert np.array_equal(resolve(points, prototypes), expected), make.__name__
+        defined = labels_by_definition(Parts(points), Parts(prototypes))
+        assert np.array_equal(defined, expected), make.__name__
+        resolved = resolve(points.astype(np.float64), prototypes)
+        assert np.array_equal(resolved, expected), make.__name__
 
 
 @sizes

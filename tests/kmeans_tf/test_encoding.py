@@ -7,7 +7,6 @@ import kmeans_tf
 from kmeans_tf import TrainingOptions, get_metric
 from kmeans_tf.fixed_point import WeightError
 from kmeans_tf.layout import SumLayout
-from kmeans_tf.metrics import row_lengths
 from kmeans_tf.step import cluster_stats
 from tests import reference
 from tests.kmeans_tf.build import chunks_of, counted, fractions, layout_of, weighted_sums
@@ -347,8 +346,3 @@ def test_it_crosses_workers():
     rows = blob_rows(5)
     assert np.array_equal(copied.encoding.encode(rows), layout.encoding.encode(rows))
     assert len(pickle.dumps(layout)) < 2000
-
-
-def test_row_lengths_are_euclidean():
-    rows = blob_rows()
-    np.testing.assert_allclose(row_lengths(rows), np.linalg.norm(rows, axis=1), rtol=1e-15)

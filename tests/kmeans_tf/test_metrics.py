@@ -1,9 +1,18 @@
+from decimal import Decimal, localcontext
+
 import numpy as np
 import pytest
 import tensorflow as tf
 
 from kmeans_tf import METRICS, TrainingOptions, get_metric, min_distance_cost
-from kmeans_tf.metrics import DEFAULT_GRADIENT_BOUND, check_metric, pairwise_costs
+from kmeans_tf.metrics import (
+    DEFAULT_GRADIENT_BOUND,
+    check_metric,
+    good_rows,
+    pairwise_costs,
+    unit_rows,
+    zero_rows,
+)
 from kmeans_tf.step import cluster_stats
 from kmeans_tf.update import cost_gradient
 from tests import reference, user_metrics
@@ -226,3 +235,33 @@ def test_a_module_that_fails_is_an_error_of_one_line(tmp_path, monkeypatch):
     monkeypatch.syspath_prepend(tmp_path)
     with pytest.raises(ValueError, match="'half_a_metric:cost' cannot be imported: SyntaxError: "):
         get_metric("half_a_metric:cost")
+
+
+# Directions
+
+
+def exact_units(rows):
+    """Rows over their lengths, by decimal arithmetic that neither overflows nor vanishes."""
+    with localcontext() as context:
+        context.prec, context.Emin, context.Emax = 60, -9999, 9999
+        exact = [[Decimal(float(v)) for v in row] for row in rows]
+        lengths = [sum(v * v for v in row).sqrt() for row in exact]
+        return [[float(v / a) for v in row] for row, a in zip(exact, lengths, strict=True)]
+
+
+@pytest.mark.parametrize(
+    "place", [5e-324, 1e-310, 1e-200, 1e-160, 1e-140, 1.0, 1e150, 1e200, 1e307]
+)
+def test_directions_are_right_wherever_float64_numbers_are(place):
+    rows = np.random.default_rng(3).uniform(-9, 9, (40, 3)) * place
+    rows = rows[rows.any(1)]
+    assert len(rows) > 20  # the premise
+    for units in (unit_rows(rows), get_metric("cosine").project(rows)):
+        np.testing.assert_allclose(units, exact_units(rows), rtol=1e-15, atol=1e-300)
+
+
+def test_only_a_row_of_zeros_has_no_direction():
+    rows = np.array([[0.0, -0.0], [5e-324, 0.0], [1e-162, 1.2e-162], [1e308, 1e308]])
+    assert zero_rows(rows).tolist() == [True, False, False, False]
+    assert good_rows(get_metric("cosine"), rows).tolist() == [False, True, True, True]
+    assert not unit_rows(rows)[0].any()

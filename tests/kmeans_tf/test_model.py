@@ -39,6 +39,8 @@ def spoilt(rows):
     extra[6] *= 1e25
     extra[7] = 1e200
     extra[8] = -1e-200
+    near = [rows[:6] / np.abs(rows[:6]).max() * place for place in (1e300, 1e-160, 1e-290)]
+    extra = np.concatenate([extra, *near])
     return np.concatenate([rows, extra])
 
 
@@ -69,7 +71,26 @@ def clean_rows_like(rows):
     return rows[np.isfinite(rows).all(1)]
 
 
+def near_directions():
+    rows = clean_rows(1.0) % 7 + 1e7
+    prototypes = np.add(rows[:5], [[0.25, 0.0, 0.5]])
+    names = ("a", "b", "c")
+    ones = np.ones(3)
+    return Model("cosine", prototypes, NUMBERS, 0 * ones, ones, None, names, "null"), spoilt(rows)
+
+
+def vanishing():
+    """Prototypes whose distances' squares vanish, or overflow."""
+    prototypes = np.array([[0.0], [1e-200], [1.0], [1e200], [3e200]])
+    rows = np.array([0.1, 0.6, 2, 4])[:, None] * [1e-200, 1e-160, 1, 1e200, 1e307]
+    names = ("a",)
+    model = Model("sqeuclidean", prototypes, NUMBERS, np.zeros(1), np.ones(1), None, names, "null")
+    return model, np.r_[rows.reshape(-1, 1), [[np.nan]], prototypes]
+
+
 CASES = {
+    "near directions": near_directions,
+    "vanishing": vanishing,
     "sqeuclidean": lambda: trained(clean_rows()),
     "offset": lambda: trained(clean_rows(1e4)),
     "scales": lambda: trained(with_constant_and_scales()),

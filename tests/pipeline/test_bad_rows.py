@@ -162,6 +162,19 @@ def test_a_row_of_zeros_is_bad_under_cosine_and_cannot_be_imputed(fit, run, tmp_
         assert answer.labels[0] == answer.labels[3] != answer.labels[2]
 
 
+def test_a_tiny_row_is_no_zero_row_under_cosine(fit, run, tmp_path):
+    """Its squares vanish in float64, its direction does not."""
+    points = np.array([[1.0, 0.0], [0.0, 1.0], [1e-170, 1e-168]])
+    write(tmp_path / "in" / "f.parquet", x=points[:, 0], y=points[:, 1])
+    options = ("--metric=cosine", "--k=2", "--max_iterations=1")
+    answer = fit(tmp_path / "in", tmp_path / "out", *options)
+    assert answer.labels[2] == answer.labels[1] != answer.labels[0]
+    write(tmp_path / "in" / "f.parquet", x=points[:, 0], y=[0.0, 1.0, NAN])
+    ran = run("fit", f"--input={tmp_path / 'in'}", f"--output={tmp_path / 'no'}", *options)
+    assert ran.code == 3
+    assert "1 of 3 rows are bad: " in ran.stderr and "column 'y': 1 NaN: fix them" in ran.stderr
+
+
 def test_a_file_of_nothing_but_bad_rows_among_good_ones(fit, tmp_path, many_blocks):
     write(tmp_path / "in" / "a.parquet", x=np.arange(200.0))
     write(tmp_path / "in" / "b.parquet", x=np.full(200, NAN))

@@ -112,6 +112,15 @@ PLACES = {
     "a container": f"{CLASS}cost = Power({{'p': (None, True, 'a', [P])}})\n",
     "a set": f"{CLASS}cost = Power({{'a', 'b', P}})\n",
     "the bound": "def cost(a, b):\n    return power(a, b)\ncost.gradient_bound = P\n",
+    "a property": (
+        "class Of:\n    @property\n    def p(self):\n        return P\n"
+        "    @staticmethod\n    def still():\n        return 0\n"
+        "ITS = Of()\ndef cost(a, b):\n    return power(a, b, ITS.p)\n"
+    ),
+    "an abstract class's": (
+        "import abc\nclass Of(abc.ABC):\n    __slots__ = ('p',)\n"
+        "ITS = Of()\nITS.p = P\ndef cost(a, b):\n    return power(a, b, ITS.p)\n"
+    ),
     "what functools.cache holds": "cost = functools.cache(lambda a, b: power(a, b, P))\n",
 }
 
@@ -139,6 +148,68 @@ def test_a_value_that_changes_is_another_metric(write_module, monkeypatch, capsy
     assert identity("1.75") != first
     assert identity("1.5") == first
     assert capsys.readouterr().err == ""
+
+
+CONF = "import os\nSCALE = float(os.environ['KMEANS_TF_TEST_POWER'])\n"
+READS = {
+    "of a module": "import conf\ndef cost(a, b):\n    return power(a, b, conf.SCALE)\n",
+    "in a function within": (
+        "import conf\ndef cost(a, b):\n    return (lambda: power(a, b, conf.SCALE))()\n"
+    ),
+    "of a module's module": "import outer\ncost = lambda a, b: power(a, b, outer.conf.SCALE)\n",
+    "of one that is imported within": (
+        "import conf as _\ndef cost(a, b):\n    import conf\n    return power(a, b, conf.SCALE)\n"
+    ),
+    "by another module's function": (
+        "import outer\ndef cost(a, b):\n    return power(a, b, outer.scale())\n"
+    ),
+}
+
+
+@pytest.mark.parametrize("read", READS)
+def test_an_attribute_that_changes_is_another_metric(write_module, monkeypatch, capsys, read):
+    def identity(number):
+        monkeypatch.setenv("KMEANS_TF_TEST_POWER", number)
+        write_module("conf", CONF)
+        write_module("outer", "import conf\ndef scale():\n    return conf.SCALE\n")
+        write_module("mine", IMPORTS + POWER + READS[read])
+        return metric_identity(get_metric("mine:cost"))
+
+    first = identity("1.5")
+    assert identity("1.75") != first
+    assert identity("1.5") == first
+    assert capsys.readouterr().err == ""
+
+
+@pytest.mark.parametrize(
+    ("text", "named"),
+    [
+        (
+            "class Held:\n    def __init__(self):\n"
+            "        self.lock, self.p = __import__('threading').Lock(), 2.0\n"
+            "HELD = Held()\ndef cost(a, b):\n    return power(a, b, HELD.p)\n",
+            "HELD: what a _thread.lock holds cannot be told",
+        ),
+        (
+            "POWERS = np.array([2.0, None])\ncost = lambda a, b: power(a, b, POWERS[0])\n",
+            "POWERS: an array of object",
+        ),
+        (
+            "import conf\ndef cost(a, b):\n    return power(a, b, next(conf.SCALES))\n",
+            "SCALES: what a builtins.generator holds cannot be told",
+        ),
+        (
+            f"{CLASS}Power.held = open(__file__)\ncost = Power(2.0)\n",
+            "held: what a _io.TextIOWrapper holds cannot be told",
+        ),
+    ],
+)
+def test_what_is_read_and_cannot_be_known_is_named(write_module, capsys, text, named):
+    write_module("conf", "SCALES = (number for number in (2.0,))\n")
+    write_module("mine", IMPORTS + POWER + text)
+    metric = get_metric("mine:cost")
+    assert metric_identity(metric) != metric_identity(metric)
+    assert f"metric mine:cost cannot be identified: {named}" in capsys.readouterr().err
 
 
 def test_an_instance_that_holds_itself_is_known(write_module):

@@ -1,5 +1,7 @@
 """Rows as they are: structure finer than float32, fractional weights, gaps that are filled."""
 
+from fractions import Fraction
+
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -32,6 +34,35 @@ def test_auto_keeps_what_float32_would_lose(fit, run, tmp_path):
     assert answer.prototypes["cost"].to_numpy().sum() == pytest.approx(cost, rel=1e-9)
     away = np.abs(rows[:, 0] - answer.centres[answer.labels, 0])
     np.testing.assert_allclose(answer.distances, away, rtol=1e-6)
+
+
+def test_columns_that_no_points_are_fine_enough_for_are_named(run, tmp_path):
+    random = np.random.default_rng(5)
+    rows = random.normal(size=(300, 3))
+    rows[:, 1] *= 1e-280
+    rows[::50, 1] = 1e30
+    for layout, features, column in (
+        ("scalars", "f0,f1,f2", "'f1'"),
+        ("list", "embedding", "'embedding[1]'"),
+    ):
+        write_shards(tmp_path / layout, rows, layout=layout)
+        places = (f"--input={tmp_path / layout}", f"--output={tmp_path / 'out'}")
+        ran = run("fit", *places, f"--features={features}", "--k=2")
+        assert ran.code == 3, ran.stderr
+        assert f"error: column {column}: some values are too near each other" in ran.stderr
+        assert ran.stderr.splitlines()[-1].endswith("leave the far ones out, or cluster them apart")
+
+
+def test_whole_numbers_beside_large_ones_are_clustered(fit, tmp_path):
+    """Float32 would leave two distinct points."""
+    random = np.random.default_rng(6)
+    rows = np.r_[random.integers(0, 99, 150), random.integers(2**53 - 99, 2**53, 60)]
+    write_shards(tmp_path / "in", rows[:, None], dtype="int64")
+    answer = fit(tmp_path / "in", tmp_path / "out", "--k=4", "--tolerance=0")
+    assert answer.run.result.precision == "double"
+    for label, centre in enumerate(answer.centres[:, 0]):
+        own = [int(x) for x in rows[answer.labels == label]]
+        assert centre == pytest.approx(float(Fraction(sum(own), len(own))), rel=1e-15)
 
 
 def test_given_prototypes_label_as_float64_does(fit, tmp_path):
@@ -92,6 +123,15 @@ def test_a_column_without_a_value_has_no_mean(run, tmp_path):
     assert "column 'empty' has no value to take a mean of" in ran.stderr
 
 
+def test_a_column_whose_values_weigh_nothing_has_no_mean(run, tmp_path):
+    table = {"a": [1.0, 2.0, 5.0], "light": [None, 3.0, None], "w": [1.0, 0.0, 2.0]}
+    pq.write_table(pa.table(table), tmp_path / "in.parquet")
+    places = (f"--input={tmp_path / 'in.parquet'}", f"--output={tmp_path / 'out'}")
+    ran = run("fit", *places, "--k=2", "--on_bad_row=impute", "--weight=w")
+    assert ran.code == 3, ran.stderr
+    assert "column 'light' has no value with a weight above 0 to take a mean of" in ran.stderr
+
+
 @pytest.mark.filterwarnings("error::RuntimeWarning")
 @pytest.mark.parametrize(
     ("size", "kind"), [(1.0, "float"), (1e40, "double"), (1e-40, "double"), (1e-110, "double")]
@@ -115,6 +155,71 @@ def test_a_distance_that_the_column_cannot_hold_is_refused(fit, run, tmp_path):
     ran = run("label", *places, f"--model={tmp_path / 'out'}")
     assert ran.code == 3
     assert "row 1 is too far from every prototype" in ran.stderr
+
+
+def label_only(fit, folder, prototypes, rows):
+    """Rows (n,) labelled by prototypes (k,)."""
+    write_shards(folder / "in", np.array(rows)[:, None])
+    np.save(folder / "start.npy", np.array(prototypes)[:, None])
+    args = (f"--init={folder / 'start.npy'}", "--max_iterations=0")
+    return fit(folder / "in", folder / "out", *args)
+
+
+@pytest.mark.parametrize(
+    ("prototypes", "rows"),
+    [
+        ([0.0, 1.0], [1e-60, 2e-300, 0.0, 1.0, 0.75]),  # nearer to 0 than float32 tells
+        ([0.0, 1e-200, 1.0], [1e-200, 0.9e-200, 0.1e-200, 1.0, 0.0]),  # as squares are
+        ([2.0, 1.0], [1.25, 1.0, 1e45]),  # the scan knows of the far row
+    ],
+)
+@pytest.mark.filterwarnings("error::RuntimeWarning")
+def test_distances_that_float32_lacks_are_told(fit, tmp_path, prototypes, rows):
+    answer = label_only(fit, tmp_path, prototypes, rows)
+    away = [[abs(Fraction(x) - Fraction(w)) for w in prototypes] for x in rows]
+    assert answer.labels.tolist() == [one.index(min(one)) for one in away]
+    nearest = [float(min(one)) for one in away]
+    np.testing.assert_allclose(answer.distances, nearest, rtol=1e-15)
+
+
+def test_a_far_row_that_weighs_little_is_told(fit, tmp_path):
+    """Its cluster's mean is no larger than others', its distance is."""
+    rows, weights = np.r_[np.arange(500.0) % 7, 1e45], np.r_[np.ones(500), 1e-25]
+    write_shards(tmp_path / "in", rows[:, None], weights=weights)
+    args = ("--features=f0", "--weight=weight", "--k=1")
+    answer = fit(tmp_path / "in", tmp_path / "out", *args)
+    assert answer.distances[-1] == pytest.approx(1e45)
+
+
+@pytest.mark.filterwarnings("error::RuntimeWarning")
+@pytest.mark.parametrize(
+    ("row", "reason"),
+    [
+        (1e39, "too far from every prototype for its distance to be a number"),
+        ([3.0, 1e-60], "too near to its prototype for its distance to be a float32 number"),
+    ],
+)
+def test_a_row_to_label_whose_distance_float32_lacks_is_refused(fit, run, tmp_path, row, reason):
+    write_shards(tmp_path / "in", np.array([[3.0, 0.0], [0.0, 4.0]]))
+    fit(tmp_path / "in", tmp_path / "out", "--k=2", "--max_iterations=0")
+    write_shards(tmp_path / "new", np.array([[3.0, 0.5], np.broadcast_to(row, 2)]))
+    places = (f"--input={tmp_path / 'new'}", f"--output={tmp_path / 'labels'}")
+    ran = run("label", *places, f"--model={tmp_path / 'out'}")
+    assert ran.code == 3, ran.stderr
+    (path,) = (tmp_path / "new").iterdir()
+    assert f"{path}: row 1 is {reason}: rescale the columns" in ran.stderr
+
+
+@pytest.mark.filterwarnings("error::RuntimeWarning")
+@pytest.mark.parametrize(("row", "weight"), [(5e153, 1.0), (1e200, 1.0), (1e29, 1e300)])
+def test_a_cost_that_cannot_be_added_is_refused(fit, run, tmp_path, row, weight):
+    write_shards(tmp_path / "in", np.array([[1e29], [4e30]]))
+    fit(tmp_path / "in", tmp_path / "out", "--k=2", "--max_iterations=0")
+    write_shards(tmp_path / "new", np.array([[1e29], [row]]), weights=[1.0, weight])
+    places = (f"--input={tmp_path / 'new'}", f"--output={tmp_path / 'labels'}", "--weight=weight")
+    ran = run("label", *places, f"--model={tmp_path / 'out'}")
+    assert ran.code == 3, ran.stderr
+    assert "row 1 is too far from every prototype, or too heavy, for its cost" in ran.stderr
 
 
 @pytest.mark.filterwarnings("error::RuntimeWarning")

@@ -1,0 +1,138 @@
+"""The definition of a label and of its distance, as float64 has them.
+
+Squared distances are accumulated feature by feature without fused multiply-add. Where squares
+would overflow or vanish, differences are multiplied by a power of two first. Under cosine rows and
+targets are compared by their directions u, and the cost is |u - v|**2 / 2. A direction that is
+rounded to float64 is off by 1e-16, which is much beside the difference of two that are close: there
+what rounding took off is added again.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+
+from kmeans_tf.metrics import Metric, is_safe, safe_power, unit_parts, unit_rows
+
+CLOSE = 2.0**-16  # a squared distance of directions, below which their rounding shows
+
+Places = slice | np.ndarray
+
+
+@dataclass(frozen=True)
+class Parts:
+    """Vectors as sums of two.
+
+    Attributes:
+        values: (n, d) float64.
+        rests: (n, d) float64, what is to be added; None where nothing is.
+    """
+
+    values: np.ndarray
+    rests: np.ndarray | None = None
+
+    def take(self, places: Places) -> "Parts":
+        """Some of the vectors."""
+        return Parts(self.values[places], None if self.rests is None else self.rests[places])
+
+
+@dataclass(frozen=True)
+class Compared:
+    """Rows, or targets, as they are compared with each other.
+
+    Attributes:
+        values: (n, d) float64; directions under cosine.
+        undivided: (n, d) float64, what has these directions; None under other metrics.
+    """
+
+    values: np.ndarray
+    undivided: np.ndarray | None = None
+
+    @classmethod
+    def rows(cls, metric: Metric, rows: np.ndarray) -> "Compared":
+        """(n, d) finite float64 rows; under cosine one of zeros stays one."""
+        return cls(unit_rows(rows), rows) if metric.normalize else cls(rows)
+
+    @classmethod
+    def targets(cls, metric: Metric, prototypes: np.ndarray) -> "Compared":
+        """(k, d) float64 prototypes."""
+        return cls(metric.project(prototypes), prototypes if metric.normalize else None)
+
+    def __len__(self) -> int:
+        return len(self.values)
+
+    def parts(self, places: Places = slice(None)) -> Parts:
+        """Some of them, and what rounding took off."""
+        if self.undivided is None:
+            return Parts(self.values[places])
+        return Parts(*unit_parts(self.undivided[places]))
+
+
+def labels_by_definition(
+    rows: Parts, targets: Parts, factors: np.ndarray | None = None
+) -> np.ndarray:
+    """Labels (n,) int32 of n rows: the indices of their targets, ties to the lowest.
+
+    Args:
+        factors: (d,) float64, of the differences; None stands for ones.
+    """
+    squares = _squares(rows, targets, factors, np.subtract.outer)
+    labels, best = squares.argmin(1), squares.min(1)
+    far = np.flatnonzero(~is_safe(best))
+    if len(far):
+        power = safe_power(best[far])[:, None]
+        nearer = _squares(rows.take(far), targets, factors, np.subtract.outer, power)
+        labels[far] = nearer.argmin(1)
+    return labels.astype(np.int32)
+
+
+def costs_by_definition(
+    metric: Metric, rows: Compared, targets: Compared, labels: np.ndarray, factors: np.ndarray
+) -> tuple[np.ndarray, np.ndarray]:
+    """Costs and distances (n,) float64 of n rows from the targets of their labels (n,).
+
+    A cost may be 0 or infinite where the distance, its root, is neither.
+
+    Args:
+        metric: one of the linear form.
+        factors: (d,) float64, of the differences.
+    """
+
+    def squares(places: Places, x: Parts, w: Parts, power: np.ndarray | None = None) -> np.ndarray:
+        chosen = labels[places]
+        return _squares(x, w, factors, lambda a, b: a - b[chosen], power)
+
+    everywhere = slice(None)
+    found = squares(everywhere, Parts(rows.values), Parts(targets.values))
+    close = np.flatnonzero(found < CLOSE)
+    if metric.normalize and len(close):
+        found[close] = squares(close, rows.parts(close), targets.parts())
+    costs = metric.scale * found
+    distances = metric.distance(costs)
+    far = np.flatnonzero(~is_safe(found))
+    if metric.rescale and len(far):
+        power = safe_power(found[far])
+        nearer = squares(far, rows.parts(far), targets.parts(), power)
+        distances[far] = np.sqrt(nearer) / power
+    return costs, distances
+
+
+def _squares(
+    rows: Parts,
+    targets: Parts,
+    factors: np.ndarray | None,
+    subtract: Callable[[np.ndarray, np.ndarray], np.ndarray],
+    power: np.ndarray | None = None,
+) -> np.ndarray:
+    """Squared distances, of what `subtract` makes of a column (n,) of rows and (k,) of targets."""
+    total: np.ndarray | float = 0.0
+    for j in range(targets.values.shape[1]):
+        difference = subtract(rows.values[:, j].astype(np.float64), targets.values[:, j])
+        if factors is not None:
+            difference *= factors[j]
+        if rows.rests is not None and targets.rests is not None:
+            difference += subtract(rows.rests[:, j], targets.rests[:, j])
+        if power is not None:
+            difference *= power
+        total = total + difference * difference
+    return np.asarray(total)
