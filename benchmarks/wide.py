@@ -54,7 +54,7 @@ def _row(case: Case) -> list[str]:
 def _ours(case: Case) -> dict[str, float]:
     finished = run_fit(case, OUT / "job", ITERATIONS)
     seconds = RunRecord.parse((OUT / "job" / RUN).read_bytes()).seconds
-    steady = statistics.median(seconds["iterations"][1:])
+    steady = statistics.median(seconds["iterations"][1:] or seconds["iterations"])
     return {"iteration": steady, "peak": finished.peak, "whole": finished.seconds}
 
 

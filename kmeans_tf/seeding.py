@@ -6,7 +6,7 @@ same seed gives the same start under any later version.
 
 import numpy as np
 
-from kmeans_tf.assign import nearest_costs
+from kmeans_tf.assign import nearest
 from kmeans_tf.metrics import Metric, pairwise_costs
 
 _DRAWN_SINGLY = 256  # prototypes that are chosen from a draw each
@@ -64,26 +64,26 @@ def k_means_plus_plus(
     costs_to = PointCosts(metric, points)
     if first is None:
         first = points[_draw(weights, 1, random)]
-        nearest = costs_to(first)[0]
+        lowest = costs_to(first)[0]
     else:
-        nearest = nearest_costs(metric, points, first)
+        _, lowest = nearest(metric, points, first)
     chosen = list(first)
     while len(chosen) < k:
-        potential = weights * nearest
+        potential = weights * lowest
         if not potential.any():
             raise TooFewPointsError(k, np.array(chosen))
         steps = min(1 + max(0, len(chosen) - _DRAWN_SINGLY) // 32, k - len(chosen))
         drawn = _draw(potential, steps * candidates, random)
         costs = costs_to(points[drawn])
-        at_draw = nearest
+        at_draw = lowest
         for step in np.split(np.arange(len(drawn)), steps):
-            if at_draw is not nearest:
-                odds = nearest[drawn[step]] / at_draw[drawn[step]]
+            if at_draw is not lowest:
+                odds = lowest[drawn[step]] / at_draw[drawn[step]]
                 step = step[random.random_sample(len(step)) < odds]
             if len(step):
-                nearer = np.minimum(nearest, costs[step])
+                nearer = np.minimum(lowest, costs[step])
                 best = int((nearer @ weights).argmin())
-                nearest = nearer[best]
+                lowest = nearer[best]
                 chosen.append(points[drawn[step[best]]])
     return np.array(chosen)
 
@@ -184,17 +184,17 @@ def farthest_points(
     Returns:
         (at most `count`, d) float64.
     """
-    nearest = nearest_costs(metric, points, prototypes)
+    _, lowest = nearest(metric, points, prototypes)
     costs_to = PointCosts(metric, points)
     points = costs_to.points  # those that were given may go
     chosen = []
     for _ in range(count):
-        index = int(nearest.argmax())
-        if not nearest[index] > 0:
+        index = int(lowest.argmax())
+        if not lowest[index] > 0:
             break
         chosen.append(points[index])
-        nearest = np.minimum(nearest, costs_to(points[index : index + 1])[0])
-        nearest[index] = 0
+        lowest = np.minimum(lowest, costs_to(points[index : index + 1])[0])
+        lowest[index] = 0
     return np.array(chosen).reshape(-1, points.shape[1])
 
 

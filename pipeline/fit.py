@@ -55,13 +55,14 @@ class Fit:
         layout, start = self._begin()
         state = self.train(layout, start)
         model = self.model(layout, state.trials[0])
+        summary = self.scan()  # read again: it is large, and let go while training goes on
         totals = self.attempt.label(model, summary.minimum, summary.maximum)
         results = Results(
             self.attempt.plan,
             model,
             state.trials[0],
             totals,
-            self.scan().sample.rows,  # read again, for it is large
+            summary.sample.rows,
             state.precision,
         )
         return write_results(self.attempt.work, results, self.attempt.record(results))

@@ -38,9 +38,9 @@ class Parcel:
         return Parcel(value, self.files + other.files)
 
 
-def send(work: WorkFolder, folder: str, value: Any, inline_bytes: int = INLINE_BYTES) -> Parcel:
+def send(work: WorkFolder, folder: str, value: Any) -> Parcel:
     """A value as it may travel; what is large goes to a file of its own in `folder`."""
-    if _nbytes(value) <= inline_bytes:
+    if _nbytes(value) <= INLINE_BYTES:
         return Parcel(value)
     path = posixpath.join(folder, uuid.uuid4().hex)
     work.store.write(path, pack(value))

@@ -41,7 +41,7 @@ from pipeline.passes.checkpoint import (
 )
 from pipeline.passes.chunks import Chunk, Loader, cached_chunks
 from pipeline.passes.heartbeat import Heartbeat
-from pipeline.passes.parcels import INLINE_BYTES, Parcel, receive, send
+from pipeline.passes.parcels import Parcel, receive, send
 from pipeline.passes.sums import ONLY, Sum, SumBlocks, Task
 
 SLICE_BYTES = 8 << 20  # of sums, which one worker adds up
@@ -59,7 +59,6 @@ class TrainSpec:
         cache_bytes: how much a worker process may cache.
         threads: chunks at once in a worker process.
         slices: how many the sums are cut in.
-        inline_bytes: up to which a slice travels itself.
     """
 
     loader: Loader
@@ -68,7 +67,6 @@ class TrainSpec:
     cache_bytes: int
     threads: int
     slices: int = 1
-    inline_bytes: int = INLINE_BYTES
 
 
 def slices_for(layout: SumLayout, metric: Metric, k: int) -> int:
@@ -224,7 +222,7 @@ class Update(beam.DoFn):
 
 def _sent(spec: TrainSpec, checkpoint: Checkpoint, number: int, part: IterationStats) -> Iteration:
     folder = spec.work.sums_of(checkpoint.iteration)
-    return Iteration(checkpoint, {number: send(spec.work, folder, part, spec.inline_bytes)})
+    return Iteration(checkpoint, {number: send(spec.work, folder, part)})
 
 
 def _after(spec: TrainSpec, iteration: Iteration) -> Checkpoint | None:

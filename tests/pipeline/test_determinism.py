@@ -94,6 +94,26 @@ def test_shards_and_order(fit, rows, one_file, tmp_path, many_blocks, training, 
         np.testing.assert_array_equal(mine, theirs)
 
 
+@pytest.mark.parametrize("training", ["lloyd", "double", "l1 by adam", "trained start"])
+@pytest.mark.parametrize(
+    ("slices", "inline"), [(1, 0), (2, 0), (7, 0), (7, 1 << 40)], ids=["1", "2", "7", "7 inline"]
+)
+def test_slices_and_ways_through_the_work_folder(
+    fit, rows, one_file, tmp_path, many_blocks, monkeypatch, training, slices, inline
+):
+    """Three workers, so that there is something to add up."""
+    points, keys, weights = rows
+    monkeypatch.setattr("pipeline.fit.slices_for", lambda *_: slices)
+    monkeypatch.setattr("pipeline.passes.parcels.INLINE_BYTES", inline)
+    write_shards(tmp_path / "in", points, shards=6, keys=keys, weights=weights, row_group_size=40)
+    workers = ("--direct_running_mode=multi_threading", "--direct_num_workers=3")
+    answer = fit(
+        *(tmp_path / "in", tmp_path / "out", *options(), *TRAINING[training]),
+        *("--runner=DirectRunner", *workers),
+    )
+    assert_same_training(answer, one_file[training])
+
+
 def test_many_tiny_files_packed_and_not(fit, rows, one_file, tmp_path, monkeypatch):
     points, keys, weights = rows
     write_shards(tmp_path / "in", points, shards=30, keys=keys, weights=weights)

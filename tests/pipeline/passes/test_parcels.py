@@ -1,6 +1,7 @@
 """Sums that travel themselves, or by the files that they lie in."""
 
 import pickle
+from unittest import mock
 
 import hypothesis
 import numpy as np
@@ -9,6 +10,7 @@ from hypothesis import strategies as st
 
 from kmeans_tf.stats import ClusterStats, IterationStats
 from pipeline.errors import RunError
+from pipeline.passes import parcels
 from pipeline.passes.checkpoint import WorkFolder
 from pipeline.passes.parcels import INLINE_BYTES, Parcel, receive, send
 
@@ -34,10 +36,13 @@ def work(tmp_path):
 @hypothesis.settings(suppress_health_check=[hypothesis.HealthCheck.function_scoped_fixture])
 @hypothesis.given(st.lists(st.sampled_from([0, 1 << 20]), min_size=1, max_size=6))
 def test_parts_add_up_wherever_they_lie(work, limits):
-    parcels = [send(work, work.sums, stats(i), limit) for i, limit in enumerate(limits)]
-    assert [bool(parcel.files) for parcel in parcels] == [limit == 0 for limit in limits]
+    sent = []
+    for number, limit in enumerate(limits):
+        with mock.patch.object(parcels, "INLINE_BYTES", limit):
+            sent.append(send(work, work.sums, stats(number)))
+    assert [bool(parcel.files) for parcel in sent] == [limit == 0 for limit in limits]
     total = Parcel()
-    for parcel in parcels:
+    for parcel in sent:
         total += pickle.loads(pickle.dumps(parcel))
     expected = sum(map(stats, range(len(limits))), IterationStats.zero())
     assert plain(receive(work, total, KINDS)) == plain(expected)
@@ -57,8 +62,9 @@ def test_what_travels_is_small_whatever_it_stands_for(work):
 
 
 @pytest.mark.parametrize("harm", ["gone", "cut"])
-def test_a_file_that_is_not_whole_is_told(work, tmp_path, harm):
-    parcel = send(work, work.sums, stats(1), inline_bytes=0)
+def test_a_file_that_is_not_whole_is_told(work, tmp_path, monkeypatch, harm):
+    monkeypatch.setattr(parcels, "INLINE_BYTES", 0)
+    parcel = send(work, work.sums, stats(1))
     (file,) = (tmp_path / "sums").iterdir()
     if harm == "gone":
         file.unlink()

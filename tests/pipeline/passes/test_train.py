@@ -16,7 +16,7 @@ from kmeans_tf import Model, TrainingOptions, TrainingState, Trial, get_metric
 from kmeans_tf.layout import SumLayout
 from kmeans_tf.sample import sample_capacity
 from pipeline.errors import RunError
-from pipeline.passes import train
+from pipeline.passes import parcels, train
 from pipeline.passes.checkpoint import Checkpoint, checkpoints, fetch_state, find_checkpoint
 from pipeline.passes.parcels import Parcel
 from pipeline.passes.sums import ONLY
@@ -138,10 +138,13 @@ def test_training_in_a_pipeline_is_training_in_memory(plan, spec, start, three_b
 
 
 @pytest.mark.parametrize("slices", [1, 2, 3])
-def test_sums_that_go_through_the_work_folder_are_the_same(plan, spec, start, tmp_path, slices):
+def test_sums_that_go_through_the_work_folder_are_the_same(
+    plan, spec, start, tmp_path, monkeypatch, slices
+):
     alone = trained(plan, spec, start, 4)
+    monkeypatch.setattr(parcels, "INLINE_BYTES", 0)
     work = WorkFolder(str(tmp_path / "another"), WriteOnly())
-    spec = dataclasses.replace(spec, work=work, slices=slices, inline_bytes=0)
+    spec = dataclasses.replace(spec, work=work, slices=slices)
     state = trained(plan, spec, start, 4)
     assert state.trials[0].prototypes.tobytes() == alone.trials[0].prototypes.tobytes()
     assert state.trials[0].costs == alone.trials[0].costs
