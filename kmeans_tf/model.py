@@ -7,6 +7,7 @@ directions is made good where they are close; a metric of another form compares 
 costs. How a training encoded the rows does not matter any more.
 """
 
+import hashlib
 import json
 from dataclasses import dataclass
 from functools import cached_property
@@ -136,10 +137,18 @@ class Model:
         held = reach.min() >= _SMALL and max(reach.max(), *away, 0.0) <= _LARGE
         return np.float32 if held else np.float64
 
+    @property
+    def digest(self) -> str:
+        """Another for every other model."""
+        digest = hashlib.sha256(self.describe().encode())
+        for array in (self.prototypes, self.labels, self.offset, self.scale, self.means):
+            digest.update(b"none" if array is None else array.tobytes())
+        return digest.hexdigest()
+
     def describe(self) -> str:
-        """Everything that its labels depend on, as JSON."""
-        described = {name: getattr(self, name) for name in self.__dataclass_fields__}
-        return json.dumps(described, default=lambda array: array.tolist())
+        """Everything beside its arrays that its labels depend on, as JSON."""
+        names = ("metric", "features", "on_bad_row")
+        return json.dumps({name: getattr(self, name) for name in names})
 
     def save(self, folder: str) -> None:
         """Writes a SavedModel that needs nothing of this package to be loaded and used."""
@@ -156,14 +165,14 @@ class Model:
         try:
             saved = tf.saved_model.load(folder)
             described = json.loads(saved.describe().numpy())
-            means = described["means"]
+            means = getattr(saved, "means", None)
             return cls(
                 metric=described["metric"],
-                prototypes=np.array(described["prototypes"]),
-                labels=np.array(described["labels"], np.int32),
-                offset=np.array(described["offset"]),
-                scale=np.array(described["scale"]),
-                means=None if means is None else np.array(means),
+                prototypes=saved.prototypes.numpy(),
+                labels=saved.label_numbers.numpy(),
+                offset=saved.offset.numpy(),
+                scale=saved.scale.numpy(),
+                means=None if means is None else means.numpy(),
                 features=tuple(described["features"]),
                 on_bad_row=described["on_bad_row"],
             )

@@ -15,7 +15,7 @@ from kmeans_tf.exact import ExactVector
 MIN_ROWS = 1 << 16
 ROWS_PER_PROTOTYPE, LEAST_ROWS_PER_PROTOTYPE = 64, 8
 MAX_BYTES = 64 << 20  # a machine of 2 GB bears it, with all that is made of it; ...
-MOST_BYTES = 256 << 20  # ... and this, where many prototypes need it
+MOST_BYTES = 96 << 20  # ... and this, where many prototypes need it
 
 
 _HASHED = 1 << 20  # numbers at a time, ...
@@ -26,7 +26,7 @@ def sample_capacity(features: int, prototypes: int) -> int:
     """Rows to keep for d features and k prototypes.
 
     2**16, or 64 for each prototype, as far as 64 MB hold them; at least 8 for each prototype, as
-    far as 256 MB hold those; at least one for each.
+    far as 96 MB hold those; at least one for each.
     """
     row = 8 * features
     wanted = max(MIN_ROWS, ROWS_PER_PROTOTYPE * prototypes)

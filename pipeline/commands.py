@@ -50,7 +50,7 @@ def fit(options: FitOptions) -> None:
     k = resolve_k(options, initial)
     configuration = request | {"k": k}
     if initial:
-        configuration["prototypes"] = _digest([initial.rows.tolist(), initial.labels.tolist()])
+        configuration["prototypes"] = initial.digest
     command.carry_out(
         plan,
         request,
@@ -79,7 +79,7 @@ def label(options: LabelOptions) -> None:
             f"the input has {plan.columns.dimension}"
         )
     configuration = options.configuration() | {"files": plan.fingerprint()}
-    configuration |= {"model_content": _digest(model.describe())} | _metric_code(metric)
+    configuration |= {"model_content": model.digest} | _metric_code(metric)
     if command.finish_pending(configuration):
         return
     command.carry_out(

@@ -1,5 +1,6 @@
 """What an earlier run has left: prototypes to start from, a model, the files of a report."""
 
+import hashlib
 import io
 import posixpath
 import tempfile
@@ -37,6 +38,11 @@ class InitialPrototypes:
 
     rows: np.ndarray
     labels: np.ndarray
+
+    @property
+    def digest(self) -> str:
+        """Another for all others."""
+        return hashlib.sha256(self.rows.tobytes() + self.labels.tobytes()).hexdigest()[:16]
 
 
 def read_prototypes(store: Store, path: str, columns: Columns) -> InitialPrototypes:
