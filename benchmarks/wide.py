@@ -19,7 +19,7 @@ from pipeline.output.run_record import RUN, RunRecord
 CASES = (
     Case(40_000, 1536, 64, 8),
     Case(60_000, 512, 4096, 8),
-    Case(20_000, 512, 8192, 4),
+    Case(20_000, 512, 8192, 2),
     Case(2_000_000, 16, 64, 4),
 )
 ITERATIONS = 5
