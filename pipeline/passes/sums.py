@@ -23,6 +23,7 @@ from pipeline.passes.counters import TENSORFLOW_STARTS, count
 from pipeline.passes.heartbeat import Heartbeat
 from pipeline.passes.lost_channel import watch_beams_own
 from pipeline.passes.parcels import send
+from pipeline.passes.sampler import sample_often
 
 ONLY = 0
 
@@ -37,6 +38,7 @@ def thread_pool(threads: int) -> ThreadPoolExecutor:
     configure(threads)
     count(TENSORFLOW_STARTS)
     watch_beams_own()
+    sample_often()
     return ThreadPoolExecutor(threads)
 
 
