@@ -18,6 +18,7 @@ from pipeline import commands
 from pipeline.attempt import Attempt
 from pipeline.fit import Fit
 from pipeline.passes.checkpoint import WorkFolder, save_state
+from pipeline.passes.parcels import send
 from tests.pipeline.answer import Answer, assert_same_answer, contents
 from tests.tables import write_shards
 from tests.waiting import latest_iteration, wait_for
@@ -88,6 +89,32 @@ def test_an_interrupt_in_the_middle_of_a_worker_is_one(run, three_blobs, tmp_pat
     ran = run("fit", f"--input={three_blobs.folder}", f"--output={tmp_path / 'out'}", *SLOW)
     assert ran.code == 130, ran.stderr
     assert "interrupted; run the same command again to resume" in ran.stderr
+
+
+@pytest.mark.parametrize("sent", [1, 5, 8], ids="{} slices sent".format)
+def test_a_job_that_is_stopped_between_slices_resumes_to_the_same_bits(
+    run, three_blobs, tmp_path, monkeypatch, uninterrupted, sent
+):
+    """What an iteration has left in the work folder is added again by nobody."""
+    monkeypatch.setattr("pipeline.fit.slices_for", lambda *_: 3)
+    monkeypatch.setattr("pipeline.passes.parcels.INLINE_BYTES", 0)
+    output = tmp_path / "out"
+    places = (f"--input={three_blobs.folder}", f"--output={output}")
+    with monkeypatch.context() as patch:
+        calls = []
+
+        def send_some(*args):
+            calls.append(args)
+            if len(calls) > sent:
+                raise KeyboardInterrupt
+            return send(*args)
+
+        patch.setattr("pipeline.passes.train.send", send_some)
+        assert run("fit", *places, *SLOW).code == 130
+    assert list(work_folder(output).glob("sums/*/*")), "the premise: slices are left"
+    ran = run("fit", *places, *SLOW, "--resume=require")
+    assert ran.code == 0, ran.stderr
+    assert_same_answer(Answer(output), uninterrupted)
 
 
 @pytest.fixture(scope="module")
