@@ -6,8 +6,11 @@ adds.
 
 A third run shows whether a runner sends a block to the worker that has it: each worker may cache
 six tenths of the table, so workers that are sent arbitrary blocks would find little more than that.
+
+A second table has embeddings and many prototypes, whose answers must be the embedded runner's.
 """
 
+import hashlib
 import statistics
 from collections.abc import Sequence
 
@@ -21,18 +24,30 @@ from pipeline.output.run_record import RUN, RunRecord
 CASE = Case(2_000_000, 16, 64, 4)
 ITERATIONS = 20
 SHARE_MB = int(0.6 * CASE.n * (CASE.d + 1) * 4) >> 20
+WIDE = (
+    Case(40_000, 1536, 64, 8),
+    Case(20_000, 512, 8192, 2),
+    Case(100_000, 256, 4096, 8),
+)
+WIDE_ITERATIONS = 4
 CLUSTERS = {"FlinkRunner": flink, "SparkRunner": spark, "PrismRunner": prism}
 
 
 def measure() -> str:
-    """Brings each cluster up and down again and returns a table of what was measured on it."""
-    rows = [_row("FnApiRunner", [])]
+    """Brings each cluster up and down again and returns tables of what was measured on it."""
+    rows, wide = [_row("FnApiRunner", [])], [_wide([])]
     for name, cluster in CLUSTERS.items():
         cluster.up()
         try:
-            rows.append(_row(name, flags(cluster.options())))
+            options = flags(cluster.options())
+            rows.append(_row(name, options))
+            wide.append(_wide(options))
         finally:
             cluster.down()
+    return f"{_narrow_table(rows)}\n\n{_wide_table(wide)}"
+
+
+def _narrow_table(rows: list[list[str]]) -> str:
     header = (
         "runner",
         "s an iteration, median",
@@ -68,6 +83,39 @@ def _row(name: str, options: Sequence[str]) -> list[str]:
         str(len(second.counters["blocks_by_worker"])),
         *(f"{_cached(run):.0%}" for run in (first, second, scarce)),
     ]
+
+
+def _wide(options: Sequence[str]) -> list[tuple[float, str]]:
+    """Seconds an iteration, and a digest of the answer, by case."""
+    return [_wide_run(case, options) for case in WIDE]
+
+
+def _wide_run(case: Case, options: Sequence[str]) -> tuple[float, str]:
+    output = OUT / "job"
+    run_fit(case, output, WIDE_ITERATIONS, *options)
+    seconds = RunRecord.parse((output / RUN).read_bytes()).seconds["iterations"]
+    digest = hashlib.sha256()
+    for path in [*sorted((output / "labels").iterdir()), output / "prototypes.parquet"]:
+        digest.update(path.read_bytes())
+    return statistics.median(seconds[1:] or seconds), digest.hexdigest()
+
+
+def _wide_table(runs: list[list[tuple[float, str]]]) -> str:
+    """Each runner's seconds, beside the embedded runner's.
+
+    Raises:
+        RuntimeError: an answer is another.
+    """
+    names, (embedded, *_) = ("FnApiRunner", *CLUSTERS), runs
+    rows = []
+    for name, of_runner in zip(names, runs, strict=True):
+        if [digest for _, digest in of_runner] != [digest for _, digest in embedded]:
+            raise RuntimeError(f"{name} has another answer than the embedded runner")
+        pairs = zip(of_runner, embedded, strict=True)
+        rows.append(
+            [name, *(f"{mine:.2f} s ({mine / its:.1f} x)" for (mine, _), (its, _) in pairs)]
+        )
+    return table(("runner", *(f"{case.name}, s an iteration" for case in WIDE)), rows)
 
 
 def _run(options: Sequence[str]) -> tuple[RunRecord, float]:
