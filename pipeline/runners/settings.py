@@ -1,5 +1,6 @@
 """How jobs run: what the user gave, else what the cluster says of itself, else by runner."""
 
+import math
 import os
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
@@ -19,6 +20,7 @@ _POOL = {
     "environment_config": "localhost:50000",
     "environment_cache_millis": "60000",
 }
+_LEAST_START_SECONDS = 120
 _IN_PARTS = {"environment_option", "environment_options"}  # instead of environment_config
 
 
@@ -133,8 +135,12 @@ class Settings:
 
     @property
     def start_seconds(self) -> int:
-        """How long workers may take to answer; runners wait for an absent one for ever."""
-        return self._known.start_seconds
+        """How long workers may take to answer: runners wait for an absent one for ever.
+
+        Hardly longer than a job may stand still.
+        """
+        patience = max(_LEAST_START_SECONDS, self.stall_seconds or math.inf)
+        return int(min(self._known.start_seconds, patience))
 
     @property
     def stall_seconds(self) -> float:

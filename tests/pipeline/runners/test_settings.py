@@ -88,6 +88,15 @@ def test_how_long_a_job_may_stand_still():
     assert settings("FlinkRunner", stall_timeout=0.0).stall_seconds == 0
 
 
+@pytest.mark.parametrize(
+    ("stall_timeout", "expected"), [(None, 300), (0.0, 300), (1.0, 120), (200.0, 200)]
+)
+def test_workers_may_take_hardly_longer_to_answer_than_a_job_may_stand_still(
+    stall_timeout, expected
+):
+    assert settings("FlinkRunner", stall_timeout=stall_timeout).start_seconds == expected
+
+
 def test_the_report_has_the_users_words_and_then_the_defaults():
     beam = ["--flink_master=f:1", "--experiments=a", "--experiments=b", "--environment_config="]
     used = settings("FlinkRunner", *beam).used["beam"]
