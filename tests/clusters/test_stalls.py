@@ -78,8 +78,9 @@ def test_a_worker_that_is_stopped(cluster, runner, rows, tmp_path):
 
 def test_a_channel_that_is_closed(cluster, runner, rows, tmp_path):
     output, cut_off = tmp_path / "out", []
-    # Longer than the test waits: the worker's end it is that ends the job.
-    command = slow_fit(rows, output, *runner, "--stall_timeout=1h")
+    # A timeout longer than the test waits, for the worker's end it is that ends the job; and more
+    # iterations, for a worker that is cut off waits some seconds for its runner to end it.
+    command = slow_fit(rows, output, *runner, "--stall_timeout=1h", "--max_iterations=60")
     log = processes.log_path(POOLS[cluster])
 
     def close(_: subprocess.Popen) -> None:
