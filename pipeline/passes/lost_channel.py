@@ -7,6 +7,7 @@ closes its channels too; but then the control stream ends with them, and the wor
 
 import gc
 import os
+import socket
 import sys
 import threading
 import time
@@ -20,12 +21,21 @@ CHANNEL_LOST = 6  # the exit code of such a process
 LOOK_SECONDS = 1.0
 CLOSING_SECONDS = 5.0  # how long the channels of a runner that ends may take to close
 _LAST_WORDS_SECONDS = 5.0
+_CONNECT_SECONDS = 5.0
 _BEAMS_OWN = "apache_beam.runners.worker.sdk_worker_main"
 
 
-def watch(name: str, harness: SdkHarness) -> None:
-    """Ends the process if the worker loses a channel; looks from a thread while it lives."""
-    threading.Thread(target=_watch, args=(name, harness), name="watch_worker", daemon=True).start()
+def watch(name: str, harness: SdkHarness, control: str | None = None) -> None:
+    """Ends the process if the worker loses a channel; looks from a thread while it lives.
+
+    Args:
+        name: of the worker.
+        harness: the worker.
+        control: HOST:PORT of its control endpoint. One that nobody listens at any more was of a
+            runner that is gone, of which the worker ends by itself; there may be others here.
+    """
+    arguments = (name, harness, control)
+    threading.Thread(target=_watch, args=arguments, name="watch_worker", daemon=True).start()
 
 
 def watch_beams_own() -> None:
@@ -48,12 +58,26 @@ def lost_channel(harness: SdkHarness) -> str | None:
     return None
 
 
-def _watch(name: str, harness: SdkHarness) -> None:
+def _watch(name: str, harness: SdkHarness, control: str | None) -> None:
     while harness._alive:
         lost = lost_channel(harness)
         time.sleep(CLOSING_SECONDS if lost else LOOK_SECONDS)
-        if lost and harness._alive:
+        if lost and harness._alive and _listens(control):
             _end_process(name, lost)
+
+
+def _listens(address: str | None) -> bool:
+    """Whether somebody listens at HOST:PORT; where that is not known it may be."""
+    if address is None:
+        return True
+    host, _, port = address.rpartition(":")
+    try:
+        socket.create_connection((host.strip("[]"), int(port)), _CONNECT_SECONDS).close()
+    except ConnectionRefusedError:
+        return False
+    except (OSError, ValueError):  # it does not answer in time, or is named in another way
+        return True
+    return True
 
 
 def _end_process(name: str, lost: str) -> None:

@@ -46,7 +46,7 @@ class WorkerThreads(beam_fn_api_pb2_grpc.BeamFnExternalWorkerPoolServicer):
         self.harnesses[name] = harness
         thread = f"run_worker_{request.worker_id}"
         threading.Thread(target=self._run, args=(name, harness), name=thread, daemon=True).start()
-        lost_channel.watch(name, harness)
+        lost_channel.watch(name, harness, request.control_endpoint.url)
         return beam_fn_api_pb2.StartWorkerResponse()
 
     def StopWorker(self, request, context):  # noqa: N802

@@ -1,14 +1,17 @@
 """A worker process ends when a channel dies under it, and lives on when its runner ends."""
 
+import socket
 import subprocess
 import sys
 import threading
 from concurrent import futures
+from types import SimpleNamespace
 
 import grpc
 import pytest
 from apache_beam.portability.api import beam_fn_api_pb2_grpc as services
 
+from pipeline.passes import lost_channel
 from pipeline.passes.lost_channel import CHANNEL_LOST
 from tests.connections import cut
 
@@ -143,3 +146,35 @@ def test_a_runner_that_is_lost_leaves_the_process_alive(runner, worker):
     runner.close()
     out, err = process.communicate(timeout=SECONDS)
     assert (process.returncode, out) == (0, "lives\n"), err
+
+
+class Unheard:
+    """A worker that has lost its data channel, and lives for so many looks."""
+
+    def __init__(self, looks, over):
+        self.looks, self.over = looks, over
+        lost = SimpleNamespace(_exception=None, _reads_finished=threading.Event())
+        lost._reads_finished.set()
+        self._data_channel_factory = SimpleNamespace(_data_channel_cache={"data": lost})
+
+    @property
+    def _alive(self):
+        self.looks -= 1
+        if not self.looks:
+            self.over.set()
+        return self.looks > 0
+
+
+@pytest.mark.parametrize("listens", [True, False])
+def test_of_a_runner_that_is_gone_the_process_lives_on(monkeypatch, listens):
+    """Others may be at work in it; this worker ends by itself."""
+    ended, over = [], threading.Event()
+    monkeypatch.setattr(lost_channel, "CLOSING_SECONDS", 0.0)
+    monkeypatch.setattr("os._exit", ended.append)
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        address = f"127.0.0.1:{server.getsockname()[1]}"
+        if not listens:
+            server.close()
+        lost_channel.watch("1-1", Unheard(6, over), address)
+        assert over.wait(SECONDS)
+    assert bool(ended) == listens
