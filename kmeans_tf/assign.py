@@ -36,7 +36,7 @@ from functools import cache
 import numpy as np
 import tensorflow as tf
 
-from kmeans_tf.definition import Compared, Parts, labels_by_definition
+from kmeans_tf.definition import Compared, Parts, labels_by_definition, squared_distances
 from kmeans_tf.encoding import Encoding
 from kmeans_tf.metrics import Metric
 from kmeans_tf.points import Points, chunk_rows
@@ -169,11 +169,9 @@ def assigned_costs(
     if not metric.sums_suffice:
         chosen = tf.constant(projected[labels])
         return metric.cost(tf.constant(points, tf.float64), chosen).numpy()
-    total = np.zeros(len(points))
-    for x, w in zip(points.T, projected.T, strict=True):
-        difference = x.astype(np.float64) - w[labels]
-        total += difference * difference
-    return metric.scale * total
+    return metric.scale * squared_distances(
+        Parts(points), Parts(projected), lambda x, w: x - w[labels]
+    )
 
 
 def nearest(

@@ -76,12 +76,12 @@ def labels_by_definition(
     Args:
         factors: (d,) float64, of the differences; None stands for ones.
     """
-    squares = _squares(rows, targets, factors, np.subtract.outer)
+    squares = squared_distances(rows, targets, np.subtract.outer, factors)
     labels, best = squares.argmin(1), squares.min(1)
     far = np.flatnonzero(~is_safe(best))
     if len(far):
         power = safe_power(best[far])[:, None]
-        nearer = _squares(rows.take(far), targets, factors, np.subtract.outer, power)
+        nearer = squared_distances(rows.take(far), targets, np.subtract.outer, factors, power)
         labels[far] = nearer.argmin(1)
     return labels.astype(np.int32)
 
@@ -100,7 +100,7 @@ def costs_by_definition(
 
     def squares(places: Places, x: Parts, w: Parts, power: np.ndarray | None = None) -> np.ndarray:
         chosen = labels[places]
-        return _squares(x, w, factors, lambda a, b: a - b[chosen], power)
+        return squared_distances(x, w, lambda a, b: a - b[chosen], factors, power)
 
     everywhere = slice(None)
     found = squares(everywhere, Parts(rows.values), Parts(targets.values))
@@ -117,14 +117,20 @@ def costs_by_definition(
     return costs, distances
 
 
-def _squares(
+def squared_distances(
     rows: Parts,
     targets: Parts,
-    factors: np.ndarray | None,
     subtract: Callable[[np.ndarray, np.ndarray], np.ndarray],
+    factors: np.ndarray | None = None,
     power: np.ndarray | None = None,
 ) -> np.ndarray:
-    """Squared distances, of what `subtract` makes of a column (n,) of rows and (k,) of targets."""
+    """Squared distances, accumulated feature by feature.
+
+    Args:
+        subtract: gives the differences of a column (n,) of rows and (k,) of targets.
+        factors: (d,) float64, of the differences; None stands for ones.
+        power: of the differences too, by row.
+    """
     total: np.ndarray | float = 0.0
     for j in range(targets.values.shape[1]):
         difference = subtract(rows.values[:, j].astype(np.float64), targets.values[:, j])
