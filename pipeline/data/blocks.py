@@ -2,11 +2,11 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import overload
 
 import numpy as np
 
 from pipeline.data.files import Footer
+from pipeline.data.lazy import LazySequence
 from pipeline.data.store import FileVersion
 from pipeline.data.streams import grouped
 
@@ -46,7 +46,7 @@ class BlockRef:
 
 
 @dataclass(frozen=True, eq=False)
-class BlockTable(Sequence[BlockRef]):
+class BlockTable(LazySequence[BlockRef]):
     """Blocks as columns of numbers, some thirty bytes a row group.
 
     Attributes:
@@ -76,16 +76,9 @@ class BlockTable(Sequence[BlockRef]):
         """(b,) int64, of each block."""
         return np.diff(np.append(0, np.cumsum(self.span_rows))[np.append(0, self.ends)])
 
-    @overload
-    def __getitem__(self, index: int) -> BlockRef: ...
-    @overload
-    def __getitem__(self, index: slice) -> list[BlockRef]: ...
-    def __getitem__(self, index: int | slice) -> BlockRef | list[BlockRef]:
-        if isinstance(index, slice):
-            return [self[i] for i in range(*index.indices(len(self)))]
-        index = range(len(self))[index]
-        start = self.ends[index - 1] if index else 0
-        return BlockRef(index, tuple(map(self._span, range(start, self.ends[index]))))
+    def item(self, place: int) -> BlockRef:
+        start = self.ends[place - 1] if place else 0
+        return BlockRef(place, tuple(map(self._span, range(start, self.ends[place]))))
 
     def _span(self, place: int) -> Span:
         row_group, first_row = int(self.row_group[place]), int(self.first_row[place])

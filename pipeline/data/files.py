@@ -5,11 +5,11 @@ from collections.abc import Collection, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from functools import partial
-from typing import overload
 
 import pyarrow as pa
 
 from pipeline.data.footers import read_footer
+from pipeline.data.lazy import LazySequence
 from pipeline.data.names import split_list
 from pipeline.data.store import HIDDEN, FileVersion, Store
 from pipeline.data.streams import in_order
@@ -32,7 +32,7 @@ class Footer:
         return sum(self.row_groups)
 
 
-class Footers(Sequence[Footer]):
+class Footers(LazySequence[Footer]):
     """The footers of many files, in little memory; equal schemas are one object."""
 
     def __init__(self, footers: Iterable[Footer]) -> None:
@@ -49,18 +49,9 @@ class Footers(Sequence[Footer]):
     def __len__(self) -> int:
         return len(self._files)
 
-    @overload
-    def __getitem__(self, index: int) -> Footer: ...
-
-    @overload
-    def __getitem__(self, index: slice) -> list[Footer]: ...
-
-    def __getitem__(self, index: int | slice) -> Footer | list[Footer]:
-        if isinstance(index, slice):
-            return [self[i] for i in range(*index.indices(len(self)))]
-        i = range(len(self))[index]
-        groups = self._rows[self._ends[i] : self._ends[i + 1]]
-        return Footer(self._files[i], self._schemas[i], tuple(groups))
+    def item(self, place: int) -> Footer:
+        groups = self._rows[self._ends[place] : self._ends[place + 1]]
+        return Footer(self._files[place], self._schemas[place], tuple(groups))
 
 
 def find_files(store: Store, spec: str) -> list[FileVersion]:
