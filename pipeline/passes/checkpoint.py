@@ -22,7 +22,7 @@ from kmeans_tf.summary import Moments, Summary
 from pipeline.data.store import Store
 from pipeline.errors import SHARED_OUTPUT, NoResumeError, RunError
 from pipeline.passes.archive import pack, unpack
-from pipeline.passes.shared import Shared, fetch, share, shared_file
+from pipeline.passes.shared import Shared, fetch, remember, share
 from pipeline.passes.totals import LabelTotals
 
 SUMMARY = (Summary, Moments, Sample, ExactVector)
@@ -146,8 +146,9 @@ def find_checkpoint(work: WorkFolder, iteration: int) -> Checkpoint | None:
     path = work.state(iteration)
     if not work.store.version(path):
         return None
-    state = load_state(work, path)
-    return Checkpoint(iteration, state.done, shared_file(work.store, path, slot=work.states))
+    data = work.store.read(path)
+    state = _unpacked(path, data, _STATE)
+    return Checkpoint(iteration, state.done, remember(path, data, state, slot=work.states))
 
 
 def load_state(work: WorkFolder, path: str) -> TrainingState:
@@ -192,8 +193,12 @@ def _present(found: _Found | None, work: WorkFolder) -> _Found:
 
 
 def _read(store: Store, path: str, kinds: Sequence[type]) -> Any:
+    return _unpacked(path, store.read(path), kinds)
+
+
+def _unpacked(path: str, data: bytes, kinds: Sequence[type]) -> Any:
     try:
-        return unpack(store.read(path), kinds)
+        return unpack(data, kinds)
     except ValueError as error:
         raise NoResumeError(
             f"checkpoint {path} cannot be read ({error}): start again with --resume never"

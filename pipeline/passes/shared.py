@@ -37,14 +37,14 @@ def share(store: Store, path: str, value: Any, slot: str | None = None) -> Share
     """Writes a value down, as `pack` does, for `fetch`."""
     data = pack(value)
     store.write(path, data)
+    return remember(path, data, value, slot)
+
+
+def remember(path: str, data: bytes, value: Any, slot: str | None = None) -> Shared:
+    """What `share` gave for a file, by what was read of it."""
     shared = Shared(path, _digest(data), slot or path)
     _MEMO.keep(shared, value)
     return shared
-
-
-def shared_file(store: Store, path: str, slot: str | None = None) -> Shared:
-    """What `share` gave for a file that it wrote."""
-    return Shared(path, _digest(store.read(path)), slot or path)
 
 
 def fetch(store: Store, shared: Shared, kinds: Sequence[type]) -> Any:

@@ -9,7 +9,7 @@ import pytest
 from pipeline.data.store import Store
 from pipeline.errors import RunError
 from pipeline.passes import shared
-from pipeline.passes.shared import fetch, share, shared_file
+from pipeline.passes.shared import fetch, remember, share
 
 
 @dataclass(frozen=True)
@@ -53,7 +53,7 @@ def test_the_latest_takes_the_place_of_those_before(tmp_path, another_process):
 def test_a_file_is_known_by_what_is_in_it(tmp_path, another_process):
     store, path = Store(), str(tmp_path / "value")
     place = share(store, path, Value(np.array([1])))
-    assert shared_file(store, path) == place
+    assert remember(path, store.read(path), Value(np.array([1]))) == place
     another = share(store, path, Value(np.array([2])))
     another_process()
     assert numbers(store, another) == [2]
