@@ -1,6 +1,6 @@
 """The blocks as workers get them: ranges of a table that lies in the work folder."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 from operator import itemgetter
@@ -10,6 +10,7 @@ import apache_beam as beam
 from pipeline.data.blocks import BlockRef, BlockTable
 from pipeline.data.streams import grouped
 from pipeline.passes.checkpoint import WorkFolder
+from pipeline.passes.heartbeat import Heartbeat
 from pipeline.passes.shared import Shared, fetch, share
 
 MOST_RANGES = 1 << 12  # so that a graph stays small, and elements are many enough to be spread
@@ -65,13 +66,17 @@ class SharedBlocks:
         return [BlockRange(self.shared, n, count, *start_stop) for n, start_stop in ends]
 
 
-def fetch_blocks(work: WorkFolder, blocks: BlockRange) -> list[BlockRef]:
-    """The blocks of a range.
+def fetch_blocks(heartbeat: Heartbeat, blocks: BlockRange) -> Iterator[BlockRef]:
+    """The blocks of a range, of each of which it is said that it begins.
 
     Raises:
         RunError: the table is not here.
     """
-    return fetch(work.store, blocks.table, [BlockTable])[blocks.start : blocks.stop]
+    table = fetch(heartbeat.work.store, blocks.table, [BlockTable])
+    for place in range(blocks.start, blocks.stop):
+        block = table[place]
+        heartbeat.began(block)
+        yield block
 
 
 @dataclass

@@ -145,8 +145,7 @@ def _labelled(
 
 def _rows(spec: LabelSpec, heartbeat: Heartbeat, blocks: BlockRange) -> Iterator[Rows]:
     limit = piece_rows(spec.columns.dimension)
-    for block in fetch_blocks(spec.work, blocks):
-        heartbeat.began(block)
+    for block in fetch_blocks(heartbeat, blocks):
         yield from read_block(spec.store, spec.columns, block, limit, keys=True)
 
 

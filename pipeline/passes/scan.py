@@ -71,8 +71,7 @@ class SummarizeBlocks(SumBlocks):
 
     def tasks(self, blocks: BlockRange) -> Iterator[Task]:
         columns = self.spec.columns
-        for block in fetch_blocks(self.work, blocks):
-            self.heartbeat.began(block)
+        for block in fetch_blocks(self.heartbeat, blocks):
             for rows in read_block(self.spec.store, columns, block, piece_rows(columns.dimension)):
                 yield partial(summarize, self.spec, rows)
 

@@ -165,8 +165,7 @@ class BlockStats(SumBlocks):
         self.checkpoint = checkpoint
         if not checkpoint.done:
             state = fetch_state(self.work, checkpoint)
-            for block in fetch_blocks(self.work, blocks):
-                self.heartbeat.began(block)
+            for block in fetch_blocks(self.heartbeat, blocks):
                 yield from self.block_tasks(self.spec, state, block)
 
     def sent(self, total: IterationStats | None) -> Iterator[tuple[int, Iteration]]:
