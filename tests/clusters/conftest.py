@@ -28,15 +28,20 @@ def require(name: str) -> None:
         pytest.skip(text)
 
 
+def brought_up(name: str) -> Iterator[str]:
+    """The name of a cluster, while it is up."""
+    require(name)
+    try:
+        CLUSTERS[name].up()
+        yield name
+    finally:
+        CLUSTERS[name].down()
+
+
 @pytest.fixture(scope="session", params=RUNNERS.values(), ids=RUNNERS.keys())
 def cluster(request: pytest.FixtureRequest) -> Iterator[str]:
     """The name of a cluster that is up."""
-    require(request.param)
-    try:
-        CLUSTERS[request.param].up()
-        yield request.param
-    finally:
-        CLUSTERS[request.param].down()
+    yield from brought_up(request.param)
 
 
 @pytest.fixture(scope="session")

@@ -13,7 +13,7 @@ import pytest
 
 from cluster import flink, processes, spark
 from cluster.__main__ import CLUSTERS, flags
-from tests.clusters.conftest import require
+from tests.clusters.conftest import brought_up, require
 from tests.clusters.slow_fit import JOB_SECONDS, run_with_fault, slow_fit
 from tests.connections import cut
 from tests.waiting import wait_for
@@ -25,12 +25,7 @@ POOLS = {"flink": flink.POOL, "spark": spark.POOL}
 @pytest.fixture(scope="module", params=POOLS)
 def cluster(request: pytest.FixtureRequest) -> Iterator[str]:
     """The name of a cluster that is up, with as many workers as it has by default."""
-    require(request.param)
-    try:
-        CLUSTERS[request.param].up()
-        yield request.param
-    finally:
-        CLUSTERS[request.param].down()
+    yield from brought_up(request.param)
 
 
 @pytest.fixture(scope="module")
