@@ -213,7 +213,7 @@ def trained_start(
 
 
 def optimism(points: int, k: int) -> float:
-    """How much lower the cost of points is than that of others, once k means are fitted to them.
+    """The cost of other points over that of these, to which k means were fitted.
 
     The squared distance from the mean of m points is on average (m - 1) / m of the variance for
     one of them, (m + 1) / m for another.
