@@ -85,8 +85,9 @@ def test_a_channel_that_is_closed(cluster, runner, rows, tmp_path):
     code, stderr = run_with_fault(command, output, close)
     assert code == 5, stderr
     said = [line for line in log.read_text().splitlines() if f"process {cut_off[0]} ends" in line]
-    # Spark hears of the lost input itself, and ends the worker in the ordinary way.
-    assert len(said) == (cluster == "flink")
+    # Spark hears of the lost input itself, and Flink where it was just writing to the worker; they
+    # end the worker in the ordinary way.
+    assert len(said) <= (cluster == "flink")
     for line in said:
         assert " channel was lost: " in line
         assert f" pid {cut_off[0]}: its " in stderr.splitlines()[-1]
