@@ -1,6 +1,7 @@
 """A chunk of rows as the step wants it: encoded, padded, resident in TensorFlow's memory."""
 
 from dataclasses import dataclass, replace
+from functools import cached_property
 
 import numpy as np
 import tensorflow as tf
@@ -82,15 +83,20 @@ class Points:
         """The points with so much more in their norms, for what is in doubt beside rounding."""
         return replace(self, norms=self.norms + np.float32(more))
 
+    @cached_property
+    def _coarse(self) -> np.ndarray:
+        """The values (n, d): TensorFlow's own memory, where that is the processor's."""
+        return np.asarray(self.values)[: self.rows]  # numpy() copies
+
     @property
     def array(self) -> np.ndarray:
         """The points (n, d): float32 and not copied, or float64 where they have a fine part."""
-        coarse = self.values.numpy()[: self.rows]
+        coarse = self._coarse
         return coarse if self.fine is None else coarse.astype(np.float64) + self.fine
 
     def take(self, rows: np.ndarray | slice, columns: slice = slice(None)) -> np.ndarray:
         """Some columns of some of the points, (m, c) float64."""
-        coarse = self.values.numpy()[: self.rows][rows, columns].astype(np.float64)
+        coarse = self._coarse[rows, columns].astype(np.float64)
         return coarse if self.fine is None else coarse + self.fine[rows, columns]
 
 
