@@ -5,29 +5,9 @@ the lowest index; see `kmeans_tf.definition`. (For a metric of another form: the
 float64 cost.) `assign_rows` has it for rows in the input's units, `assign` for the points that a
 training adds up.
 
-The fast path scores tiles of rows with one float32 matrix product each, compiled by XLA, and
-proves with a rounding bound which labels are the definition's. Only the others are resolved in
+Scores in float32 prove most labels, see `kmeans_tf.scoring`. Only the others are resolved in
 float64. So a label depends on the row and the prototypes alone, not on the tile, the threads or
 the instruction set. Resolving is never compiled by XLA, which contracts to fused multiply-adds.
-
-The bound. With q = |x|**2, computed scores s_k and true distances D_k, let
-s_k = |w_k|**2 (1 - 2G) - 2 x.w_k + q, where G >= gamma_(d+12) bounds the relative error of a dot
-product of d + O(1) terms (Higham 2002, section 3.1). The error of s_k is at most
-G (|x| + |w_k|)**2 <= 2G (q + |w_k|**2), and the constant has the prototype's share taken off, so
-
-    D_k >= s_k - 2G q                                         for every k,
-    D_1 <= s_1 + 2G q + 4G |w_1|**2 <= (s_1 + 10G q)(1 + 9G)   as |w_1|**2 <= 2q + 2 D_1.
-
-Hence s_2 - s_1 > 13G q + 10G |s_1| proves that the smallest score has the smallest distance.
-A distant outlier among the prototypes does not widen it.
-
-The product sees float32 numbers x of what is really x + e, |e| <= 2**-24 |x|: an encoded row, or
-the coarse half of a point. That moves a distance by 2 e.x + |e|**2, the same for every prototype,
-and by 2 e.w_k, at most 2**-24 (q + |w_k|**2), which two of the twelve roundings in G are for.
-
-Directions that were rounded to float64 leave a distance in doubt by up to 2 h sqrt(D_k) + h**2,
-where h is what rounding moved row and prototype by. A larger q, by (h/G)**2, covers it: the first
-term is at most G/4 D_k + 4 h**2 / G, and the bound has G q and G |s_1| to spare.
 """
 
 from collections.abc import Callable
@@ -36,24 +16,20 @@ from functools import cache
 import numpy as np
 import tensorflow as tf
 
+from kmeans_tf.bounds import Bounded
 from kmeans_tf.definition import Compared, Parts, labels_by_definition, squared_distances
 from kmeans_tf.encoding import Encoding
 from kmeans_tf.metrics import Metric
 from kmeans_tf.points import Points, chunk_rows
+from kmeans_tf.scoring import score
 
-_FLOOR = 2.0**-80  # added to scores: the label bits of a score of 0 would be flushed to zero
-_SMALLEST = 2.0**-90  # a score below this may have lost its label
-_UNDERFLOW = 2.0**-78  # the floor and whatever was flushed to zero
-_LARGEST = 2.0**90  # |x|**2 and the best score stay below this where a label is proven
-_FAR = 2.0**100  # |w|**2 beyond this is only known to be beyond it
-_UNIT_ROUNDOFF = 2.0**-24
 _RESOLVE_ELEMENTS = 1 << 20
 _TURNED = 2.0**-52  # what rounding moves directions by, of rows and of prototypes together ...
 _TURNED_OVER_BOUND = 2.0**-30  # ... and more than that over G
+_WORTH_CHOOSING = 0.8  # of the points: where more are in doubt, all are compared
 _COST_TILE = 1 << 12  # rows whose costs are found at once
 
 
-@np.errstate(over="ignore", invalid="ignore")  # what overflows is far from everything
 def assign(metric: Metric, points: Points, prototypes: np.ndarray) -> np.ndarray:
     """Labels (n,) int32: the index of each point's prototype, by the definition above.
 
@@ -64,13 +40,40 @@ def assign(metric: Metric, points: Points, prototypes: np.ndarray) -> np.ndarray
     """
     if not metric.sums_suffice:
         return _assign_by_cost(metric, points.array, prototypes)
-    projected = metric.project(prototypes)
-    if len(projected) == 1:
+    if len(prototypes) == 1:
         return np.zeros(points.rows, np.int32)
-    labels, unsure = fast_labels(points, projected)
+    return assign_bounded(points, metric.project(prototypes)).labels
+
+
+def assign_bounded(points: Points, projected: np.ndarray, before: Bounded | None = None) -> Bounded:
+    """The labels of n points, and bounds on their distances.
+
+    Args:
+        points: n points.
+        projected: (k, d) float64, k from 2, of a metric that sums of points suffice.
+        before: what was found of the same points and k other prototypes: spares those that cannot
+            have changed, and changes no label.
+    """
+    with np.errstate(over="ignore", invalid="ignore"):  # what overflows is far from everything
+        if before is None:
+            return _compared(points, projected)
+        bounded = before.moved(projected)
+        doubtful = bounded.doubtful()
+        if not len(doubtful):
+            return bounded
+        if len(doubtful) > _WORTH_CHOOSING * points.rows:
+            return _compared(points, projected)
+        return bounded.with_some(doubtful, _compared(points, projected, doubtful))
+
+
+def _compared(points: Points, projected: np.ndarray, places: np.ndarray | None = None) -> Bounded:
+    scored = score(points, projected, places)
+    labels, unsure = scored.labels, scored.unsure
     if len(unsure):
-        labels[unsure] = resolve(points.take(unsure), projected)
-    return labels
+        labels = labels.copy()
+        rows = unsure if places is None else places[unsure]
+        labels[unsure] = resolve(points.take(rows), projected)
+    return Bounded(projected, labels, scored.upper, scored.lower)
 
 
 def assign_rows(
@@ -94,7 +97,8 @@ def assign_rows(
     turned = encoding.unit if metric.normalize else 0.0
     if turned:
         points = points.with_norms((turned * _TURNED_OVER_BOUND) ** 2)
-    labels, unsure = fast_labels(points, encoded)
+    scored = score(points, encoded)
+    labels, unsure = scored.labels.copy(), scored.unsure
     if len(unsure):
         exactly = targets.parts()
         labels[unsure] = resolve(
@@ -104,30 +108,6 @@ def assign_rows(
             turned * _TURNED,
         )
     return labels
-
-
-def fast_labels(points: Points, prototypes: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Labels (n,) int32, and the indices of those that are not proven."""
-    capacity, d = points.values.shape
-    roundoffs = (d + 12) * _UNIT_ROUNDOFF
-    bound = 1.01 * roundoffs / (1 - roundoffs)
-    norms = (prototypes * prototypes).sum(1)
-    # At a NaN XLA's minimum may be anything, so no score may overflow: a far prototype gets one
-    # that is finite, larger than any that is proven and smaller than its distance.
-    far = ~(norms <= _FAR)
-    prototypes = np.where(far[:, None], 0.0, prototypes)
-    norms = np.where(far, _FAR / 2, norms * (1 - 2 * bound))
-    program = _scoring_program(capacity, d, len(prototypes))
-    labels, unsure = program(
-        points.values,
-        points.norms,
-        tf.constant(-2 * prototypes, tf.float32),
-        tf.constant(norms, tf.float32),
-        tf.constant(bound, tf.float32),
-        tf.constant(-(-points.rows // _tile_rows(capacity, len(prototypes)))),
-    )
-    unsure = np.flatnonzero(unsure.numpy()[: points.rows])
-    return labels.numpy()[: points.rows].copy(), unsure
 
 
 def resolve(
@@ -200,54 +180,6 @@ def _product_labels(
     reach = np.sqrt((points * points).sum(1)) + np.sqrt(norms.max())
     bound = (points.shape[1] + 14) * 2.0**-52 * reach * reach + 2 * turned * (reach + turned)
     return labels, np.flatnonzero(~(scores.min(1) - best > 4 * bound))
-
-
-def _tile_rows(rows: int, prototypes: int) -> int:
-    """Rows of a tile, so that its (k, tile) scores stay in cache; no more than there are."""
-    return min(rows, 4096 if prototypes <= 16 else 1024 if prototypes <= 128 else 512)
-
-
-@cache
-def _scoring_program(capacity: int, d: int, k: int):
-    """One XLA program for all tiles of a chunk: labels (capacity,) and whether they are unsure.
-
-    Scores are (k, tile), so that reductions run along the outer axis and vectorise over rows. The
-    low bits of a score carry its label: one minimum gives both, and the next smallest score is
-    one more minimum with the first masked.
-    """
-    tile = _tile_rows(capacity, k)
-    tiles = capacity // tile
-    label_bits = (k - 1).bit_length()
-    low = (1 << label_bits) - 1
-    packing = 1.001 * 2.0 ** (label_bits - 23)
-
-    def tile_labels(x, q, w, norms, bound):
-        scores = tf.matmul(w, x, transpose_b=True) + norms[:, None] + q[None] + _FLOOR
-        bits = tf.bitwise.bitwise_and(tf.bitcast(scores, tf.int32), ~low)
-        bits = tf.bitwise.bitwise_or(bits, tf.range(k)[:, None])
-        scores = tf.bitcast(bits, tf.float32)
-        best = tf.reduce_min(scores, 0)
-        second = tf.reduce_min(tf.where(scores == best, np.float32(np.inf), scores), 0)
-        magnitude = tf.abs(best)
-        margin = packing * (magnitude + tf.abs(second)) + bound * (13.0 * q + 10.0 * magnitude)
-        proven = (second - best > 1.001 * margin + _UNDERFLOW) & (magnitude > _SMALLEST)
-        proven &= (magnitude < _LARGEST) & (q < _LARGEST)
-        return tf.bitwise.bitwise_and(tf.bitcast(best, tf.int32), low), ~proven
-
-    @tf.function(jit_compile=True, autograph=False)
-    def program(values, q, w, norms, bound, used):
-        def body(i, labels, unsure):
-            x = tf.slice(values, [i * tile, 0], [tile, d])
-            nearest, doubt = tile_labels(x, tf.slice(q, [i * tile], [tile]), w, norms, bound)
-            return i + 1, labels.write(i, nearest), unsure.write(i, doubt)
-
-        arrays = [tf.TensorArray(t, tiles, element_shape=[tile]) for t in (tf.int32, tf.bool)]
-        _, labels, unsure = tf.while_loop(
-            lambda i, *_: i < used, body, [0, *arrays], parallel_iterations=1
-        )
-        return labels.concat(), unsure.concat()
-
-    return program
 
 
 def _assign_by_cost(metric: Metric, values: np.ndarray, prototypes: np.ndarray) -> np.ndarray:

@@ -1,5 +1,7 @@
 """The whole training on rows in memory: what the job does, without the job."""
 
+import os
+
 import numpy as np
 
 from kmeans_tf.advance import advance
@@ -8,6 +10,7 @@ from kmeans_tf.metrics import get_metric, good_rows
 from kmeans_tf.model import Model
 from kmeans_tf.oversampling import PASSES
 from kmeans_tf.points import Points, chunk_rows
+from kmeans_tf.runtime import configure
 from kmeans_tf.sample import sample_capacity
 from kmeans_tf.seeding import K_MEANS_PLUS_PLUS
 from kmeans_tf.start import AUTO, INITS, K_MEANS_PARALLEL, StartOptions, choose_start, default_init
@@ -26,6 +29,7 @@ def fit(
     standard: bool = False,
     precision: str = AUTO,
     options: TrainingOptions | None = None,
+    threads: int | None = None,
 ) -> tuple[Model, TrainingState]:
     """Clusters rows that fit in memory.
 
@@ -41,6 +45,8 @@ def fit(
         precision: 'single' or 'double', whether points are float32 or float64 numbers; 'auto':
             float64 where float32 is too coarse for the rows.
         options: how to train.
+        threads: how many work at once; None: as many as there are processors. No answer depends
+            on it.
 
     Returns:
         The model and the last state, whose trial holds the history.
@@ -73,13 +79,16 @@ def fit(
     else:
         first = np.asarray(init, np.float64)
     start = StartOptions(k, name, seed, standard, precision=precision, first=first)
-    layout, trial = choose_start(summary, metric, start)
+    threads = threads or len(os.sched_getaffinity(0))
+    configure(threads)
+    layout, trial = choose_start(summary, metric, start, threads)
     state = train(
         layout,
         options,
         TrainingState((trial,), precision=layout.encoding.precision),
         _chunks(layout, rows, weights),
         lambda state, stats: advance(layout, options, state, stats, lambda: summary),
+        threads,
     )
     trial = state.trials[0]
     return Model.trained(layout.encoding, metric.name, trial.prototypes, trial.labels), state

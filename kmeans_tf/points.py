@@ -79,6 +79,12 @@ class Points:
         norms[:n] = _norms_rounded_up(coarse)
         return cls(tf.constant(values), tf.constant(norms), weights, n, fine)
 
+    @property
+    def nbytes(self) -> int:
+        """Their memory, but for weights."""
+        fine = 0 if self.fine is None else self.fine.nbytes
+        return 4 * len(self.norms) * (self.values.shape[1] + 1) + fine
+
     def with_norms(self, more: float) -> "Points":
         """The points with so much more in their norms, for what is in doubt beside rounding."""
         return replace(self, norms=self.norms + np.float32(more))

@@ -4,6 +4,7 @@ The start 'auto' is trained: k-means++ and Lloyd's iterations on the sample, sev
 best of them kept. `kmeans_tf.proof` holds it against all rows.
 """
 
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -104,9 +105,15 @@ def layout_for(
 
 
 def choose_start(
-    summary: Summary, metric: Metric, options: StartOptions
+    summary: Summary, metric: Metric, options: StartOptions, threads: int = 1
 ) -> tuple[SumLayout, Trial]:
     """The layout, and a trial that begins, in the units of its encoding's points.
+
+    Args:
+        summary: of all rows.
+        metric: to train with.
+        options: how to begin.
+        threads: how many starts are trained at once.
 
     Raises:
         WeightError: the weights cannot be added exactly.
@@ -127,7 +134,7 @@ def choose_start(
         return layout, Trial.start(prototypes)
     starts = starts_for(summary, options.k)
     prototypes, cost = trained_start(
-        layout, metric, sample, options.k, options.seed, starts, prototypes
+        layout, metric, sample, options.k, options.seed, starts, prototypes, threads
     )
     if summary.sample.full:
         cost *= optimism(len(sample.weights), options.k)
@@ -157,6 +164,7 @@ def trained_start(
     seed: int,
     starts: int,
     untrained: np.ndarray | None = None,
+    threads: int = 1,
 ) -> tuple[np.ndarray, float]:
     """The best of some starts that were trained on a sample.
 
@@ -171,6 +179,7 @@ def trained_start(
         seed: of the first start.
         starts: how many there are.
         untrained: (k, d) float64, what k-means++ chose with that seed, where it did already.
+        threads: how many starts are trained at once, and chunks of the best.
 
     Returns:
         Prototypes (k, d) float64 in the points' units, and the cost that all rows have if they are
@@ -184,7 +193,7 @@ def trained_start(
     alike = (weights == 1).all()
     chunks = [Points.of(sample.points[p], None if alike else weights[p]) for p in parts]
 
-    def trained(trial: Trial, tolerance: float) -> Trial:
+    def trained(trial: Trial, tolerance: float, threads: int = 1) -> Trial:
         options = TrainingOptions(metric.name, tolerance=tolerance, max_iterations=_MOST_ITERATIONS)
         state = train(
             layout,
@@ -192,6 +201,7 @@ def trained_start(
             TrainingState((trial,)),
             chunks,
             lambda state, stats: update(layout, options, state, stats, lambda: sample.points),
+            threads,
         )
         return state.trials[0]
 
@@ -203,12 +213,14 @@ def trained_start(
             )
         return trained(Trial.start(prototypes), _TRIED_TO)
 
-    best = min(map(start, range(starts)), key=lambda trial: trial.costs[-1]).prototypes
+    with ThreadPoolExecutor(threads) as pool:
+        trials = list(pool.map(start, range(starts)))
+    best = min(trials, key=lambda trial: trial.costs[-1]).prototypes
     if k > 1:
         random = np.random.RandomState(seed % 2**32)
         steps = min(_SWAPS_PER_PROTOTYPE * k, _MOST_SWAPS)
         best = swapped(metric, sample.points, sample.weights, best, steps, random)
-    end = trained(Trial.start(best), _TRAINED_TO)
+    end = trained(Trial.start(best), _TRAINED_TO, threads)
     return end.prototypes, end.costs[-1] * total_weight / layout.total_weight
 
 

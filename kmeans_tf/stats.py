@@ -38,6 +38,16 @@ class ClusterStats:
         rows, weight = np.zeros(k, np.int64), np.zeros((k, weight_limbs), np.int64)
         return cls(rows, weight, np.zeros((k, weight_limbs * limbs), np.int64))
 
+    def copy(self) -> "ClusterStats":
+        """Rows, weight and sums that may be changed."""
+        return ClusterStats(self.rows.copy(), self.weight.copy(), self.sums.copy())
+
+    def include(self, other: "ClusterStats") -> None:
+        """Adds the rows, weight and sums of others, in place."""
+        self.rows += other.rows
+        self.weight += other.weight
+        self.sums += other.sums
+
     def cut(self, count: int) -> list["ClusterStats"]:
         """Those of some prototypes after others, `count` times; see `joined`."""
         bounds = [len(self.rows) * i // count for i in range(count + 1)]

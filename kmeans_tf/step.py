@@ -5,26 +5,20 @@ any other, automatic differentiation gives each row's gradient and those are sum
 the terms are whole multiples of a quantum and their sums are exact.
 """
 
-from collections.abc import Callable
 from functools import cache
 
 import numpy as np
-import scipy.sparse
 import tensorflow as tf
 
-from kmeans_tf.assign import assign, assigned_costs
-from kmeans_tf.exact import exact_sum, two_product
-from kmeans_tf.fixed_point import LIMB_BITS, FixedPoint
+from kmeans_tf.assign import assign, assign_bounded, assigned_costs
 from kmeans_tf.layout import SumLayout
+from kmeans_tf.memo import Memo, Remembered
 from kmeans_tf.metrics import Metric, get_metric
 from kmeans_tf.points import Points
 from kmeans_tf.sample import Sample
 from kmeans_tf.state import Draw, TrainingState
 from kmeans_tf.stats import ClusterStats, IterationStats
-
-_PIECE_ROWS = 1 << 12  # that are added at once, ...
-_ROWS_PER_PROTOTYPE = 4  # ... or as many as are worth their sums
-_PIECE_SUMS = 1 << 17  # that they are added to at once: 1 MB, which stays in cache
+from kmeans_tf.sums import Addends, squares, weight_counts, weighted_sum
 
 
 def step(
@@ -33,8 +27,12 @@ def step(
     state: TrainingState,
     points: Points,
     total: IterationStats | None = None,
+    memo: Memo | None = None,
 ) -> IterationStats:
     """Adds the stats of one chunk, for every trial that runs, to `total`, in place.
+
+    Args:
+        memo: what earlier steps of the same points have left; it is brought up to date.
 
     Returns:
         The total; a new one where there was none.
@@ -43,10 +41,17 @@ def step(
     total = IterationStats.zero() if total is None else total
     for index, trial in state.running().items():
         total.clusters[index] = cluster_stats(
-            layout, metric, points, trial.prototypes, trial.draw, total.clusters.get(index)
+            layout,
+            metric,
+            points,
+            trial.prototypes,
+            draw=trial.draw,
+            total=total.clusters.get(index),
+            memo=memo,
+            trial=index,
         )
     if metric.sums_suffice and state.squares is None:
-        total.squares += _squares(layout, points)
+        total.squares += squares(layout, points)
     return total
 
 
@@ -55,34 +60,65 @@ def cluster_stats(
     metric: Metric,
     points: Points,
     prototypes: np.ndarray,
+    *,
     draw: Draw | None = None,
     total: ClusterStats | None = None,
+    memo: Memo | None = None,
+    trial: int = 0,
 ) -> ClusterStats:
     """Sums of n points, or of their gradients, by the prototype (k, d) they belong to.
 
     Args:
         draw: points to draw by their cost, whatever chunks they are in.
         total: what they are added to, in place; None for nothing yet.
+        memo: of the chunk.
+        trial: whose memo it is.
     """
-    labels = assign(metric, points, prototypes)
-    k, weights = len(prototypes), _weight_counts(layout.weights, points)
     limbs = layout.limbs if metric.sums_suffice else layout.gradient_limbs(metric)
+    addends = Addends(limbs, weight_counts(layout.weights, points), points.take)
     if total is None:
-        total = ClusterStats.zero(k, len(weights), len(limbs.column))
-    total.rows += np.bincount(labels, minlength=k)
-    for column, weight in zip(total.weight.T, weights, strict=True):
-        column += np.bincount(labels, weight, k).astype(np.int64)
+        total = addends.zero(len(prototypes))
+    if not metric.sums_suffice:
+        labels = assign(metric, points, prototypes)
+        costs, gradients = _row_gradients(metric, points.array, prototypes[labels])
+        total.cost += weighted_sum(points.weights, costs)
+        addends.of(limbs.round(gradients)).add(total, labels)
+    elif memo is None or len(prototypes) == 1:
+        labels = assign(metric, points, prototypes)
+        addends.add(total, labels)
+    else:
+        labels = _add_remembered(total, addends, points, metric.project(prototypes), memo, trial)
     if draw:
         drawn = _drawn(metric, points, prototypes, labels, draw, total.drawn)
         total.drawn = drawn if total.drawn is None else total.drawn + drawn
-    if metric.sums_suffice:
-        _add_sums(total.sums, limbs, weights, labels, points.take)
-    else:
-        costs, gradients = _row_gradients(metric, points.array, prototypes[labels])
-        total.cost += _weighted_sum(points.weights, costs)
-        rounded = limbs.round(gradients)
-        _add_sums(total.sums, limbs, weights, labels, lambda *place: rounded[place])
     return total
+
+
+def _add_remembered(
+    total: ClusterStats,
+    addends: Addends,
+    points: Points,
+    projected: np.ndarray,
+    memo: Memo,
+    trial: int,
+) -> np.ndarray:
+    """Adds points by their labels (n,), which it returns, and brings the memo up to date."""
+    known = memo.trials.get(trial)
+    if known and known.bounded.prototypes.shape != projected.shape:
+        known = None
+    bounded = assign_bounded(points, projected, known.bounded if known and memo.bounds else None)
+    stats = None
+    if not memo.keeps_sums(total, points):
+        addends.add(total, bounded.labels)
+    else:
+        if known and known.stats:
+            stats = addends.moved(known.stats, known.bounded.labels, bounded.labels)
+        else:
+            stats = addends.zero(len(projected))
+            addends.add(stats, bounded.labels)
+        total.include(stats)
+    memo.trials[trial] = Remembered(bounded, stats)
+    return bounded.labels
 
 
 def _drawn(
@@ -99,83 +135,6 @@ def _drawn(
     weights = np.ones(points.rows) if points.weights is None else points.weights
     highest = others.highest if others else None
     return Sample.by_size(rows, weights, weights * costs, draw.seed, draw.count, highest)
-
-
-def _weight_counts(limbs: FixedPoint, points: Points) -> np.ndarray:
-    """(w, n) float64 whole numbers: the weights' limbs in their quanta."""
-    if points.weights is None:
-        return np.ones((1, points.rows))
-    return np.ascontiguousarray(limbs.split(points.weights[:, None]).T) / limbs.quantum[:, None]
-
-
-def _add_sums(
-    total: np.ndarray,
-    limbs: FixedPoint,
-    weights: np.ndarray,
-    labels: np.ndarray,
-    take: Callable[[slice, slice], np.ndarray],
-) -> None:
-    """Adds n rows times weights (w, n) to `total` (k, w * c) int64, by label and in place.
-
-    A sparse matrix of the weights times the limbs: no sort. Nothing of the size of the sums is
-    made on the way: they are taken some rows and some columns at a time, which stay in cache.
-
-    Args:
-        take: gives some rows (n, d) float64 of some columns.
-    """
-    k, n, count = len(total), weights.shape[1], len(limbs.column)
-    step = max(_PIECE_ROWS, _ROWS_PER_PROTOTYPE * k)
-    blocks = list(limbs.blocks(max(1, _PIECE_SUMS // k)))
-    for start in range(0, n, step):
-        rows = slice(start, min(start + step, n))
-        chosen = [_by_label(weight[rows], labels[rows], k) for weight in weights]
-        for block in blocks:
-            addends = block.limbs.split(take(rows, block.columns))
-            for first, matrix in zip(range(0, total.shape[1], count), chosen, strict=True):
-                place = slice(first + block.places.start, first + block.places.stop)
-                total[:, place] += block.limbs.count(matrix @ addends)
-
-
-def _by_label(weights: np.ndarray, labels: np.ndarray, k: int) -> scipy.sparse.csc_array:
-    """(k, n): a column for each row, with its weight at its label."""
-    n = len(labels)
-    return scipy.sparse.csc_array((weights, labels, np.arange(n + 1)), shape=(k, n))
-
-
-def _squares(layout: SumLayout, points: Points) -> int:
-    if points.weights is None and points.fine is None and layout.fits_limb:
-        return _squares_of_quanta(np.asarray(layout.encoding.quantum), points.array)
-    values = points.take(slice(None)).ravel()
-    # The square of a float32 number is exact, that of two takes a second number.
-    squares = (values * values,) if points.fine is None else two_product(values, values)
-    weights = points.weights
-    if weights is not None:
-        weights = np.repeat(weights, values.size // max(1, points.rows))
-    return sum(_weighted_sum(weights, part) for part in squares)
-
-
-def _squares_of_quanta(quantum: np.ndarray, points: np.ndarray) -> int:
-    """The exact sum of squares of points (n, d) float32 below 2**LIMB_BITS quanta (d,).
-
-    A square is a whole number below 2**(2 LIMB_BITS); its halves add up in float64 in any order.
-    """
-    middle = quantum * quantum * 2.0**LIMB_BITS
-    coarse, fine = np.zeros(len(quantum)), np.zeros(len(quantum))
-    size = max(1, _PIECE_SUMS // len(quantum))
-    for start in range(0, len(points), size):
-        squares = points[start : start + size].astype(np.float64)
-        squares *= squares
-        high = np.rint(squares / middle) * middle
-        coarse += high.sum(0)
-        fine += (squares - high).sum(0)
-    return exact_sum(coarse) + exact_sum(fine)
-
-
-def _weighted_sum(weights: np.ndarray | None, values: np.ndarray) -> int:
-    if weights is None:
-        return exact_sum(values)
-    product, error = two_product(weights, values)
-    return exact_sum(product) + exact_sum(error)
 
 
 def _row_gradients(metric: Metric, points: np.ndarray, prototypes: np.ndarray):

@@ -1,8 +1,12 @@
 """Training on points in memory."""
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from functools import reduce
+from operator import add
 
 from kmeans_tf.layout import SumLayout
+from kmeans_tf.memo import Memo
 from kmeans_tf.points import Points
 from kmeans_tf.state import TrainingOptions, TrainingState
 from kmeans_tf.stats import IterationStats
@@ -15,8 +19,9 @@ def train(
     layout: SumLayout,
     options: TrainingOptions,
     state: TrainingState,
-    chunks: Iterable[Points],
+    chunks: Sequence[Points],
     advance: Advance,
+    threads: int = 1,
 ) -> TrainingState:
     """Iterates over all chunks until the state is done.
 
@@ -26,10 +31,19 @@ def train(
         state: where to begin.
         chunks: the points, gone through again and again.
         advance: gives the next state from a state and its stats.
+        threads: how many chunks are worked on at once.
     """
-    while not state.done and state.iteration < options.max_iterations:
-        stats = IterationStats.zero()
-        for chunk in chunks:
-            step(layout, options.metric, state, chunk, stats)
-        state = advance(state, stats)
+    remembered = [(chunk, Memo()) for chunk in chunks]
+
+    def share(state: TrainingState, rest: Iterator[tuple[Points, Memo]]) -> IterationStats:
+        total = IterationStats.zero()
+        for chunk, memo in rest:
+            step(layout, options.metric, state, chunk, total, memo)
+        return total
+
+    with ThreadPoolExecutor(threads) as pool:
+        while not state.done and state.iteration < options.max_iterations:
+            rest = iter(remembered)  # of a list: each thread gets the next that none has had
+            shares = [pool.submit(share, state, rest) for _ in range(threads)]
+            state = advance(state, reduce(add, [each.result() for each in shares]))
     return state

@@ -102,7 +102,9 @@ class Fit:
                 say(f"resuming after iteration {state.iteration}")
                 return layout_for(summary, self.metric, self._start, state.precision), state
             with self.attempt.clock.stage("seed"):
-                layout, trial = choose_start(summary, self.metric, self._start)
+                layout, trial = choose_start(
+                    summary, self.metric, self._start, self.attempt.runner.settings.threads
+                )
         except WeightError as error:
             raise DataError(f"--weight {self.options.names.weight}: {error}") from error
         except PrecisionError as error:

@@ -7,6 +7,7 @@ from functools import partial
 import numpy as np
 
 from kmeans_tf.layout import SumLayout
+from kmeans_tf.memo import Memo
 from kmeans_tf.metrics import get_metric, good_rows
 from kmeans_tf.points import Points, capacity_for, chunk_rows
 from pipeline.data.blocks import BlockRef
@@ -51,11 +52,13 @@ class Loader:
         return Points.encode(self.layout.encoding, values, weights)
 
     def nbytes(self, block: BlockRef) -> int:
-        """The memory of a block's points."""
+        """The memory of a block's points, and of what is remembered of them."""
         limit = chunk_rows(self.columns.dimension)
         whole, rest = divmod(block.rows, limit)
         padded = whole * limit + (capacity_for(rest) if rest else 0)
-        return padded * 4 * (self.columns.dimension + 1) + (8 * block.rows if self._weighted else 0)
+        points = padded * 4 * (self.columns.dimension + 1)
+        memo = Memo.nbytes(block.rows, points)
+        return points + memo + (8 * block.rows if self._weighted else 0)
 
     @property
     def _weighted(self) -> bool:
@@ -63,10 +66,15 @@ class Loader:
 
 
 class Chunk:
-    """Points that are made when they are first asked for, by whichever thread asks."""
+    """Points that are made when they are first asked for, by whichever thread asks.
+
+    Attributes:
+        memo: what is remembered of them.
+    """
 
     def __init__(self, make: Callable[[], Points]):
         self._content: Points | Callable[[], Points] = make
+        self.memo = Memo()
 
     def points(self) -> Points:
         """The points."""

@@ -236,7 +236,7 @@ def _step(
 ) -> IterationStats:
     points = chunk.points()
     try:
-        return step(spec.loader.layout, spec.options.metric, state, points, total)
+        return step(spec.loader.layout, spec.options.metric, state, points, total, chunk.memo)
     except ValueError as error:
         if spec.options.metric in METRICS:
             raise

@@ -126,7 +126,7 @@ def test_it_is_trained_six_times_at_most(monkeypatch):
     rows, calls = blobs(N, 2, 3, 0)[0].astype(np.float64), []
     trained_start = kmeans_tf.proof.trained_start
 
-    def too_good(layout, metric, sample, k, seed, starts, untrained=None):
+    def too_good(layout, metric, sample, k, seed, starts, *others):
         calls.append((seed, starts))
         prototypes = trained_start(layout, metric, sample, k, seed, 1)[0]
         return np.concatenate([prototypes[:-1], [[50.0, 50.0]]]), 1.0

@@ -1,0 +1,185 @@
+"""A step with a memo adds what a step without one does, to the bit."""
+
+import copy
+
+import hypothesis
+import numpy as np
+import pytest
+from hypothesis import strategies as st
+
+from kmeans_tf import TrainingState, Trial, get_metric
+from kmeans_tf import memo as memo_module
+from kmeans_tf.memo import Memo
+from kmeans_tf.points import Points
+from kmeans_tf.step import cluster_stats, step
+from tests.kmeans_tf.adversaries import ADVERSARIES, case_of
+from tests.kmeans_tf.build import chunks_of, layout_of
+from tests.tables import blobs
+
+SQEUCLIDEAN = get_metric("sqeuclidean")
+memos = pytest.mark.parametrize(
+    "bounds, sums", [(True, True), (True, False), (False, True), (False, False)]
+)
+
+
+@pytest.fixture(autouse=True)
+def sums_of_any_size(monkeypatch):
+    """The chunks of tests are small beside their sums."""
+    monkeypatch.setattr(memo_module, "_SUMS_SHARE", 1e9)
+
+
+def content(stats):
+    return stats.rows.tolist(), stats.weight.tolist(), stats.sums.tolist()
+
+
+def remembered_as_plain(layout, metric, points, path, memo):
+    """Whether steps along a path of prototypes add the same with a memo and without."""
+    for prototypes in path:
+        plain = cluster_stats(layout, metric, points, prototypes)
+        assert content(cluster_stats(layout, metric, points, prototypes, memo=memo)) == content(
+            plain
+        )
+
+
+def jumps(rng, start, steps):
+    """Prototypes that stay, creep, jump far, come back, change places or fall together."""
+    path = [start]
+    for _ in range(steps):
+        last, k = path[-1], len(start)
+        move = rng.integers(0, 7)
+        some = rng.random(k) < 0.4
+        new = last.copy()
+        if move == 1:
+            new += rng.standard_normal(last.shape) * 1e-9
+        elif move == 2:
+            new[some] += rng.standard_normal(last.shape)[some] * 0.1
+        elif move == 3:
+            new[some] *= 1e6
+        elif move == 4:
+            new = path[rng.integers(0, len(path))].copy()
+        elif move == 5:
+            new = last[rng.permutation(k)]
+        elif move == 6:
+            new[some] = last[rng.integers(0, k)]
+        path.append(new)
+    return path
+
+
+@hypothesis.given(
+    st.integers(0, 10**6), st.integers(2, 20), st.integers(1, 6), st.booleans(), st.booleans()
+)
+@hypothesis.settings(deadline=None, max_examples=60)
+def test_any_path_of_prototypes(seed, k, d, weighted, lattice):
+    rng = np.random.default_rng(seed)
+    rows = rng.standard_normal((300, d))
+    if lattice:  # many rows half way between prototypes, and many alike
+        rows = rng.integers(-2, 3, (300, d)).astype(np.float64)
+    weights = rng.random(300) if weighted else None
+    layout = layout_of(rows, weights)
+    (points,) = chunks_of(layout, rows, weights)
+    start = layout.encoding.encode_prototypes(rows[rng.integers(0, 300, k)])
+    remembered_as_plain(layout, SQEUCLIDEAN, points, jumps(rng, start, 12), Memo())
+
+
+@memos
+@pytest.mark.parametrize("make", ADVERSARIES, ids=lambda make: make.__name__)
+@pytest.mark.filterwarnings("ignore:overflow", "ignore:invalid value", "ignore:divide by zero")
+def test_adversarial_points(make, bounds, sums):
+    rng = np.random.default_rng(4)
+    points, prototypes = case_of(make, 17, 2)
+    rows = points.astype(np.float64)
+    layout = layout_of(rows)
+    (chunk,) = chunks_of(layout, rows)
+    start = layout.encoding.encode_prototypes(prototypes)
+    path = jumps(rng, start, 10)
+    remembered_as_plain(layout, SQEUCLIDEAN, chunk, path, Memo(bounds, sums))
+
+
+@memos
+def test_points_of_float64(bounds, sums):
+    rng = np.random.default_rng(5)
+    rows = rng.standard_normal((2000, 3)) + 1e5 * rng.integers(0, 2, (2000, 1))
+    layout = layout_of(rows)
+    points = Points.of(rows / 2.0**17)
+    assert points.fine is not None
+    start = rows[:30] / 2.0**17
+    remembered_as_plain(layout, SQEUCLIDEAN, points, jumps(rng, start, 10), Memo(bounds, sums))
+
+
+@memos
+def test_directions(bounds, sums):
+    rng = np.random.default_rng(6)
+    metric, rows = get_metric("cosine"), rng.standard_normal((2000, 5))
+    layout = layout_of(rows, metric="cosine")
+    (points,) = chunks_of(layout, rows)
+    path = jumps(rng, rng.standard_normal((9, 5)), 10)
+    remembered_as_plain(layout, metric, points, path, Memo(bounds, sums))
+
+
+def converging(seed):
+    """Blobs in a chunk, and a path along which most labels stay."""
+    rng = np.random.default_rng(seed)
+    rows, _ = blobs(4096, 8, 10, seed=seed)
+    layout = layout_of(rows.astype(np.float64))
+    (points,) = chunks_of(layout, rows.astype(np.float64))
+    start = layout.encoding.encode_prototypes(rows[:10].astype(np.float64))
+    return layout, points, [start + rng.standard_normal(start.shape) * 2.0**-i for i in range(14)]
+
+
+def test_few_are_compared_again_where_little_moves(monkeypatch):
+    layout, points, path = converging(7)
+    compared = []
+    from kmeans_tf import assign
+
+    def counting(points, prototypes, places=None):
+        compared.append(points.rows if places is None else len(places))
+        return score(points, prototypes, places)
+
+    score = assign.score
+    monkeypatch.setattr(assign, "score", counting)
+    memo = Memo()
+    for prototypes in path:
+        cluster_stats(layout, SQEUCLIDEAN, points, prototypes, memo=memo)
+    assert compared[0] == 4096
+    assert sum(compared[-4:]) < 4096
+
+
+def test_two_attempts_at_a_chunk_share_a_memo():
+    """One goes on from what was remembered before the other began."""
+    layout, points, path = converging(8)
+    memo = Memo()
+    cluster_stats(layout, SQEUCLIDEAN, points, path[0], memo=memo)
+    before = copy.copy(memo.trials)
+    cluster_stats(layout, SQEUCLIDEAN, points, path[1], memo=memo)
+    kept = copy.deepcopy(memo.trials[0])
+    late = Memo(trials=before)
+    stats = cluster_stats(layout, SQEUCLIDEAN, points, path[1], memo=late)
+    assert content(stats) == content(kept.stats)
+    for name in ("labels", "upper", "lower"):
+        assert np.array_equal(getattr(kept.bounded, name), getattr(memo.trials[0].bounded, name))
+
+
+def test_another_number_of_prototypes():
+    """As where candidates are drawn."""
+    layout, points, path = converging(9)
+    memo = Memo()
+    remembered_as_plain(layout, SQEUCLIDEAN, points, [path[0][:4], path[0], path[0][:1]], memo)
+
+
+def test_each_trial_has_its_own():
+    layout, points, path = converging(10)
+    memo = Memo()
+    for one, other in zip(path, path[::-1], strict=True):
+        state = TrainingState((Trial.start(one), Trial.start(other)), squares=1)
+        plain = step(layout, "sqeuclidean", state, points)
+        with_memo = step(layout, "sqeuclidean", state, points, memo=memo)
+        for trial in (0, 1):
+            assert content(with_memo.clusters[trial]) == content(plain.clusters[trial])
+
+
+def test_large_sums_are_not_kept(monkeypatch):
+    monkeypatch.setattr(memo_module, "_SUMS_SHARE", 2.0**-10)
+    layout, points, path = converging(11)
+    memo = Memo()
+    remembered_as_plain(layout, SQEUCLIDEAN, points, path, memo)
+    assert memo.trials[0].stats is None

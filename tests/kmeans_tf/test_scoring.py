@@ -1,0 +1,99 @@
+import numpy as np
+import pytest
+
+from kmeans_tf.scoring import score
+from tests import reference
+from tests.kmeans_tf.adversaries import ADVERSARIES, SIZES, N, case_of
+from tests.kmeans_tf.build import chunks_of, layout_of, raw_points
+from tests.tables import blobs
+
+sizes = pytest.mark.parametrize("k, d", SIZES, ids=lambda v: str(v))
+
+
+@sizes
+@pytest.mark.filterwarnings("ignore:overflow", "ignore:invalid value")
+def test_a_label_that_is_certified_is_right(k, d):
+    if k == 1:
+        pytest.skip("one prototype needs no scores")
+    for make in ADVERSARIES:
+        points, prototypes = case_of(make, k, d)
+        with np.errstate(all="ignore"):
+            scored = score(raw_points(points), prototypes)
+        sure = np.setdiff1d(np.arange(N), scored.unsure)
+        expected = reference.labels(points, prototypes, "sqeuclidean")
+        assert np.array_equal(scored.labels[sure], expected[sure]), make.__name__
+
+
+@sizes
+@pytest.mark.filterwarnings("ignore:overflow", "ignore:invalid value")
+def test_bounds_hold(k, d):
+    if k == 1:
+        pytest.skip("one prototype needs no scores")
+    rows = np.arange(N)
+    for make in ADVERSARIES:
+        points, prototypes = case_of(make, k, d)
+        with np.errstate(all="ignore"):
+            scored = score(raw_points(points), prototypes)
+        distances = exact_distances(points, prototypes)
+        own = distances[rows, scored.labels]
+        distances[rows, scored.labels] = np.inf
+        proven = np.isfinite(scored.upper)
+        assert (scored.upper[proven] >= own[proven]).all(), make.__name__
+        assert (scored.lower[proven] <= distances.min(1)[proven]).all(), make.__name__
+
+
+def exact_distances(points, prototypes):
+    """(n, k), to the rounding of long double numbers, which have range enough to square."""
+    x, w = points.astype(np.longdouble), prototypes.astype(np.longdouble)
+    squares = np.zeros((len(x), len(w)), np.longdouble)
+    for j in range(x.shape[1]):
+        squares += (x[:, j : j + 1] - w[None, :, j]) ** 2
+    return np.sqrt(squares)
+
+
+def test_bounds_are_tight_on_blobs():
+    rows, _ = blobs(4096, 16, 8, seed=1)
+    layout = layout_of(rows.astype(np.float64))
+    (points,) = chunks_of(layout, rows.astype(np.float64), size=4096)
+    prototypes = layout.encoding.encode_prototypes(rows[:8].astype(np.float64))
+    scored = score(points, prototypes)
+    distances = exact_distances(points.array, prototypes)
+    own = distances[np.arange(4096), scored.labels]
+    far = own > own.max() / 100
+    assert (scored.upper[far] <= own[far] * 1.01)[np.isfinite(scored.upper[far])].all()
+
+
+def test_some_of_the_points():
+    """Those that are asked for, in their order, as they are scored among all."""
+    rng = np.random.default_rng(3)
+    points = raw_points(rng.standard_normal((5000, 6)).astype(np.float32))
+    prototypes = rng.standard_normal((20, 6))
+    whole = score(points, prototypes)
+    for count in (0, 1, 700, 4000):
+        places = rng.permutation(5000)[:count].astype(np.int32)
+        some = score(points, prototypes, places)
+        assert np.array_equal(some.labels, whole.labels[places])
+        assert len(some.upper) == len(some.lower) == count
+
+
+@pytest.mark.parametrize("k, d", [(3, 2), (16, 16), (64, 16), (256, 32)])
+@pytest.mark.parametrize("offset", [0.0, 1e4])
+def test_the_fast_path_decides_nearly_all(k, d, offset):
+    rows = blobs(5000, d, k, 3, offset)[0].astype(np.float64)
+    layout = layout_of(rows)
+    (points,) = chunks_of(layout, rows, size=5000)
+    prototypes = layout.encoding.encode_prototypes(rows[:k])
+    unsure = score(points, prototypes).unsure
+    assert len(unsure) < 0.05 * len(rows)
+
+
+@pytest.mark.parametrize("k", [16, 100, 1000])
+def test_one_far_prototype_does_not_make_the_others_unsure(k):
+    rng = np.random.default_rng(k)
+    points = raw_points(rng.standard_normal((4096, 8)).astype(np.float32))
+    prototypes = rng.standard_normal((k, 8))
+    before = score(points, prototypes).unsure
+    prototypes[k // 2] = 1e6
+    after = score(points, prototypes).unsure
+    assert len(before) < 0.05 * 4096
+    assert len(after) <= len(before) + 5
