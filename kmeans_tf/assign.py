@@ -21,6 +21,7 @@ from kmeans_tf.definition import Compared, Parts, labels_by_definition, squared_
 from kmeans_tf.encoding import Encoding
 from kmeans_tf.metrics import Metric
 from kmeans_tf.points import Points, chunk_rows
+from kmeans_tf.runtime import on_processor
 from kmeans_tf.scoring import score
 
 _RESOLVE_ELEMENTS = 1 << 20
@@ -147,8 +148,9 @@ def assigned_costs(
     Points are near zero by their encoding, so that their squares are safe.
     """
     if not metric.sums_suffice:
-        chosen = tf.constant(projected[labels])
-        return metric.cost(tf.constant(points, tf.float64), chosen).numpy()
+        with on_processor():
+            chosen = tf.constant(projected[labels])
+            return metric.cost(tf.constant(points, tf.float64), chosen).numpy()
     return metric.scale * squared_distances(
         Parts(points), Parts(projected), lambda x, w: x - w[labels]
     )
@@ -184,12 +186,13 @@ def _product_labels(
 
 def _assign_by_cost(metric: Metric, values: np.ndarray, prototypes: np.ndarray) -> np.ndarray:
     program = _cost_program(metric)
-    prototypes = tf.constant(prototypes, tf.float64)
     tile = _COST_TILE
-    tiles = [
-        program(tf.constant(values[a : a + tile], tf.float64), prototypes).numpy()
-        for a in range(0, len(values), tile)
-    ]
+    with on_processor():
+        prototypes = tf.constant(prototypes, tf.float64)
+        tiles = [
+            program(tf.constant(values[a : a + tile], tf.float64), prototypes).numpy()
+            for a in range(0, len(values), tile)
+        ]
     return np.concatenate([np.empty(0, np.int32), *tiles])
 
 

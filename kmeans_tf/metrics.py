@@ -19,6 +19,7 @@ import numpy as np
 import tensorflow as tf
 
 from kmeans_tf.exact import two_product
+from kmeans_tf.runtime import on_processor
 
 Cost = Callable[[tf.Tensor, tf.Tensor], tf.Tensor]
 
@@ -254,8 +255,9 @@ def _row_squares(rows: np.ndarray) -> np.ndarray:
 
 def pairwise_costs(metric: Metric, points: np.ndarray, prototypes: np.ndarray) -> np.ndarray:
     """Costs (n, k) float64 of (n, d) points against (k, d) prototypes, one prototype at a time."""
-    points = tf.constant(points, tf.float64)
-    columns = [metric.costs_to(points, tf.constant(w, tf.float64)).numpy() for w in prototypes]
+    with on_processor():
+        points = tf.constant(points, tf.float64)
+        columns = [metric.costs_to(points, tf.constant(w, tf.float64)).numpy() for w in prototypes]
     return np.stack(columns, 1)
 
 

@@ -21,6 +21,7 @@ from kmeans_tf.encoding import Encoding
 from kmeans_tf.exact import two_product
 from kmeans_tf.metrics import DOWN, SAFE_SQUARES, UP, get_metric, good_rows
 from kmeans_tf.points import chunk_rows
+from kmeans_tf.runtime import on_processor
 from kmeans_tf.summary import impute
 
 _SMALL, _LARGE = 2.0**-70, 2.0**90  # of prototypes about which float32 holds distances
@@ -247,8 +248,9 @@ class _Labeller(tf.Module):
 
     def _by_costs(self, rows: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
         """Indices (n,) of the prototypes, and distances (n,)."""
-        targets = tf.constant(self._model._targets.values)
-        costs = tf.transpose(tf.map_fn(lambda w: self._metric.costs_to(rows, w), targets))
+        with on_processor():
+            targets = tf.constant(self._model._targets.values)
+            costs = tf.transpose(tf.map_fn(lambda w: self._metric.costs_to(rows, w), targets))
         return _lowest(costs), self._metric.distance(tf.reduce_min(costs, 1), tf.sqrt)
 
     def _by_squares(self, rows: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:

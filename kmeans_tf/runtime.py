@@ -1,8 +1,18 @@
-"""How TensorFlow runs in a worker process."""
+"""How and where TensorFlow runs in a worker process."""
 
 import contextlib
 
 import tensorflow as tf
+
+
+def on_processor() -> contextlib.AbstractContextManager[None]:
+    """Where costs whose last bits count are computed: a GPU adds up in another order."""
+    return tf.device("CPU:0")
+
+
+def full_precision() -> None:
+    """Turns TF32 off: what scores prove rests on float32 products."""
+    tf.config.experimental.enable_tensor_float_32_execution(False)
 
 
 def configure(threads: int) -> None:
@@ -11,7 +21,7 @@ def configure(threads: int) -> None:
     Two callers with one thread each are twice as fast on a step as one caller with two. It has
     no effect once TensorFlow has run something in this process.
     """
-    tf.config.experimental.enable_tensor_float_32_execution(False)
+    full_precision()
     with contextlib.suppress(RuntimeError):
         tf.config.threading.set_intra_op_parallelism_threads(1)
         tf.config.threading.set_inter_op_parallelism_threads(threads)

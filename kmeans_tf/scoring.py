@@ -29,6 +29,7 @@ import numpy as np
 import tensorflow as tf
 
 from kmeans_tf.points import Points
+from kmeans_tf.runtime import full_precision
 
 _FLOOR = 2.0**-80  # added to scores: the label bits of a score of 0 would be flushed to zero
 _SMALLEST = 2.0**-90  # a score below this may have lost its label
@@ -81,6 +82,7 @@ def score(points: Points, prototypes: np.ndarray, places: np.ndarray | None = No
         padded = np.zeros(capacity, np.int32)
         padded[:count] = places
         chosen = (tf.constant(padded),)
+    full_precision()  # whoever calls: a program is compiled when it is first called
     program = _program(capacity, d, len(prototypes))
     scored = program(
         points.values,

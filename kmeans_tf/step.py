@@ -15,6 +15,7 @@ from kmeans_tf.layout import SumLayout
 from kmeans_tf.memo import Memo, Remembered
 from kmeans_tf.metrics import Metric, get_metric
 from kmeans_tf.points import Points
+from kmeans_tf.runtime import on_processor
 from kmeans_tf.sample import Sample
 from kmeans_tf.state import Draw, TrainingState
 from kmeans_tf.stats import ClusterStats, IterationStats
@@ -143,9 +144,10 @@ def _row_gradients(metric: Metric, points: np.ndarray, prototypes: np.ndarray):
     Raises:
         ValueError: a cost or gradient is not finite, or beyond the metric's bound.
     """
-    costs, gradients = _gradient_program(metric)(
-        tf.constant(points, tf.float64), tf.constant(prototypes, tf.float64)
-    )
+    with on_processor():
+        costs, gradients = _gradient_program(metric)(
+            tf.constant(points, tf.float64), tf.constant(prototypes, tf.float64)
+        )
     costs, gradients = costs.numpy(), gradients.numpy()
     largest = np.abs(gradients).max(initial=0.0)
     if not (np.isfinite(costs).all() and largest <= metric.gradient_bound):
