@@ -34,12 +34,12 @@ from collections.abc import Callable
 from functools import cache
 
 import numpy as np
-import tensorflow as tf
 
 from kmeans_tf.definition import Compared, Parts, labels_by_definition, squared_distances
 from kmeans_tf.encoding import Encoding
 from kmeans_tf.metrics import Metric
 from kmeans_tf.points import Points, chunk_rows
+from kmeans_tf.runtime import tf
 
 _FLOOR = 2.0**-80  # added to scores: the label bits of a score of 0 would be flushed to zero
 _SMALLEST = 2.0**-90  # a score below this may have lost its label

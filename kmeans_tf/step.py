@@ -10,7 +10,6 @@ from functools import cache
 
 import numpy as np
 import scipy.sparse
-import tensorflow as tf
 
 from kmeans_tf.assign import assign, assigned_costs
 from kmeans_tf.exact import exact_sum, two_product
@@ -18,6 +17,7 @@ from kmeans_tf.fixed_point import LIMB_BITS, FixedPoint
 from kmeans_tf.layout import SumLayout
 from kmeans_tf.metrics import Metric, get_metric
 from kmeans_tf.points import Points
+from kmeans_tf.runtime import tf
 from kmeans_tf.sample import Sample
 from kmeans_tf.state import Draw, TrainingState
 from kmeans_tf.stats import ClusterStats, IterationStats

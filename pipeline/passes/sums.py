@@ -17,7 +17,7 @@ import apache_beam as beam
 from apache_beam.transforms.window import GlobalWindow
 from apache_beam.utils.windowed_value import WindowedValue
 
-from kmeans_tf.runtime import configure
+from kmeans_tf.runtime import load_ahead
 from pipeline.passes.checkpoint import WorkFolder
 from pipeline.passes.counters import TENSORFLOW_STARTS, count
 from pipeline.passes.heartbeat import Heartbeat
@@ -33,9 +33,9 @@ def thread_pool(threads: int) -> ThreadPoolExecutor:
     """The process's pool: threads outlive the bundles, which are short.
 
     The cache is what makes it one a process, and so what it does besides happen once: TensorFlow
-    is configured before its first use, and the start is counted.
+    is loaded while the first blocks are read, and the start is counted.
     """
-    configure(threads)
+    load_ahead(threads)
     count(TENSORFLOW_STARTS)
     watch_beams_own()
     sample_often()
