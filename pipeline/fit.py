@@ -19,7 +19,7 @@ from pipeline.attempt import Attempt
 from pipeline.checks import check_scanned, estimate_warning, precision_error
 from pipeline.console import say
 from pipeline.errors import SHARED_OUTPUT, DataError, RunError, UsageError
-from pipeline.options import DEFAULT_K, FitOptions
+from pipeline.options import FitOptions
 from pipeline.output.results import Results, write_results
 from pipeline.passes.checkpoint import (
     checkpoints,
@@ -250,20 +250,6 @@ class Fit:
         self.attempt.clock.iterations += (np.diff(times) / 1e9).tolist()
         for path in paths[:-1]:
             store.delete(path)
-
-
-def resolve_k(options: FitOptions, initial: InitialPrototypes | None) -> int:
-    """k: as asked for, as many as there are to start from, or the default.
-
-    Raises:
-        UsageError: there are more prototypes to start from than k.
-    """
-    if initial is None:
-        return options.k or DEFAULT_K
-    k, count = options.k or len(initial.rows), len(initial.rows)
-    if count > k:
-        raise UsageError(f"--init {options.init}: {count} prototypes, more than --k {k}")
-    return k
 
 
 def label_numbers(k: int, initial: InitialPrototypes | None) -> np.ndarray:
