@@ -20,6 +20,7 @@ _POOL = {
     "environment_config": "localhost:50000",
     "environment_cache_millis": "60000",
 }
+_PROCESSES = "multi_processing"  # how Beam's own runners may be told to run
 _LEAST_START_SECONDS = 120
 _IN_PARTS = {"environment_option", "environment_options"}  # instead of environment_config
 
@@ -40,6 +41,7 @@ class RunnerKind:
         cluster: who is asked what the cluster says of itself, by its address.
         needs: options without which it cannot run.
         begins_in_driver: whether it runs on this machine where no address is given.
+        embedded: whether its workers are threads of the driver, unless processes are asked for.
         check: raises an error where something that it needs is missing.
     """
 
@@ -52,11 +54,12 @@ class RunnerKind:
     cluster: type[FlinkCluster] | None = None
     needs: tuple[str, ...] = ()
     begins_in_driver: bool = False
+    embedded: bool = False
     check: Callable[[dict[str, str]], None] = lambda flags: None
 
 
 _RUNNERS = {
-    "fnapirunner": RunnerKind(threads=None),
+    "fnapirunner": RunnerKind(threads=None, embedded=True),
     "directrunner": RunnerKind(threads=None),
     "prismrunner": RunnerKind(
         flags={"environment_type": "LOOPBACK"},
@@ -127,11 +130,15 @@ class Settings:
             return self.task_slots
         if self._known.threads and not self._in_process:
             return self._known.threads
-        direct = self.beam().view_as(DirectOptions)
         processes = 1
-        if direct.direct_running_mode == "multi_processing":
-            processes = direct.direct_num_workers or default_threads()
+        if self._direct.direct_running_mode == _PROCESSES:
+            processes = self._direct.direct_num_workers or default_threads()
         return max(1, default_threads() // processes)
+
+    @property
+    def one_process(self) -> bool:
+        """Whether driver and workers are one process."""
+        return self._known.embedded and self._direct.direct_running_mode != _PROCESSES
 
     @property
     def start_seconds(self) -> int:
@@ -227,6 +234,10 @@ class Settings:
     @property
     def _known(self) -> RunnerKind:
         return _RUNNERS.get(self.kind, RunnerKind())
+
+    @property
+    def _direct(self) -> DirectOptions:
+        return self.beam().view_as(DirectOptions)
 
     @property
     def _added(self) -> list[str]:

@@ -164,3 +164,18 @@ def test_a_flink_that_beam_has_no_job_server_for(of_version, java):
         f"the cluster at {address} runs Flink 1.17.2, and this Beam"
     )
     assert str(caught.value).endswith(": give --job_endpoint")
+
+
+@pytest.mark.parametrize(
+    ("runner", "beam", "expected"),
+    [
+        ("FnApiRunner", [], True),
+        ("FnApiRunner", ["--direct_running_mode=multi_threading"], True),
+        ("FnApiRunner", ["--direct_running_mode=multi_processing"], False),
+        ("DirectRunner", [], False),
+        ("PrismRunner", [], False),
+        ("FlinkRunner", [], False),
+    ],
+)
+def test_where_driver_and_workers_are_one_process(runner, beam, expected):
+    assert settings(runner, *beam).one_process is expected
