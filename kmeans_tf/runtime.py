@@ -6,10 +6,9 @@ of it is first asked for, or before that, by a thread that others wait for when 
 """
 
 import contextlib
-import gc
 import importlib
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
 from typing import TYPE_CHECKING, Any
 
@@ -29,8 +28,7 @@ class _TensorFlow:
     def load(self) -> Any:
         if self._loader and self._loader is not threading.current_thread():
             self._loader.join()
-        with collecting_later():
-            return importlib.import_module("tensorflow")
+        return importlib.import_module("tensorflow")
 
     def load_ahead(self, load: Callable[[], None]) -> None:
         with self._lock:
@@ -79,15 +77,3 @@ def load_ahead(
             configure(threads)
 
     _TENSORFLOW.load_ahead(begin)
-
-
-@contextlib.contextmanager
-def collecting_later() -> Iterator[None]:
-    """Looks for no garbage meanwhile: of the million objects that loading makes, hardly any is."""
-    was_on = gc.isenabled()
-    gc.disable()
-    try:
-        yield
-    finally:
-        if was_on:
-            gc.enable()

@@ -13,6 +13,7 @@ from pipeline import environment
 from pipeline.console import quiet_logs, say
 from pipeline.errors import INTERRUPTED, JobError, RunError, find_failure, is_interrupt
 from pipeline.options import FitOptions, LabelOptions, ReportOptions, parse
+from pipeline.passes.loading import loading
 
 
 def command() -> NoReturn:
@@ -37,8 +38,8 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _run(options: FitOptions | LabelOptions | ReportOptions) -> None:
-    from pipeline import commands
-
+    with loading():
+        from pipeline import commands
     if isinstance(options, FitOptions):
         commands.fit(options)
     elif isinstance(options, LabelOptions):

@@ -18,7 +18,7 @@ from kmeans_tf import Model
 from pipeline.checks import check_labelled
 from pipeline.console import say
 from pipeline.data.plan import Plan
-from pipeline.output.results import Results, bad_rows_by_place, key_types, load_ahead
+from pipeline.output.results import Results, bad_rows_by_place, key_types, load_drawing_ahead
 from pipeline.output.run_record import Counts, Input, RunRecord, Schema
 from pipeline.passes.blocks import BlockRange
 from pipeline.passes.checkpoint import WorkFolder, find_manifest, load_manifest
@@ -112,7 +112,7 @@ class Attempt:
             threads = self.runner.settings.threads
             spec = LabelSpec.of(self.plan, model, self.work, threads, distances)
             with self.clock.stage("label"):
-                load_ahead()
+                load_drawing_ahead()
                 ranges = self._blocks.ranges_of(part_rows(self.plan.columns.dimension))
                 self.run(lambda blocks: blocks | Label(spec), ranges)
             totals = load_manifest(self.work)

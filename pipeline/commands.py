@@ -4,15 +4,16 @@ What is wrong with the options, the files and their schema is told at once: what
 neither Beam nor TensorFlow, which take seconds to load. `jobs` does.
 """
 
+import contextlib
 import os
 import posixpath
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from kmeans_tf import METRICS, Metric, Model, get_metric
 from kmeans_tf.metrics import check_metric
-from kmeans_tf.runtime import collecting_later, load_ahead
+from kmeans_tf.runtime import load_ahead
 from kmeans_tf.start import INITS
 from pipeline import environment
 from pipeline.console import native_notices_hidden, say
@@ -24,6 +25,7 @@ from pipeline.errors import UsageError
 from pipeline.metric_identity import metric_identity
 from pipeline.options import FitOptions, LabelOptions, ReportOptions, RunOptions
 from pipeline.output.publish import Output
+from pipeline.passes.loading import loading
 from pipeline.previous import (
     find_model,
     load_model,
@@ -138,7 +140,7 @@ def _job(
     configuration: dict[str, Any],
 ) -> "Job":
     """What does the rest; the only way from here to Beam."""
-    with collecting_later():
+    with loading():
         from pipeline.jobs import Job
     job = Job.connected(options, output, plan, request, configuration)
     _load_tensorflow(options.run, configuration.get("metric"))
@@ -153,7 +155,13 @@ def _load_tensorflow(run: RunOptions, metric: str | None) -> None:
     """
     if metric in METRICS:
         environment.prepare(environment.WITHOUT_KERAS)
-    load_ahead(run.threads or os.cpu_count() or 1, native_notices_hidden)
+    load_ahead(run.threads or os.cpu_count() or 1, _quietly)
+
+
+@contextlib.contextmanager
+def _quietly() -> Iterator[None]:
+    with native_notices_hidden(), loading():
+        yield
 
 
 def _metric(option: str, name: str, run: RunOptions) -> Metric:

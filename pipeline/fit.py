@@ -20,7 +20,7 @@ from pipeline.checks import check_scanned, estimate_warning, precision_error
 from pipeline.console import say
 from pipeline.errors import SHARED_OUTPUT, DataError, RunError, UsageError
 from pipeline.options import FitOptions
-from pipeline.output.results import Results, write_results
+from pipeline.output.results import Results, load_drawing_ahead, write_results
 from pipeline.passes.checkpoint import (
     checkpoints,
     find_checkpoint,
@@ -101,6 +101,7 @@ class Fit:
             if state is not None:
                 say(f"resuming after iteration {state.iteration}")
                 return layout_for(summary, self.metric, self._start, state.precision), state
+            load_drawing_ahead()
             with self.attempt.clock.stage("seed"):
                 layout, trial = choose_start(summary, self.metric, self._start)
         except WeightError as error:

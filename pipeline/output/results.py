@@ -13,13 +13,14 @@ import pyarrow.parquet as pq
 
 from kmeans_tf.exact import to_float
 from kmeans_tf.model import Model
-from kmeans_tf.runtime import collecting_later
+from kmeans_tf.runtime import load
 from kmeans_tf.state import Proof, Trial
 from pipeline.data.columns import Columns
 from pipeline.data.plan import Plan
 from pipeline.output.run_record import RUN, BadRows, Result, RunRecord, Scatter, Start
 from pipeline.passes.checkpoint import WorkFolder
 from pipeline.passes.label import key_fields
+from pipeline.passes.loading import loading
 from pipeline.passes.totals import LabelTotals
 
 SCATTER_POINTS = 2000
@@ -105,14 +106,19 @@ def write_results(work: WorkFolder, results: Results, run: RunRecord) -> dict[st
     return labels | {name: work.file(name) for name in names}
 
 
-def load_ahead() -> None:
-    """Loads what draws the report, in a thread: the labels are yet to be written."""
-    threading.Thread(target=_drawing, name="load_drawing").start()
+def load_drawing_ahead() -> None:
+    """Loads what draws the report, in a thread, once TensorFlow is loaded."""
+
+    def begin() -> None:
+        load()
+        _drawing()
+
+    threading.Thread(target=begin, name="load_drawing").start()
 
 
 def _drawing() -> ModuleType:
     """The report's module, with which matplotlib is loaded."""
-    with collecting_later():
+    with loading():
         from pipeline.output import report
     return report
 

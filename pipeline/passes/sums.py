@@ -22,6 +22,7 @@ from pipeline.passes.checkpoint import WorkFolder
 from pipeline.passes.counters import TENSORFLOW_STARTS, count
 from pipeline.passes.heartbeat import Heartbeat
 from pipeline.passes.lost_channel import watch_beams_own
+from pipeline.passes.loading import loading
 from pipeline.passes.parcels import send
 from pipeline.passes.sampler import sample_often
 
@@ -35,7 +36,7 @@ def thread_pool(threads: int) -> ThreadPoolExecutor:
     The cache is what makes it one a process, and so what it does besides happen once: TensorFlow
     is loaded while the first blocks are read, and the start is counted.
     """
-    load_ahead(threads)
+    load_ahead(threads, loading)
     count(TENSORFLOW_STARTS)
     watch_beams_own()
     sample_often()
