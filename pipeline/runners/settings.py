@@ -12,6 +12,7 @@ from pipeline.errors import UsageError
 from pipeline.options import RunOptions
 from pipeline.runners import endpoints
 from pipeline.runners.flink import FlinkCluster
+from pipeline.runners.views import RememberedOptions
 
 _FN_API_RUNNER = "apache_beam.runners.portability.fn_api_runner.FnApiRunner"
 # Workers of a cluster are a pool beside each of its hosts, and live through the pauses of a job.
@@ -196,7 +197,8 @@ class Settings:
 
     def beam(self, *more: str) -> PipelineOptions:
         """The options as Beam takes them; `more` words come last, and win."""
-        return PipelineOptions([f"--runner={self._name}", *self.options.beam, *self._added, *more])
+        words = [f"--runner={self._name}", *self.options.beam, *self._added, *more]
+        return RememberedOptions(words)
 
     def check(self) -> None:
         """Raises a UsageError if there is no such runner."""
