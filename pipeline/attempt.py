@@ -80,8 +80,9 @@ class Attempt:
         ranges: Sequence[BlockRange] | None = None,
     ) -> None:
         """Runs one pass over the blocks, in these ranges, for as long as it moves."""
-        blocks = Blocks(ranges or self._blocks.ranges())
-        watchdog = Watchdog(self.work, self.clock.running, self.runner.settings.stall_seconds)
+        settings = self.runner.settings
+        blocks = Blocks(ranges or self._blocks.ranges(), spread=not settings.one_process)
+        watchdog = Watchdog(self.work, self.clock.running, settings.stall_seconds)
         self.counters += self.runner.run(
             lambda pipeline: build(pipeline | blocks), watchdog=watchdog
         )

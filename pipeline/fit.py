@@ -219,14 +219,15 @@ class Fit:
         )
 
     def _round(self, spec: TrainSpec, state: TrainingState) -> TrainingState:
+        settings = self.attempt.runner.settings
         left = self.options.max_iterations - state.iteration
-        iterations = min(self.attempt.runner.settings.iterations_per_job, left)
+        iterations = min(settings.iterations_per_job(state.iteration), left)
 
         checkpoint = find_checkpoint(self.attempt.work, state.iteration)
 
         def build(blocks: beam.PCollection) -> None:
             start = blocks.pipeline | "Start" >> beam.Create([checkpoint])
-            _ = (blocks, start) | Train(spec, iterations)
+            _ = (blocks, start) | Train(spec, iterations, gathered=settings.one_process)
 
         self.attempt.run(build)
         reached = self._beyond(state)

@@ -21,7 +21,8 @@ _POOL = {
     "environment_config": "localhost:50000",
     "environment_cache_millis": "60000",
 }
-_PROCESSES = "multi_processing"  # how Beam's own runners may be told to run
+_IN_MEMORY, _PROCESSES = "in_memory", "multi_processing"  # how Beam's own runners may run
+_FIRST_ITERATIONS, _MOST_ITERATIONS = 4, 20  # of a job in the driver's own process
 _LEAST_START_SECONDS = 120
 _IN_PARTS = {"environment_option", "environment_options"}  # instead of environment_config
 
@@ -42,7 +43,7 @@ class RunnerKind:
         cluster: who is asked what the cluster says of itself, by its address.
         needs: options without which it cannot run.
         begins_in_driver: whether it runs on this machine where no address is given.
-        embedded: whether its workers are threads of the driver, unless processes are asked for.
+        embedded: whether the driver does the work, unless workers are asked for.
         check: raises an error where something that it needs is missing.
     """
 
@@ -118,9 +119,17 @@ class Settings:
         """The runner's name as the user gave it."""
         return self.options.runner
 
-    @property
-    def iterations_per_job(self) -> int:
-        return self.options.iterations_per_job or self._known.iterations_per_job
+    def iterations_per_job(self, done: int) -> int:
+        """How many iterations are unrolled in a job, after so many that were done.
+
+        In the driver's own process a job starts at once, and a training may soon be over: there it
+        has as many as were done, within limits.
+        """
+        if self.options.iterations_per_job:
+            return self.options.iterations_per_job
+        if self.one_process:
+            return min(max(_FIRST_ITERATIONS, done), _MOST_ITERATIONS)
+        return self._known.iterations_per_job
 
     @property
     def threads(self) -> int:
@@ -138,8 +147,8 @@ class Settings:
 
     @property
     def one_process(self) -> bool:
-        """Whether driver and workers are one process."""
-        return self._known.embedded and self._direct.direct_running_mode != _PROCESSES
+        """Whether the driver does the work too, and nobody else."""
+        return self._known.embedded and self._direct.direct_running_mode == _IN_MEMORY
 
     @property
     def start_seconds(self) -> int:
@@ -180,9 +189,10 @@ class Settings:
     @property
     def used(self) -> dict[str, object]:
         """What the run report says of how the job ran."""
+        first, most = self.iterations_per_job(0), self.iterations_per_job(_MOST_ITERATIONS)
         return {
             "runner": self.runner,
-            "iterations_per_job": self.iterations_per_job,
+            "iterations_per_job": first if first == most else f"{first} to {most}",
             "threads": self.threads,
             "cache_mb": self.options.cache_mb,
             "beam": [*self.options.beam, *self._added],
