@@ -98,13 +98,13 @@ def _round() -> None:
         footer = Footer(FileVersion("none", 0, 0), pa.schema([]), (1,) * BLOCKS)
 
         def build(pipeline: beam.Pipeline) -> None:
-            blocks = pipeline | Blocks(
-                SharedBlocks.write(spec.work, plan_blocks([footer], 1)).ranges()
-            )
+            ranges = SharedBlocks.write(spec.work, plan_blocks([footer], 1)).ranges()
+            blocks = pipeline | Blocks(ranges, spread=not settings.one_process)
             start = pipeline | beam.Create([save_state(spec.work, state)])
-            _ = (blocks, start) | Train(spec, ITERATIONS, _no_work)
+            _ = (blocks, start) | Train(spec, ITERATIONS, _no_work, settings.one_process)
 
-        Runner(Settings(RunOptions())).run(build)
+        settings = Settings(RunOptions())
+        Runner(settings).run(build)
 
 
 def _layout() -> SumLayout:

@@ -14,14 +14,13 @@ from collections.abc import Callable
 from functools import cache
 
 import numpy as np
-import tensorflow as tf
 
 from kmeans_tf.bounds import Bounded
 from kmeans_tf.definition import Compared, Parts, labels_by_definition, squared_distances
 from kmeans_tf.encoding import Encoding
 from kmeans_tf.metrics import Metric
 from kmeans_tf.points import Points, chunk_rows
-from kmeans_tf.runtime import on_processor
+from kmeans_tf.runtime import on_processor, tf
 from kmeans_tf.scoring import score
 
 _RESOLVE_ELEMENTS = 1 << 20

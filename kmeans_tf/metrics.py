@@ -8,6 +8,8 @@ so that the sums of the points by prototype are all that a gradient or an update
 metric goes through automatic differentiation, row by row.
 """
 
+from __future__ import annotations
+
 import importlib
 import operator
 from collections.abc import Callable
@@ -16,12 +18,11 @@ from functools import cache
 from typing import Any
 
 import numpy as np
-import tensorflow as tf
 
 from kmeans_tf.exact import two_product
-from kmeans_tf.runtime import on_processor
+from kmeans_tf.runtime import load, on_processor, tf
 
-Cost = Callable[[tf.Tensor, tf.Tensor], tf.Tensor]
+Cost = Callable[["tf.Tensor", "tf.Tensor"], "tf.Tensor"]
 
 DEFAULT_GRADIENT_BOUND = 2.0**20
 SAFE_SQUARES = 2.0**-960, 2.0**1000  # between these a sum of squares has lost nothing
@@ -138,6 +139,7 @@ def get_metric(name: str) -> Metric:
     if not module or not attribute:
         names = ", ".join(METRICS)
         raise ValueError(f"unknown metric {name!r}: expected one of {names}, or module:function")
+    load()  # not by the module, while another thread may be at it: it has many ways in
     try:
         cost = operator.attrgetter(attribute)(importlib.import_module(module))
     except Exception as error:  # the module is the user's code

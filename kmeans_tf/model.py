@@ -13,19 +13,16 @@ from dataclasses import dataclass
 from functools import cached_property
 
 import numpy as np
-import tensorflow as tf
 
+from kmeans_tf import saved_model
 from kmeans_tf.assign import assign_rows, assigned_costs
-from kmeans_tf.definition import CLOSE, Compared, costs_by_definition
+from kmeans_tf.definition import BAD_LABEL, Compared, costs_by_definition
 from kmeans_tf.encoding import Encoding
-from kmeans_tf.exact import two_product
-from kmeans_tf.metrics import DOWN, SAFE_SQUARES, UP, get_metric, good_rows
+from kmeans_tf.metrics import get_metric, good_rows
 from kmeans_tf.points import chunk_rows
-from kmeans_tf.runtime import on_processor
 from kmeans_tf.summary import impute
 
 _SMALL, _LARGE = 2.0**-70, 2.0**90  # of prototypes about which float32 holds distances
-BAD_LABEL = -1
 
 
 @dataclass(frozen=True)
@@ -153,8 +150,7 @@ class Model:
 
     def save(self, folder: str) -> None:
         """Writes a SavedModel that needs nothing of this package to be loaded and used."""
-        labeller = _Labeller(self)
-        tf.saved_model.save(labeller, folder, signatures=labeller.label)
+        saved_model.save(self, folder)
 
     @classmethod
     def load(cls, folder: str) -> "Model":
@@ -163,22 +159,7 @@ class Model:
         Raises:
             ValueError: the folder holds no such model.
         """
-        try:
-            saved = tf.saved_model.load(folder)
-            described = json.loads(saved.describe().numpy())
-            means = getattr(saved, "means", None)
-            return cls(
-                metric=described["metric"],
-                prototypes=saved.prototypes.numpy(),
-                labels=saved.label_numbers.numpy(),
-                offset=saved.offset.numpy(),
-                scale=saved.scale.numpy(),
-                means=None if means is None else means.numpy(),
-                features=tuple(described["features"]),
-                on_bad_row=described["on_bad_row"],
-            )
-        except (OSError, AttributeError, ValueError, KeyError, TypeError) as error:
-            raise ValueError(f"{folder} holds no model of this job: {error}") from error
+        return cls(**saved_model.load(folder))
 
     @property
     def _scales_differences(self) -> bool:
@@ -201,133 +182,3 @@ class Model:
     def _factors(self) -> np.ndarray:
         """(d,) float64, of the differences."""
         return self.scale if self._scales_differences else np.ones(self.dimension)
-
-
-class _Labeller(tf.Module):
-    """The model in plain TensorFlow ops: the definition of a label, in float64.
-
-    TensorFlow takes subnormal numbers, those below 2**-1022, for 0.
-    """
-
-    def __init__(self, model: Model):
-        super().__init__(name="kmeans")
-
-        def constant(value, name, dtype=tf.float64):
-            return tf.Variable(value, trainable=False, dtype=dtype, name=name)
-
-        self.prototypes = constant(model.prototypes, "prototypes")
-        self.offset = constant(model.offset, "offset")
-        self.scale = constant(model.scale, "scale")
-        self.label_numbers = constant(model.labels, "label_numbers", tf.int32)
-        if model.means is not None:
-            self.means = constant(model.means, "means")
-        self._model = model
-        self._metric = get_metric(model.metric)
-        self.label = tf.function(
-            self._label,
-            input_signature=[tf.TensorSpec([None, model.dimension], tf.float64, "rows")],
-        )
-        text = model.describe()
-        self.describe = tf.function(lambda: tf.constant(text), input_signature=[])
-
-    def _label(self, rows: tf.Tensor) -> dict[str, tf.Tensor]:
-        if self._model.means is not None:
-            rows = tf.where(tf.math.is_finite(rows), rows, self.means)
-        good = tf.reduce_all(tf.math.is_finite(rows), 1)
-        if self._metric.normalize:
-            good &= tf.reduce_any(rows != 0, 1)
-        if not self._metric.rescale:
-            rows = (rows - self.offset) * self.scale
-        label_of = self._by_squares if self._metric.sums_suffice else self._by_costs
-        index, distance = label_of(rows)
-        nan = tf.constant(np.nan, tf.float64)
-        return {
-            "label": tf.where(good, tf.gather(self.label_numbers, index), BAD_LABEL),
-            "distance": tf.where(good, distance, nan),
-        }
-
-    def _by_costs(self, rows: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
-        """Indices (n,) of the prototypes, and distances (n,)."""
-        with on_processor():
-            targets = tf.constant(self._model._targets.values)
-            costs = tf.transpose(tf.map_fn(lambda w: self._metric.costs_to(rows, w), targets))
-        return _lowest(costs), self._metric.distance(tf.reduce_min(costs, 1), tf.sqrt)
-
-    def _by_squares(self, rows: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
-        """What `kmeans_tf.definition` has for arrays: indices (n,) and distances (n,)."""
-        exactly = self._model._targets.parts()
-        targets = [
-            tf.constant(part) for part in (exactly.values, exactly.rests) if part is not None
-        ]
-        parts = _unit_parts(rows) if self._metric.normalize else [rows]
-        factors = tf.constant(self._model._factors)
-        columns = [tf.transpose(part) for part in parts]
-        of_all = [tf.transpose(part)[:, None, :] for part in targets]
-
-        def to_all(power: tf.Tensor) -> tf.Tensor:
-            return _squares([x[:, :, None] for x in columns], of_all, factors, power[:, None])
-
-        one = tf.ones_like(rows[:, 0])
-        squares = _in_range(to_all, one, lambda found: tf.reduce_min(found, 1))[0]
-        index = _lowest(squares)
-        chosen = [tf.transpose(tf.gather(part, index)) for part in targets]
-
-        def to_chosen(power: tf.Tensor) -> tf.Tensor:
-            return _squares(columns, chosen, factors, power)
-
-        if not self._metric.normalize:
-            found, power = _in_range(to_chosen, one, lambda found: found)
-            return index, tf.sqrt(found) / power
-        values = tf.transpose(tf.gather(self._model._targets.values, index))
-        plain = _squares(columns[:1], [values], factors, one)
-        return index, self._metric.scale * tf.where(plain < CLOSE, to_chosen(one), plain)
-
-
-def _in_range(squares, one: tf.Tensor, judged) -> tuple[tf.Tensor, tf.Tensor]:
-    """Squares that neither overflow nor vanish, and the powers (n,) that numbers were times."""
-    found = squares(one)
-    power = _safe_power(judged(found))
-    return tf.cond(tf.reduce_any(power != one), lambda: squares(power), lambda: found), power
-
-
-def _squares(rows: list, targets: list, factors: tf.Tensor, power: tf.Tensor) -> tf.Tensor:
-    """Squared distances, one feature after the other, of arrays whose first axis is features."""
-
-    def add(total, column):
-        x, w, factor = column
-        difference = (x[0] - w[0]) * factor
-        if len(x) > 1:
-            difference += x[1] - w[1]
-        difference *= power
-        return total + difference * difference
-
-    return tf.foldl(add, (rows, targets, factors), tf.zeros_like(rows[0][0] - targets[0][0]))
-
-
-def _lowest(costs: tf.Tensor) -> tf.Tensor:
-    """(n,) int32, the lowest index of the least of costs (n, k): tf.argmin does not promise it."""
-    best, k = tf.reduce_min(costs, 1, keepdims=True), tf.shape(costs)[1]
-    return tf.reduce_min(tf.where(costs == best, tf.range(k), k - 1), 1)
-
-
-def _unit_parts(rows: tf.Tensor) -> list[tf.Tensor]:
-    """What `kmeans_tf.metrics.unit_parts` is for arrays."""
-    rows *= _safe_power(_row_squares(rows))[:, None]
-    lengths = tf.sqrt(_row_squares(rows))[:, None]
-    lengths = tf.where(lengths > 0, lengths, tf.ones_like(lengths))
-    units = rows / lengths
-    product, error = two_product(units, lengths)
-    return [units, ((rows - product) - error) / lengths]
-
-
-def _row_squares(rows: tf.Tensor) -> tf.Tensor:
-    """(n,) sums of squares, one feature after the other."""
-    columns = tf.transpose(rows)
-    return tf.foldl(lambda total, x: total + x * x, columns, tf.zeros_like(columns[0]))
-
-
-def _safe_power(squares: tf.Tensor) -> tf.Tensor:
-    """What `kmeans_tf.metrics.safe_power` is for arrays."""
-    small, large = squares < SAFE_SQUARES[0], squares > SAFE_SQUARES[1]
-    one = tf.ones_like(squares)
-    return tf.where(small, UP * one, tf.where(large, DOWN * one, one))

@@ -4,9 +4,9 @@ from dataclasses import dataclass, replace
 from functools import cached_property
 
 import numpy as np
-import tensorflow as tf
 
 from kmeans_tf.encoding import Encoding
+from kmeans_tf.runtime import tf
 
 CHUNK_ELEMENTS = 1 << 23  # 32 MB of float32
 PIECE_ELEMENTS = 1 << 21  # 16 MB of float64
@@ -41,8 +41,8 @@ class Points:
         rows: n.
     """
 
-    values: tf.Tensor
-    norms: tf.Tensor
+    values: "tf.Tensor"
+    norms: "tf.Tensor"
     weights: np.ndarray | None
     rows: int
     fine: np.ndarray | None = None

@@ -1,11 +1,56 @@
-"""How and where TensorFlow runs in a worker process."""
+"""TensorFlow in a process: when it is loaded, and how and where it runs.
+
+Loading it takes seconds, and much comes before: what is wrong with the options or the files, and
+what a scan finds out. So all modules have `tf` from here. It is TensorFlow, loaded when something
+of it is first asked for, or before that, by a thread that others wait for when they ask.
+"""
 
 import contextlib
+import importlib
+import threading
+from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
+from typing import TYPE_CHECKING, Any
 
-import tensorflow as tf
+
+class _TensorFlow:
+    """Stands for the module, and has what that has."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._loader: threading.Thread | None = None
+
+    def __getattr__(self, name: str) -> Any:
+        value = getattr(self.load(), name)
+        setattr(self, name, value)  # found without this method from now on
+        return value
+
+    def load(self) -> Any:
+        if self._loader and self._loader is not threading.current_thread():
+            self._loader.join()
+        return importlib.import_module("tensorflow")
+
+    def load_ahead(self, load: Callable[[], None]) -> None:
+        with self._lock:
+            if self._loader is None:
+                loader = threading.Thread(target=load, name="load_tensorflow")
+                loader.start()
+                self._loader = loader
 
 
-def on_processor() -> contextlib.AbstractContextManager[None]:
+_TENSORFLOW = _TensorFlow()
+if TYPE_CHECKING:
+    import tensorflow as tf
+else:
+    tf = _TENSORFLOW
+
+
+def load() -> None:
+    """Loads TensorFlow, if nobody did yet."""
+    _TENSORFLOW.load()
+
+
+def on_processor() -> AbstractContextManager[None]:
     """Where costs whose last bits count are computed: a GPU adds up in another order."""
     return tf.device("CPU:0")
 
@@ -25,3 +70,20 @@ def configure(threads: int) -> None:
     with contextlib.suppress(RuntimeError):
         tf.config.threading.set_intra_op_parallelism_threads(1)
         tf.config.threading.set_inter_op_parallelism_threads(threads)
+
+
+def load_ahead(
+    threads: int, during: Callable[[], AbstractContextManager[None]] = nullcontext
+) -> None:
+    """Loads TensorFlow for so many threads, see `configure`, in one of its own; once a process.
+
+    Args:
+        threads: that run ops.
+        during: what is around it.
+    """
+
+    def begin() -> None:
+        with contextlib.suppress(ImportError), during():  # who asks for it will hear of that
+            configure(threads)
+
+    _TENSORFLOW.load_ahead(begin)

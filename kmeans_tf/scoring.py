@@ -26,10 +26,9 @@ from dataclasses import dataclass
 from functools import cache
 
 import numpy as np
-import tensorflow as tf
 
 from kmeans_tf.points import Points
-from kmeans_tf.runtime import full_precision
+from kmeans_tf.runtime import full_precision, tf
 
 _FLOOR = 2.0**-80  # added to scores: the label bits of a score of 0 would be flushed to zero
 _SMALLEST = 2.0**-90  # a score below this may have lost its label

@@ -8,14 +8,13 @@ the terms are whole multiples of a quantum and their sums are exact.
 from functools import cache
 
 import numpy as np
-import tensorflow as tf
 
 from kmeans_tf.assign import assign, assign_bounded, assigned_costs
 from kmeans_tf.layout import SumLayout
 from kmeans_tf.memo import Memo, Remembered
 from kmeans_tf.metrics import Metric, get_metric
 from kmeans_tf.points import Points
-from kmeans_tf.runtime import on_processor
+from kmeans_tf.runtime import on_processor, tf
 from kmeans_tf.sample import Sample
 from kmeans_tf.state import Draw, TrainingState
 from kmeans_tf.stats import ClusterStats, IterationStats

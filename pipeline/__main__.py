@@ -5,15 +5,15 @@ import contextlib
 import os
 import signal
 import sys
-import tempfile
 import traceback
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from typing import NoReturn
 
 from pipeline import environment
 from pipeline.console import quiet_logs, say
 from pipeline.errors import INTERRUPTED, JobError, RunError, find_failure, is_interrupt
 from pipeline.options import FitOptions, LabelOptions, ReportOptions, parse
+from pipeline.passes.loading import loading
 
 
 def command() -> NoReturn:
@@ -22,10 +22,7 @@ def command() -> NoReturn:
     SIGTERM, with which schedulers and containers end a job, interrupts it as Ctrl-C does.
     """
     signal.signal(signal.SIGTERM, _interrupt)
-    code = main()
-    if code in (INTERRUPTED, RunError.exit_code):
-        _leave(code)
-    sys.exit(code)
+    _leave(main())
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -41,9 +38,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _run(options: FitOptions | LabelOptions | ReportOptions) -> None:
-    if isinstance(options, FitOptions) and not options.has_own_metric:
-        environment.prepare(environment.WITHOUT_KERAS)
-    with native_notices_hidden():
+    with loading():
         from pipeline import commands
     if isinstance(options, FitOptions):
         commands.fit(options)
@@ -51,23 +46,6 @@ def _run(options: FitOptions | LabelOptions | ReportOptions) -> None:
         commands.label(options)
     else:
         commands.report(options)
-
-
-@contextlib.contextmanager
-def native_notices_hidden() -> Iterator[None]:
-    """Keeps from the terminal what TensorFlow's libraries write as they load, unless they fail."""
-    terminal = os.dup(2)
-    with tempfile.TemporaryFile() as notices:
-        os.dup2(notices.fileno(), 2)
-        try:
-            yield
-        except BaseException:
-            notices.seek(0)
-            os.write(terminal, notices.read())
-            raise
-        finally:
-            os.dup2(terminal, 2)
-            os.close(terminal)
 
 
 def _explain(error: BaseException) -> int:
@@ -84,8 +62,14 @@ def _explain(error: BaseException) -> int:
 
 
 def _leave(code: int) -> NoReturn:
-    """Exits without waiting for Beam's threads, which can have no end where a job was ended."""
+    """Exits without waiting for other threads: one may still load TensorFlow, for nobody any more.
+
+    Beam's can have no end where a job was ended.
+    """
     atexit._run_exitfuncs()
+    for stream in (sys.stdout, sys.stderr):
+        with contextlib.suppress(OSError):  # nobody reads it any more
+            stream.flush()
     os._exit(code)
 
 

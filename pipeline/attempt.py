@@ -18,7 +18,7 @@ from kmeans_tf import Model
 from pipeline.checks import check_labelled
 from pipeline.console import say
 from pipeline.data.plan import Plan
-from pipeline.output.results import Results, bad_rows_by_place, key_types
+from pipeline.output.results import Results, bad_rows_by_place, key_types, load_drawing_ahead
 from pipeline.output.run_record import Counts, Input, RunRecord, Schema
 from pipeline.passes.blocks import BlockRange
 from pipeline.passes.checkpoint import WorkFolder, find_manifest, load_manifest
@@ -80,8 +80,9 @@ class Attempt:
         ranges: Sequence[BlockRange] | None = None,
     ) -> None:
         """Runs one pass over the blocks, in these ranges, for as long as it moves."""
-        blocks = Blocks(ranges or self._blocks.ranges())
-        watchdog = Watchdog(self.work, self.clock.running, self.runner.settings.stall_seconds)
+        settings = self.runner.settings
+        blocks = Blocks(ranges or self._blocks.ranges(), spread=not settings.one_process)
+        watchdog = Watchdog(self.work, self.clock.running, settings.stall_seconds)
         self.counters += self.runner.run(
             lambda pipeline: build(pipeline | blocks), watchdog=watchdog
         )
@@ -112,6 +113,7 @@ class Attempt:
             threads = self.runner.settings.threads
             spec = LabelSpec.of(self.plan, model, self.work, threads, distances)
             with self.clock.stage("label"):
+                load_drawing_ahead()
                 ranges = self._blocks.ranges_of(part_rows(self.plan.columns.dimension))
                 self.run(lambda blocks: blocks | Label(spec), ranges)
             totals = load_manifest(self.work)

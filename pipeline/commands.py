@@ -1,36 +1,43 @@
-"""The commands: fit, label and report, each read from top to bottom as what it does."""
+"""The commands: fit, label and report, each read from top to bottom as what it does.
+
+What is wrong with the options, the files and their schema is told at once: what is here needs
+neither Beam nor TensorFlow, which take seconds to load. `jobs` does.
+"""
 
 import contextlib
-import hashlib
-import json
+import os
 import posixpath
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, replace
-from typing import Any
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
 
-import numpy as np
-
-from kmeans_tf import Model, get_metric
-from kmeans_tf.metrics import Metric, check_metric
+from kmeans_tf import METRICS, Metric, Model, get_metric
+from kmeans_tf.metrics import check_metric
+from kmeans_tf.runtime import load_ahead
 from kmeans_tf.start import INITS
-from pipeline.attempt import Attempt
-from pipeline.console import say
+from pipeline import environment
+from pipeline.console import native_notices_hidden, say
+from pipeline.data.files import find_files
 from pipeline.data.names import ColumnNames, split_list
 from pipeline.data.plan import Plan, make_plan
 from pipeline.data.store import Store
-from pipeline.errors import DataError, UsageError
-from pipeline.fit import Fit, resolve_k
+from pipeline.errors import UsageError
 from pipeline.metric_identity import metric_identity
-from pipeline.options import FitOptions, LabelOptions, ReportOptions
+from pipeline.options import FitOptions, LabelOptions, ReportOptions, RunOptions
 from pipeline.output.publish import Output
-from pipeline.output.report import render_report
-from pipeline.output.results import Results, write_results
-from pipeline.passes.checkpoint import WorkFolder
-from pipeline.previous import load_model, model_features, read_prototypes, read_run
-from pipeline.runners.identity import Worker
-from pipeline.runners.preflight import describe_workers, preflight
-from pipeline.runners.runner import Runner
-from pipeline.runners.settings import Settings
+from pipeline.passes.loading import loading
+from pipeline.previous import (
+    find_model,
+    load_model,
+    metric_of,
+    model_features,
+    read_prototypes,
+    read_run,
+    resolve_k,
+)
+
+if TYPE_CHECKING:
+    from pipeline.jobs import Job
 
 
 def fit(options: FitOptions) -> None:
@@ -40,23 +47,19 @@ def fit(options: FitOptions) -> None:
         JobError: it failed, for a reason that is told in one line.
     """
     has_start = options.init not in INITS
-    command = _begin(options, [options.init] if has_start else [])
-    metric = _metric("--metric", options.metric)
-    plan = command.plan(options.names)
+    output = _output(options, [options.init] if has_start else [])
+    plan = _plan(options, output, options.names)
+    metric = _metric("--metric", options.metric, options.run)
     request = options.configuration() | {"files": plan.fingerprint()} | _metric_code(metric)
-    if command.finish_pending(request):
+    if _finish_pending(options, output, request):
         return
-    initial = read_prototypes(command.store, options.init, plan.columns) if has_start else None
+    initial = read_prototypes(output.store, options.init, plan.columns) if has_start else None
     k = resolve_k(options, initial)
     configuration = request | {"k": k}
     if initial:
         configuration["prototypes"] = initial.digest
-    command.carry_out(
-        plan,
-        request,
-        configuration,
-        lambda attempt: Fit(attempt, options, k, metric, initial).files(),
-    )
+    job = _job(options, output, plan, request, configuration)
+    job.fit(options, k, metric, initial)
 
 
 def label(options: LabelOptions) -> None:
@@ -65,14 +68,17 @@ def label(options: LabelOptions) -> None:
     Raises:
         JobError: it failed, for a reason that is told in one line.
     """
-    command = _begin(options, [options.model])
-    store, output = command.store, command.output
+    output = _output(options, [options.model])
+    store = output.store
     if store.inside(options.model, output.path):
         raise UsageError(f"--output {output.path} is where --model is: name another folder")
-    model = _with_policy(load_model(store, options.model), options)
+    folder = find_model(store, options.model)
+    find_files(store, options.input)  # of which columns the model says
+    _load_tensorflow(options.run, metric_of(store, folder))
+    model = _with_policy(load_model(store, folder), options)
     features = model_features(options.model, model, options.names.features)
-    metric = _metric(f"--model {options.model}", model.metric)
-    plan = command.plan(replace(options.names, features=features), model.dimension)
+    metric = _metric(f"--model {options.model}", model.metric, options.run)
+    plan = _plan(options, output, replace(options.names, features=features), model.dimension)
     if plan.columns.dimension != model.dimension:
         raise UsageError(
             f"--model {options.model} takes {model.dimension} features, "
@@ -80,94 +86,89 @@ def label(options: LabelOptions) -> None:
         )
     configuration = options.configuration() | {"files": plan.fingerprint()}
     configuration |= {"model_content": model.digest} | _metric_code(metric)
-    if command.finish_pending(configuration):
-        return
-    command.carry_out(
-        plan, configuration, configuration, lambda attempt: _label_files(attempt, model)
-    )
+    if not _finish_pending(options, output, configuration):
+        _job(options, output, plan, configuration, configuration).label(model)
 
 
 def report(options: ReportOptions) -> None:
     """Draws the report of a run again."""
+    from pipeline.output.report import render_report
+
     store = Store.reaching([options.folder])
     folder = store.plain(options.folder)
     html = render_report(*read_run(store, folder))
     store.write(posixpath.join(folder, "report.html"), html.encode())
 
 
-@dataclass
-class _Command:
-    """Where the answer goes and how jobs run, checked as far as the options alone allow."""
-
-    options: FitOptions | LabelOptions
-    store: Store
-    output: Output
-    settings: Settings
-
-    def plan(self, names: ColumnNames, dimension: int | None = None) -> Plan:
-        """What will be read; lists have the length `dimension`, where a model says so."""
-        plan = make_plan(self.options.input, names, store=self.store, dimension=dimension)
-        parts = [self.store.plain(part) for part in split_list(self.options.input)]
-        self.output.check_input(parts, [footer.file for footer in plan.footers])
-        return plan
-
-    def finish_pending(self, request: dict[str, Any]) -> bool:
-        """Whether an earlier run of the same request was killed while publishing; finishes it."""
-        if self.options.run.check or not self.output.finish_pending(request):
-            return False
-        say(f"done: {self.output.path}")
-        return True
-
-    def carry_out(
-        self,
-        plan: Plan,
-        request: dict[str, Any],
-        configuration: dict[str, Any],
-        make_files: Callable[[Attempt], dict[str, str]],
-    ) -> None:
-        """Makes and publishes the files of the output, or only checks that it could be done."""
-        if self.options.run.check:
-            self._only_check(plan)
-            return
-        output, fingerprint = self.output, _digest(configuration)
-        runner = Runner(self.settings, output.work_folder(fingerprint).path)
-        runner.cancel_jobs()
-        work = output.claim(configuration, fingerprint)
-        with _abandoning(output, work):
-            workers = self._preflight(plan, runner, work)
-            attempt = Attempt(plan, work, runner, configuration, workers)
-            output.publish(work, request, make_files(attempt))
-        say(f"done: {output.path}")
-
-    def _only_check(self, plan: Plan) -> None:
-        with self.output.scratch() as work:
-            workers = self._preflight(plan, Runner(self.settings, work.path), work)
-        say(
-            f"ready: {self.settings.runner} (environment: {self.settings.environment}) with "
-            f"{describe_workers(workers)}"
-        )
-
-    def _preflight(self, plan: Plan, runner: Runner, work: WorkFolder) -> list[Worker]:
-        return preflight(runner, work, plan.store, plan.footers[0].file)
-
-
-def _begin(options: FitOptions | LabelOptions, paths: Sequence[str]) -> _Command:
-    """What can be checked before the input is known; `paths` are those beside input and output."""
+def _output(options: FitOptions | LabelOptions, paths: Sequence[str]) -> Output:
+    """Where the answer goes; `paths` are those beside input and output."""
     store = Store.reaching([*split_list(options.input), options.output.output, *paths])
     output = Output(store, options.output)
     output.check()
-    settings = Settings(options.run)
-    settings.check()
-    return _Command(options, store, output, settings.connect())
+    return output
 
 
-def _label_files(attempt: Attempt, model: Model) -> dict[str, str]:
-    totals = attempt.label(model)
-    results = Results(attempt.plan, model, None, totals, np.empty((0, model.dimension)))
-    return write_results(attempt.work, results, attempt.record(results))
+def _plan(
+    options: FitOptions | LabelOptions,
+    output: Output,
+    names: ColumnNames,
+    dimension: int | None = None,
+) -> Plan:
+    """What will be read; lists have the length `dimension`, where a model says so."""
+    store = output.store
+    plan = make_plan(options.input, names, store=store, dimension=dimension)
+    parts = [store.plain(part) for part in split_list(options.input)]
+    output.check_input(parts, [footer.file for footer in plan.footers])
+    return plan
 
 
-def _metric(option: str, name: str) -> Metric:
+def _finish_pending(
+    options: FitOptions | LabelOptions, output: Output, request: dict[str, Any]
+) -> bool:
+    """Whether an earlier run of the same request was killed while publishing; finishes it."""
+    if options.run.check or not output.finish_pending(request):
+        return False
+    say(f"done: {output.path}")
+    return True
+
+
+def _job(
+    options: FitOptions | LabelOptions,
+    output: Output,
+    plan: Plan,
+    request: dict[str, Any],
+    configuration: dict[str, Any],
+) -> "Job":
+    """What does the rest; the only way from here to Beam."""
+    with loading():
+        from pipeline.jobs import Job
+    job = Job.connected(options, output, plan, request, configuration)
+    _load_tensorflow(options.run, configuration.get("metric"))
+    return job
+
+
+def _load_tensorflow(run: RunOptions, metric: str | None) -> None:
+    """Begins to load it, in a thread for which others wait; Beam is not loaded meanwhile.
+
+    Args:
+        metric: a name; None where it is not known. Only a user's own may be made of Keras.
+    """
+    if metric in METRICS:
+        environment.prepare(environment.WITHOUT_KERAS)
+    load_ahead(run.threads or os.cpu_count() or 1, _quietly)
+
+
+@contextlib.contextmanager
+def _quietly() -> Iterator[None]:
+    with native_notices_hidden(), loading():
+        yield
+
+
+def _metric(option: str, name: str, run: RunOptions) -> Metric:
+    """A metric, which is tried if it is the user's own."""
+    if name in METRICS:
+        return METRICS[name]
+    _load_tensorflow(run, name)
     try:
         metric = get_metric(name)
         check_metric(metric)
@@ -190,17 +191,3 @@ def _with_policy(model: Model, options: LabelOptions) -> Model:
             f"--on_bad_row impute: {options.model} was trained without it and knows no means"
         )
     return replace(model, on_bad_row=policy)
-
-
-def _digest(value: object) -> str:
-    return hashlib.sha256(json.dumps(value, sort_keys=True).encode()).hexdigest()[:16]
-
-
-@contextlib.contextmanager
-def _abandoning(output: Output, work: WorkFolder) -> Iterator[None]:
-    """Leaves nothing behind where another attempt would fail the same way."""
-    try:
-        yield
-    except (UsageError, DataError):
-        output.abandon(work)
-        raise

@@ -19,8 +19,8 @@ from pipeline.attempt import Attempt
 from pipeline.checks import check_scanned, estimate_warning, precision_error
 from pipeline.console import say
 from pipeline.errors import SHARED_OUTPUT, DataError, RunError, UsageError
-from pipeline.options import DEFAULT_K, FitOptions
-from pipeline.output.results import Results, write_results
+from pipeline.options import FitOptions
+from pipeline.output.results import Results, load_drawing_ahead, write_results
 from pipeline.passes.checkpoint import (
     checkpoints,
     find_checkpoint,
@@ -101,6 +101,7 @@ class Fit:
             if state is not None:
                 say(f"resuming after iteration {state.iteration}")
                 return layout_for(summary, self.metric, self._start, state.precision), state
+            load_drawing_ahead()
             with self.attempt.clock.stage("seed"):
                 layout, trial = choose_start(
                     summary, self.metric, self._start, self.attempt.runner.settings.threads
@@ -220,14 +221,15 @@ class Fit:
         )
 
     def _round(self, spec: TrainSpec, state: TrainingState) -> TrainingState:
+        settings = self.attempt.runner.settings
         left = self.options.max_iterations - state.iteration
-        iterations = min(self.attempt.runner.settings.iterations_per_job, left)
+        iterations = min(settings.iterations_per_job(state.iteration), left)
 
         checkpoint = find_checkpoint(self.attempt.work, state.iteration)
 
         def build(blocks: beam.PCollection) -> None:
             start = blocks.pipeline | "Start" >> beam.Create([checkpoint])
-            _ = (blocks, start) | Train(spec, iterations)
+            _ = (blocks, start) | Train(spec, iterations, gathered=settings.one_process)
 
         self.attempt.run(build)
         reached = self._beyond(state)
@@ -252,20 +254,6 @@ class Fit:
         self.attempt.clock.iterations += (np.diff(times) / 1e9).tolist()
         for path in paths[:-1]:
             store.delete(path)
-
-
-def resolve_k(options: FitOptions, initial: InitialPrototypes | None) -> int:
-    """k: as asked for, as many as there are to start from, or the default.
-
-    Raises:
-        UsageError: there are more prototypes to start from than k.
-    """
-    if initial is None:
-        return options.k or DEFAULT_K
-    k, count = options.k or len(initial.rows), len(initial.rows)
-    if count > k:
-        raise UsageError(f"--init {options.init}: {count} prototypes, more than --k {k}")
-    return k
 
 
 def label_numbers(k: int, initial: InitialPrototypes | None) -> np.ndarray:

@@ -29,9 +29,9 @@ from types import (
 from typing import Any
 
 import numpy as np
-import tensorflow as tf
 
 from kmeans_tf.metrics import Metric
+from kmeans_tf.runtime import tf
 from pipeline.console import say
 
 _PLAIN = {type(None), type(...), bool, int, float, complex, str, bytes}

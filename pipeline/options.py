@@ -77,11 +77,6 @@ class FitOptions:
     output: OutputOptions
     run: RunOptions
 
-    @property
-    def has_own_metric(self) -> bool:
-        """Whether the metric is a function of the user's."""
-        return ":" in self.metric
-
     def configuration(self) -> dict:
         """The options that the answer depends on, by name."""
         skipped = ("output", "run", "names")

@@ -22,6 +22,7 @@ from pipeline.data.kinds import is_numeric
 from pipeline.data.rows import to_float64
 from pipeline.data.store import Store
 from pipeline.errors import UsageError
+from pipeline.options import DEFAULT_K, FitOptions
 from pipeline.output.run_record import RUN, RunRecord
 
 LARGEST_LABEL = 2**31 - 1
@@ -139,23 +140,54 @@ def _is_label(number: object) -> bool:
     return 0 <= number <= LARGEST_LABEL and number == int(number)
 
 
-def load_model(store: Store, path: str) -> Model:
-    """The model in a folder, or in the `model` folder of an output.
+def resolve_k(options: FitOptions, initial: InitialPrototypes | None) -> int:
+    """k: as asked for, as many as there are to start from, or the default.
+
+    Raises:
+        UsageError: there are more prototypes to start from than k.
+    """
+    if initial is None:
+        return options.k or DEFAULT_K
+    k, count = options.k or len(initial.rows), len(initial.rows)
+    if count > k:
+        raise UsageError(f"--init {options.init}: {count} prototypes, more than --k {k}")
+    return k
+
+
+def find_model(store: Store, path: str) -> str:
+    """The folder of a model: the path itself, or the `model` folder of an output.
 
     Raises:
         UsageError: there is none.
     """
     folder = path.rstrip("/")
-    candidates = [folder, f"{folder}/model"]
-    saved = [place for place in candidates if store.version(f"{place}/saved_model.pb")]
-    if not saved:
-        raise UsageError(f"--model {folder}: no saved_model.pb there or in its model folder")
+    for place in (folder, f"{folder}/model"):
+        if store.version(f"{place}/saved_model.pb"):
+            return place
+    raise UsageError(f"--model {folder}: no saved_model.pb there or in its model folder")
+
+
+def metric_of(store: Store, folder: str) -> str | None:
+    """The metric of the model in a folder, by what its run says; None where that is not there."""
+    path = posixpath.join(posixpath.dirname(folder), RUN)
+    try:
+        return RunRecord.parse(store.read(path)).configuration.get("metric")
+    except (OSError, ValueError):
+        return None
+
+
+def load_model(store: Store, folder: str) -> Model:
+    """The model in a folder.
+
+    Raises:
+        UsageError: it is none of this job's.
+    """
     with tempfile.TemporaryDirectory() as copy:
-        store.download(saved[0], Path(copy))
+        store.download(folder, Path(copy))
         try:
             return Model.load(copy)
         except ValueError as error:
-            reason = str(error).splitlines()[0].replace(copy, saved[0])
+            reason = str(error).splitlines()[0].replace(copy, folder)
             raise UsageError(f"--model {reason}") from error
 
 

@@ -85,6 +85,7 @@ DRIVER = (
     "pipeline.checks",
     "pipeline.commands",
     "pipeline.fit",
+    "pipeline.jobs",
     "pipeline.metric_identity",
     "pipeline.previous",
     "pipeline.progress",
@@ -112,6 +113,12 @@ def libraries(room):
 
 def test_the_mathematics_needs_neither_beam_nor_a_file_format():
     assert libraries("kmeans_tf") == {"numpy", "scipy", "tensorflow"}
+
+
+def test_tensorflow_is_loaded_by_one_module():
+    """The others take `tf` from it, which loads nothing before it is used."""
+    named = [module for room in PACKAGES for module, name in arrows(room) if name == "tensorflow"]
+    assert named == ["kmeans_tf.runtime"]
 
 
 def test_the_data_is_read_without_beam():

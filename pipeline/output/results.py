@@ -2,8 +2,10 @@
 
 import posixpath
 import tempfile
+import threading
 from dataclasses import dataclass
 from pathlib import Path
+from types import ModuleType
 
 import numpy as np
 import pyarrow as pa
@@ -11,13 +13,14 @@ import pyarrow.parquet as pq
 
 from kmeans_tf.exact import to_float
 from kmeans_tf.model import Model
+from kmeans_tf.runtime import load
 from kmeans_tf.state import Proof, Trial
 from pipeline.data.columns import Columns
 from pipeline.data.plan import Plan
-from pipeline.output.report import render_report
 from pipeline.output.run_record import RUN, BadRows, Result, RunRecord, Scatter, Start
 from pipeline.passes.checkpoint import WorkFolder
 from pipeline.passes.label import key_fields
+from pipeline.passes.loading import loading
 from pipeline.passes.totals import LabelTotals
 
 SCATTER_POINTS = 2000
@@ -92,7 +95,7 @@ def write_results(work: WorkFolder, results: Results, run: RunRecord) -> dict[st
         "prototypes.parquet": _parquet(prototypes),
         "history.parquet": _parquet(history),
         RUN: run.to_json(),
-        "report.html": render_report(run, history, prototypes).encode(),
+        "report.html": _drawing().render_report(run, history, prototypes).encode(),
     }
     for name, data in files.items():
         work.store.write(work.file(name), data)
@@ -101,6 +104,23 @@ def write_results(work: WorkFolder, results: Results, run: RunRecord) -> dict[st
         names += _write_model(work, results.model)
     labels = {posixpath.join("labels", n): path for n, path in sorted(results.totals.parts.items())}
     return labels | {name: work.file(name) for name in names}
+
+
+def load_drawing_ahead() -> None:
+    """Loads what draws the report, in a thread, once TensorFlow is loaded."""
+
+    def begin() -> None:
+        load()
+        _drawing()
+
+    threading.Thread(target=begin, name="load_drawing").start()
+
+
+def _drawing() -> ModuleType:
+    """The report's module, with which matplotlib is loaded."""
+    with loading():
+        from pipeline.output import report
+    return report
 
 
 def history_table(trial: Trial | None) -> pa.Table:

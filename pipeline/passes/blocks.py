@@ -81,10 +81,18 @@ def fetch_blocks(heartbeat: Heartbeat, blocks: BlockRange) -> Iterator[BlockRef]
 
 @dataclass
 class Blocks(beam.PTransform):
-    """A pipeline -> the ranges as a collection, spread over the workers."""
+    """A pipeline -> the ranges as a collection.
+
+    Attributes:
+        ranges: the ranges.
+        spread: over the workers, which takes a shuffle; where they are one process it is for
+            nothing.
+    """
 
     ranges: Sequence[BlockRange]
+    spread: bool = True
 
     def expand(self, pipeline: beam.Pipeline) -> beam.PCollection:
-        created = pipeline | beam.Create(self.ranges).with_output_types(BlockRange)
-        return created | beam.Reshuffle()
+        create = beam.Create(self.ranges, reshuffle=False).with_output_types(BlockRange)
+        created = pipeline | create
+        return created | beam.Reshuffle() if self.spread else created

@@ -8,19 +8,21 @@ threads nor the runner can change the sum. They travel as parcels, for they may 
 """
 
 from collections.abc import Callable, Iterable, Iterator
-from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
+from concurrent.futures import Future, ThreadPoolExecutor
 from functools import cache, reduce
 from operator import add
+from queue import SimpleQueue
 from typing import Any
 
 import apache_beam as beam
 from apache_beam.transforms.window import GlobalWindow
 from apache_beam.utils.windowed_value import WindowedValue
 
-from kmeans_tf.runtime import configure
+from kmeans_tf.runtime import load_ahead
 from pipeline.passes.checkpoint import WorkFolder
 from pipeline.passes.counters import TENSORFLOW_STARTS, count
 from pipeline.passes.heartbeat import Heartbeat
+from pipeline.passes.loading import loading
 from pipeline.passes.lost_channel import watch_beams_own
 from pipeline.passes.parcels import send
 from pipeline.passes.sampler import sample_often
@@ -33,9 +35,9 @@ def thread_pool(threads: int) -> ThreadPoolExecutor:
     """The process's pool: threads outlive the bundles, which are short.
 
     The cache is what makes it one a process, and so what it does besides happen once: TensorFlow
-    is configured before its first use, and the start is counted.
+    is loaded while the first blocks are read, and the start is counted.
     """
-    configure(threads)
+    load_ahead(threads, loading)
     count(TENSORFLOW_STARTS)
     watch_beams_own()
     sample_often()
@@ -45,7 +47,18 @@ def thread_pool(threads: int) -> ThreadPoolExecutor:
 Task = Callable[[Any], Any]
 
 
-class SumBlocks(beam.DoFn):
+class PlainDoFn(beam.DoFn):
+    """A DoFn that has neither state nor timers.
+
+    Beam looks for these in the signature of every method that a DoFn lists, seven times for each
+    in a graph, which was a third of what an iteration cost. So it lists what Beam calls.
+    """
+
+    def __dir__(self) -> list[str]:
+        return ["finish_bundle", "process", "start_bundle"]
+
+
+class SumBlocks(PlainDoFn):
     """Adds up what there is to do for a bundle's elements, and emits the sum.
 
     A subclass gives `tasks`: each is called with what was added before, or None, and returns it
@@ -69,15 +82,18 @@ class SumBlocks(beam.DoFn):
         return [] if total is None else [(ONLY, send(self.work, self.work.sums, total))]
 
     def start_bundle(self) -> None:
-        self._running: set[Future] = set()
+        self._running = 0
+        self._done: SimpleQueue[Future] = SimpleQueue()
         self._totals: list[Any] = []  # of the threads that are idle
 
     def process(self, element: Any, *side_inputs: Any) -> None:
         for task in self.tasks(element, *side_inputs):
-            while len(self._running) >= self.threads:  # the next is read meanwhile
+            if self._running == self.threads:  # the next was read meanwhile
                 self._wait()
             total = self._totals.pop() if self._totals else None
-            self._running.add(thread_pool(self.threads).submit(task, total))
+            running = thread_pool(self.threads).submit(task, total)
+            running.add_done_callback(self._done.put)
+            self._running += 1
 
     def finish_bundle(self) -> Iterator[WindowedValue]:
         while self._running:
@@ -88,9 +104,9 @@ class SumBlocks(beam.DoFn):
             yield WindowedValue(element, window.max_timestamp(), (window,))
 
     def _wait(self) -> None:
-        """Takes the totals of the threads that are done."""
-        done, self._running = wait(self._running, return_when=FIRST_COMPLETED)
-        self._totals += [future.result() for future in done]
+        """Takes the total of the first thread that is done."""
+        self._totals.append(self._done.get().result())
+        self._running -= 1
         self.heartbeat.did_a_task()
 
 

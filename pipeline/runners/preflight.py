@@ -1,7 +1,8 @@
 """What is checked before any data is read: can this job run where it is asked to run?
 
 A job of a few elements lets the workers themselves report who they are, and whether they reach the
-input and the output. A check that fails ends in one message that says what to change.
+input and the output. A check that fails ends in one message that says what to change. Where driver
+and workers are one process, it reports by itself.
 """
 
 import json
@@ -59,11 +60,11 @@ def preflight(runner: Runner, work: WorkFolder, store: Store, file: FileVersion)
     """
     attempt = f"{_FOLDER}-{uuid.uuid4().hex}"  # its own: what another left is no report to it
     try:
-        _run_probes(runner, partial(probe, work, attempt, store, file))
+        sent = _run_probes(runner, partial(probe, work, attempt, store, file))
         reports = _reports(work.store, work.file(attempt))
     finally:
         work.store.delete(work.file(attempt))
-    _check_reached(reports, work)
+    _check_reached(reports, sent, work)
     workers = sorted({report.worker for report in reports}, key=lambda w: (w.host, w.pid))
     _check_versions(workers)
     _check_read(reports, file)
@@ -76,8 +77,12 @@ def describe_workers(workers: Sequence[Worker]) -> str:
     return f"{len(workers)} worker process(es): {places}"
 
 
-def _run_probes(runner: Runner, probe: partial[None]) -> None:
+def _run_probes(runner: Runner, probe: partial[None]) -> int:
+    """How many reports have been written."""
     settings = runner.settings
+    if settings.one_process:
+        probe(0)
+        return 1
     try:
         runner.run(
             lambda p: (
@@ -94,6 +99,7 @@ def _run_probes(runner: Runner, probe: partial[None]) -> None:
         place = f"{settings.runner} (environment: {settings.environment})"
         kind = MemoryLackError if isinstance(error, MemoryLackError) else RunError
         raise kind(f"no worker answered on {place}: {error}") from error
+    return PROBES
 
 
 def probe(work: WorkFolder, attempt: str, store: Store, file: FileVersion, number: int) -> None:
@@ -155,12 +161,12 @@ def _parsed(report: bytes) -> _Report:
     return _Report(Worker(**fields), problem)
 
 
-def _check_reached(reports: Sequence[_Report], work: WorkFolder) -> None:
-    if len(reports) == PROBES:
+def _check_reached(reports: Sequence[_Report], sent: int, work: WorkFolder) -> None:
+    if len(reports) == sent:
         return
     hosts = ", ".join(sorted({report.worker.host for report in reports}))
     raise RunError(
-        f"only {len(reports)} of {PROBES} reports of the workers reached {work.path} here"
+        f"only {len(reports)} of {sent} reports of the workers reached {work.path} here"
         + (f", from hosts {hosts}" if hosts else "")
         + f": {SHARED_OUTPUT}, {_SHARED}"
     )

@@ -12,6 +12,7 @@ from pipeline.errors import UsageError
 from pipeline.options import RunOptions
 from pipeline.runners import endpoints
 from pipeline.runners.flink import FlinkCluster
+from pipeline.runners.views import RememberedOptions
 
 _FN_API_RUNNER = "apache_beam.runners.portability.fn_api_runner.FnApiRunner"
 # Workers of a cluster are a pool beside each of its hosts, and live through the pauses of a job.
@@ -20,6 +21,8 @@ _POOL = {
     "environment_config": "localhost:50000",
     "environment_cache_millis": "60000",
 }
+_IN_MEMORY, _PROCESSES = "in_memory", "multi_processing"  # how Beam's own runners may run
+_FIRST_ITERATIONS, _MOST_ITERATIONS = 4, 20  # of a job in the driver's own process
 _LEAST_START_SECONDS = 120
 _IN_PARTS = {"environment_option", "environment_options"}  # instead of environment_config
 
@@ -40,6 +43,7 @@ class RunnerKind:
         cluster: who is asked what the cluster says of itself, by its address.
         needs: options without which it cannot run.
         begins_in_driver: whether it runs on this machine where no address is given.
+        embedded: whether the driver does the work, unless workers are asked for.
         check: raises an error where something that it needs is missing.
     """
 
@@ -52,11 +56,12 @@ class RunnerKind:
     cluster: type[FlinkCluster] | None = None
     needs: tuple[str, ...] = ()
     begins_in_driver: bool = False
+    embedded: bool = False
     check: Callable[[dict[str, str]], None] = lambda flags: None
 
 
 _RUNNERS = {
-    "fnapirunner": RunnerKind(threads=None),
+    "fnapirunner": RunnerKind(threads=None, embedded=True),
     "directrunner": RunnerKind(threads=None),
     "prismrunner": RunnerKind(
         flags={"environment_type": "LOOPBACK"},
@@ -114,9 +119,17 @@ class Settings:
         """The runner's name as the user gave it."""
         return self.options.runner
 
-    @property
-    def iterations_per_job(self) -> int:
-        return self.options.iterations_per_job or self._known.iterations_per_job
+    def iterations_per_job(self, done: int) -> int:
+        """How many iterations are unrolled in a job, after so many that were done.
+
+        In the driver's own process a job starts at once, and a training may soon be over: there it
+        has as many as were done, within limits.
+        """
+        if self.options.iterations_per_job:
+            return self.options.iterations_per_job
+        if self.one_process:
+            return min(max(_FIRST_ITERATIONS, done), _MOST_ITERATIONS)
+        return self._known.iterations_per_job
 
     @property
     def threads(self) -> int:
@@ -127,11 +140,15 @@ class Settings:
             return self.task_slots
         if self._known.threads and not self._in_process:
             return self._known.threads
-        direct = self.beam().view_as(DirectOptions)
         processes = 1
-        if direct.direct_running_mode == "multi_processing":
-            processes = direct.direct_num_workers or default_threads()
+        if self._direct.direct_running_mode == _PROCESSES:
+            processes = self._direct.direct_num_workers or default_threads()
         return max(1, default_threads() // processes)
+
+    @property
+    def one_process(self) -> bool:
+        """Whether the driver does the work too, and nobody else."""
+        return self._known.embedded and self._direct.direct_running_mode == _IN_MEMORY
 
     @property
     def start_seconds(self) -> int:
@@ -172,9 +189,10 @@ class Settings:
     @property
     def used(self) -> dict[str, object]:
         """What the run report says of how the job ran."""
+        first, most = self.iterations_per_job(0), self.iterations_per_job(_MOST_ITERATIONS)
         return {
             "runner": self.runner,
-            "iterations_per_job": self.iterations_per_job,
+            "iterations_per_job": first if first == most else f"{first} to {most}",
             "threads": self.threads,
             "cache_mb": self.options.cache_mb,
             "beam": [*self.options.beam, *self._added],
@@ -189,7 +207,8 @@ class Settings:
 
     def beam(self, *more: str) -> PipelineOptions:
         """The options as Beam takes them; `more` words come last, and win."""
-        return PipelineOptions([f"--runner={self._name}", *self.options.beam, *self._added, *more])
+        words = [f"--runner={self._name}", *self.options.beam, *self._added, *more]
+        return RememberedOptions(words)
 
     def check(self) -> None:
         """Raises a UsageError if there is no such runner."""
@@ -227,6 +246,10 @@ class Settings:
     @property
     def _known(self) -> RunnerKind:
         return _RUNNERS.get(self.kind, RunnerKind())
+
+    @property
+    def _direct(self) -> DirectOptions:
+        return self.beam().view_as(DirectOptions)
 
     @property
     def _added(self) -> list[str]:

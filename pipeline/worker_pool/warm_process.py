@@ -93,10 +93,13 @@ def run(lifeline: int, report: int) -> None:
 
 
 def _warm_up() -> None:
-    """Imports the passes, and TensorFlow and pyarrow with them."""
+    """Imports the passes, and pyarrow with them, and TensorFlow."""
+    import kmeans_tf.runtime
     import pipeline.passes.label
     import pipeline.passes.scan
     import pipeline.passes.train  # noqa: F401
+
+    kmeans_tf.runtime.load()
 
 
 def _end_with(lifeline: int) -> NoReturn:

@@ -54,7 +54,7 @@ def figures_only_where_they_are_looked_at(request: pytest.FixtureRequest) -> Ite
     """A fifth of a small job is drawing its report; tests/pipeline/output has it drawn."""
     with pytest.MonkeyPatch.context() as patch:
         if "output" not in request.path.parts:
-            patch.setattr("pipeline.output.results.render_report", lambda *_: "not drawn")
+            patch.setattr("pipeline.output.report.render_report", lambda *_: "not drawn")
         yield
 
 

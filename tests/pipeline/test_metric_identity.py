@@ -363,7 +363,7 @@ def test_labels_of_a_metric_that_changed_are_not_published(
     model = fit(three_blobs.folder, tmp_path / "model", *args)
     places = (f"--input={three_blobs.folder}", f"--output={tmp_path / 'out'}")
     with monkeypatch.context() as patch:
-        patch.setattr("pipeline.commands.write_results", lambda *args, **named: 1 / 0)
+        patch.setattr("pipeline.jobs.write_results", lambda *args, **named: 1 / 0)
         assert run("label", *places, f"--model={model.folder}").code == 1
     write_module("mine", text.replace("P = 1.5", "P = 3.25"))
     assert run("label", *places, f"--model={model.folder}").code == 0

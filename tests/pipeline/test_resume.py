@@ -14,7 +14,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from pipeline import commands
+from pipeline import jobs
 from pipeline.attempt import Attempt
 from pipeline.fit import Fit
 from pipeline.passes.checkpoint import WorkFolder, save_state
@@ -209,7 +209,7 @@ def test_a_model_that_changed_since_is_another_configuration(run, fit, three_blo
     model = fit(three_blobs.folder, tmp_path / "model", *args, "--k=3").folder
     places = (f"--input={three_blobs.folder}", f"--output={tmp_path / 'out'}")
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(commands, "write_results", lambda *args, **named: 1 / 0)
+        patch.setattr(jobs, "write_results", lambda *args, **named: 1 / 0)
         assert run("label", *places, f"--model={model}").code == 1
     fit(three_blobs.folder, model, *args, "--k=5", "--overwrite")
     assert run("label", *places, f"--model={model}").code == 0

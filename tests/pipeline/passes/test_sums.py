@@ -1,19 +1,23 @@
 """Sums are the same whatever is added to what first."""
 
 import pickle
+from typing import ClassVar
 
 import apache_beam as beam
 import hypothesis
 import numpy as np
 import pytest
+from apache_beam.coders import VarIntCoder
+from apache_beam.runners import common
 from apache_beam.testing.util import assert_that, equal_to
+from apache_beam.transforms.userstate import BagStateSpec, get_dofn_specs
 from hypothesis import strategies as st
 
 from kmeans_tf.stats import ClusterStats, IterationStats
 from pipeline.passes.checkpoint import WorkFolder
 from pipeline.passes.heartbeat import Heartbeat
 from pipeline.passes.parcels import Parcel
-from pipeline.passes.sums import ONLY, Sum, SumBlocks
+from pipeline.passes.sums import ONLY, PlainDoFn, Sum, SumBlocks
 
 IN_PROCESS = "apache_beam.runners.portability.fn_api_runner.FnApiRunner"
 
@@ -93,3 +97,41 @@ def test_a_task_that_fails_fails_the_pipeline(tmp_path):
     _ = pipeline | beam.Create([-2]) | beam.ParDo(squares_below(tmp_path))
     with pytest.raises(ZeroDivisionError):
         pipeline.run()
+
+
+SEEN = beam.DoFn.StateParam(BagStateSpec("seen", VarIntCoder()))
+
+
+class Listed(PlainDoFn):
+    calls: ClassVar[list[str]] = []
+
+    def start_bundle(self):
+        self.calls.append("start")
+
+    def process(self, element, state=SEEN):
+        self.calls.append("process")
+        return []
+
+    def finish_bundle(self):
+        self.calls.append("finish")
+
+    def other(self):
+        """What Beam would look at too."""
+
+
+def test_beam_looks_at_no_more_of_a_plain_dofn_than_it_calls(monkeypatch):
+    looked = []
+    wrapper = common.MethodWrapper
+    monkeypatch.setattr(
+        common, "MethodWrapper", lambda fn, name: looked.append(name) or wrapper(fn, name)
+    )
+    states, timers = get_dofn_specs(Listed())
+    assert sorted(looked) == ["finish_bundle", "process", "start_bundle"]
+    assert ([spec.name for spec in states], timers) == (["seen"], set()), "it still finds them"
+
+
+def test_a_plain_dofn_is_called_as_any_other():
+    Listed.calls.clear()
+    with beam.Pipeline(runner=IN_PROCESS) as pipeline:
+        _ = pipeline | beam.Create([(0, 1)], reshuffle=False) | beam.ParDo(Listed())
+    assert Listed.calls == ["start", "process", "finish"]

@@ -102,16 +102,24 @@ def keep(checkpoint: Checkpoint) -> None:
     KEPT.append(checkpoint)
 
 
-def trained(plan, spec, start, iterations) -> TrainingState:
-    KEPT.clear()
-    with beam.Pipeline(runner=IN_PROCESS) as pipeline:
-        blocks = pipeline | Blocks(SharedBlocks.write(spec.work, plan.blocks).ranges())
-        first = pipeline | "Start" >> beam.Create([save_state(spec.work, start)])
-        _ = (blocks, first) | Train(spec, iterations) | beam.Map(keep)
-    (checkpoint,) = KEPT
-    state = fetch_state(spec.work, checkpoint)
-    assert (state.iteration, state.done) == (checkpoint.iteration, checkpoint.done)
-    return state
+@pytest.fixture(params=[False, True], ids=["combined", "gathered"])
+def trained(request):
+    """trained(plan, spec, start, iterations) -> the state after a round, in either shape."""
+
+    def train(plan, spec, start, iterations) -> TrainingState:
+        KEPT.clear()
+        ranges = SharedBlocks.write(spec.work, plan.blocks).ranges()
+        with beam.Pipeline(runner=IN_PROCESS) as pipeline:
+            blocks = pipeline | Blocks(ranges, spread=not request.param)
+            first = pipeline | "Start" >> beam.Create([save_state(spec.work, start)])
+            checkpoint = (blocks, first) | Train(spec, iterations, gathered=request.param)
+            _ = checkpoint | beam.Map(keep)
+        (checkpoint,) = KEPT
+        state = fetch_state(spec.work, checkpoint)
+        assert (state.iteration, state.done) == (checkpoint.iteration, checkpoint.done)
+        return state
+
+    return train
 
 
 def test_a_scan_finds_what_numpy_finds(plan, summary, three_blobs):
@@ -126,7 +134,7 @@ def test_a_scan_finds_what_numpy_finds(plan, summary, three_blobs):
     np.testing.assert_array_equal(sample, points[np.lexsort(points.T)])
 
 
-def test_training_in_a_pipeline_is_training_in_memory(plan, spec, start, three_blobs):
+def test_training_in_a_pipeline_is_training_in_memory(plan, spec, start, three_blobs, trained):
     state = trained(plan, spec, start, 6)
     options = spec.options
     _, expected = kmeans_tf.fit(
@@ -139,7 +147,7 @@ def test_training_in_a_pipeline_is_training_in_memory(plan, spec, start, three_b
 
 @pytest.mark.parametrize("slices", [1, 2, 3])
 def test_sums_that_go_through_the_work_folder_are_the_same(
-    plan, spec, start, tmp_path, monkeypatch, slices
+    plan, spec, start, tmp_path, monkeypatch, slices, trained
 ):
     alone = trained(plan, spec, start, 4)
     monkeypatch.setattr(parcels, "INLINE_BYTES", 0)
@@ -151,7 +159,7 @@ def test_sums_that_go_through_the_work_folder_are_the_same(
     assert not work.store.files(work.sums, recursive=True)
 
 
-def test_a_retry_of_what_is_done_needs_no_sums(plan, spec, start, work):
+def test_a_retry_of_what_is_done_needs_no_sums(plan, spec, start, work, trained):
     """A worker that is lost behind its update has left the next checkpoint, and taken the sums."""
     state = trained(plan, spec, start, 1)
     first, after = find_checkpoint(work, 0), find_checkpoint(work, 1)
@@ -165,13 +173,15 @@ def test_a_retry_of_what_is_done_needs_no_sums(plan, spec, start, work):
         list(Update(spec).process((ONLY, gone)))
 
 
-def test_every_iteration_is_written_down(plan, spec, start, work):
+def test_every_iteration_is_written_down(plan, spec, start, work, trained):
     state = trained(plan, spec, start, 6)
     names = [path.rpartition("/")[2] for path in checkpoints(work)]
     assert names == [f"{i:06d}" for i in range(state.iteration + 1)]
 
 
-def test_a_converged_state_makes_the_rest_of_the_round_free(plan, spec, start, monkeypatch):
+def test_a_converged_state_makes_the_rest_of_the_round_free(
+    plan, spec, start, monkeypatch, trained
+):
     steps, loads = [], []
     step, chunks = train.step, train.cached_chunks
 
@@ -195,7 +205,7 @@ def test_a_converged_state_makes_the_rest_of_the_round_free(plan, spec, start, m
     assert again.trials[0].prototypes.tobytes() == state.trials[0].prototypes.tobytes()
 
 
-def test_trials_of_one_state_share_reads_and_end_as_they_do_alone(plan, spec, three_blobs):
+def test_trials_of_one_state_share_reads_and_end_as_they_do_alone(plan, spec, three_blobs, trained):
     encoding = spec.loader.layout.encoding
     starts = [three_blobs.start, three_blobs.start[:2]]
     several = [Trial.start(encoding.encode_prototypes(rows)) for rows in starts]

@@ -284,6 +284,7 @@ def probed(run, three_blobs, tmp_path, monkeypatch):
     def check(workers_store):
         monkeypatch.setattr(Workers, "store", workers_store)
         monkeypatch.setattr(preflight, "probe", probe_elsewhere)
+        monkeypatch.setattr(Settings, "one_process", False)
         ran = run("fit", f"--input={three_blobs.folder}", f"--output={tmp_path / 'out'}", "--k=3")
         assert ran.code == 5, ran.stderr
         assert ran.stderr.count("\n") == 1, ran.stderr
@@ -405,3 +406,12 @@ def test_a_worker_of_another_version(probed, name):
     said = probed(Older)
     assert said.startswith(f"{MINE} has {name} 0.9, the driver ")
     assert ": install the same on both" in said
+
+
+def test_a_process_that_is_its_own_worker_needs_no_job_to_look_at_itself(
+    run, three_blobs, tmp_path, monkeypatch
+):
+    monkeypatch.setattr("pipeline.runners.runner.Runner.run", lambda *_: pytest.fail("a job"))
+    ran = run("fit", f"--input={three_blobs.folder}", f"--output={tmp_path / 'out'}", "--check")
+    assert ran.code == 0, ran.stderr
+    assert f"1 worker process(es): {HERE} pid {os.getpid()}" in ran.stderr

@@ -40,6 +40,13 @@ def test_beams_options_reach_beam(run, three_blobs, tmp_path, monkeypatch):
     assert seen[0].startswith("nightly-")
 
 
+@pytest.fixture
+def workers_elsewhere(monkeypatch):
+    """As if they were: the first job is the one that looks for them."""
+    monkeypatch.setattr("pipeline.runners.settings.Settings.one_process", False)
+
+
+@pytest.mark.usefixtures("workers_elsewhere")
 def test_a_runner_that_fails_says_how_to_resume(run, three_blobs, tmp_path, monkeypatch):
     def fail(pipeline):
         raise RuntimeError("first line\nthe cluster is gone")
@@ -63,6 +70,7 @@ class Waiting:
         pass
 
 
+@pytest.mark.usefixtures("workers_elsewhere")
 def test_a_lack_of_memory_that_only_the_cluster_knows_of(run, three_blobs, tmp_path, monkeypatch):
     class Flink:
         def failures(self, name_end):
@@ -84,6 +92,7 @@ def test_a_lack_of_memory_that_only_the_cluster_knows_of(run, three_blobs, tmp_p
     )
 
 
+@pytest.mark.usefixtures("workers_elsewhere")
 def test_workers_that_never_answer_are_not_waited_for(run, three_blobs, tmp_path, monkeypatch):
     class Counting:
         cancelled = 0
@@ -104,6 +113,7 @@ def test_workers_that_never_answer_are_not_waited_for(run, three_blobs, tmp_path
     assert job.cancelled == 1
 
 
+@pytest.mark.usefixtures("workers_elsewhere")
 @pytest.mark.parametrize(
     ("raised", "told"),
     [
@@ -140,6 +150,7 @@ def test_the_clusters_cause_without_its_wrappers(run, three_blobs, tmp_path, rai
     assert f"): {told}; run the same command again to resume" in ran.stderr
 
 
+@pytest.mark.usefixtures("workers_elsewhere")
 def test_a_lack_of_memory_is_not_told_to_try_again(run, three_blobs, tmp_path, monkeypatch):
     def fail(pipeline):
         raise RuntimeError(
@@ -155,6 +166,7 @@ def test_a_lack_of_memory_is_not_told_to_try_again(run, three_blobs, tmp_path, m
     assert ran.stderr.endswith("; then run the same command to resume\n")
 
 
+@pytest.mark.usefixtures("workers_elsewhere")
 def test_a_lost_job_server_is_one_line(run, three_blobs, tmp_path, monkeypatch):
     class Lost(grpc.RpcError):
         def details(self):

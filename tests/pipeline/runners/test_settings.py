@@ -109,7 +109,7 @@ def test_what_the_user_gives_wins():
         "FlinkRunner", "--flink_master=f:1", "--environment_config", "pool:7", iterations_per_job=3
     )
     assert chosen.flags["environment_config"] == "pool:7"
-    assert chosen.iterations_per_job == 3
+    assert chosen.iterations_per_job(0) == chosen.iterations_per_job(50) == 3
     assert chosen.beam().view_as(PortableOptions).environment_config == "pool:7"
     assert chosen.beam().view_as(PortableOptions).environment_type == "EXTERNAL"
 
@@ -164,3 +164,35 @@ def test_a_flink_that_beam_has_no_job_server_for(of_version, java):
         f"the cluster at {address} runs Flink 1.17.2, and this Beam"
     )
     assert str(caught.value).endswith(": give --job_endpoint")
+
+
+@pytest.mark.parametrize(
+    ("runner", "beam", "expected"),
+    [
+        ("FnApiRunner", [], True),
+        ("FnApiRunner", ["--direct_running_mode=in_memory"], True),
+        ("FnApiRunner", ["--direct_running_mode=multi_threading"], False),
+        ("FnApiRunner", ["--direct_running_mode=multi_processing"], False),
+        ("DirectRunner", [], False),
+        ("PrismRunner", [], False),
+        ("FlinkRunner", [], False),
+    ],
+)
+def test_where_the_driver_does_the_work(runner, beam, expected):
+    assert settings(runner, *beam).one_process is expected
+
+
+@pytest.mark.parametrize(
+    ("runner", "beam", "expected"),
+    [
+        ("FnApiRunner", [], [4, 4, 8, 16, 20, 20]),
+        ("FnApiRunner", ["--direct_running_mode=multi_processing"], [10, 10, 10]),
+        ("FlinkRunner", [], [10, 10, 10]),
+        ("SparkRunner", [], [20, 20]),
+    ],
+)
+def test_rounds_grow_where_a_job_starts_at_once(runner, beam, expected):
+    rounds, chosen = [], settings(runner, *beam)
+    while len(rounds) < len(expected):
+        rounds.append(chosen.iterations_per_job(sum(rounds)))
+    assert rounds == expected
