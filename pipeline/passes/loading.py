@@ -17,6 +17,7 @@ def loading() -> Iterator[None]:
     try:
         yield
     finally:
+        gc.collect()  # what others have left meanwhile, or it would stay too
         gc.freeze()
         if was_on:
             gc.enable()
