@@ -29,6 +29,7 @@ from pipeline.runners.settings import Settings
 from pipeline.transforms import (
     BlockRef,
     Blocks,
+    JobCache,
     Loader,
     SharedBlocks,
     Train,
@@ -90,8 +91,7 @@ def _round() -> None:
             ),
             TrainingOptions(tolerance=0.0, max_iterations=ITERATIONS + 1),
             WorkFolder(folder),
-            0,
-            2,
+            JobCache("none", 2, 0),
         )
         state = TrainingState((Trial.start(np.zeros((_K, _D))),))
 

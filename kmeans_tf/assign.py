@@ -16,7 +16,7 @@ from functools import cache
 import numpy as np
 
 from kmeans_tf.bounds import Bounded
-from kmeans_tf.definition import Compared, Parts, labels_by_definition, squared_distances
+from kmeans_tf.definition import Compared, Parts, labels_by_definition, squares_by_label
 from kmeans_tf.encoding import Encoding
 from kmeans_tf.metrics import Metric
 from kmeans_tf.points import Points, chunk_rows
@@ -150,9 +150,7 @@ def assigned_costs(
         with on_processor():
             chosen = tf.constant(projected[labels])
             return metric.cost(tf.constant(points, tf.float64), chosen).numpy()
-    return metric.scale * squared_distances(
-        Parts(points), Parts(projected), lambda x, w: x - w[labels]
-    )
+    return metric.scale * squares_by_label(Parts(points), Parts(projected), labels)
 
 
 def nearest(

@@ -7,7 +7,6 @@ rounded to float64 is off by 1e-16, which is much beside the difference of two t
 what rounding took off is added again.
 """
 
-from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
@@ -16,6 +15,9 @@ from kmeans_tf.metrics import Metric, is_safe, safe_power, unit_parts, unit_rows
 
 BAD_LABEL = -1
 CLOSE = 2.0**-16  # a squared distance of directions, below which their rounding shows
+
+_TILE = 1 << 16  # differences at once, which stay in cache, ...
+_TILE_ROWS = 1 << 10  # ... of so many rows at least
 
 Places = slice | np.ndarray
 
@@ -77,12 +79,11 @@ def labels_by_definition(
     Args:
         factors: (d,) float64, of the differences; None stands for ones.
     """
-    squares = squared_distances(rows, targets, np.subtract.outer, factors)
+    squares = squared_distances(rows, targets, factors)
     labels, best = squares.argmin(1), squares.min(1)
     far = np.flatnonzero(~is_safe(best))
     if len(far):
-        power = safe_power(best[far])[:, None]
-        nearer = squared_distances(rows.take(far), targets, np.subtract.outer, factors, power)
+        nearer = squared_distances(rows.take(far), targets, factors, safe_power(best[far]))
         labels[far] = nearer.argmin(1)
     return labels.astype(np.int32)
 
@@ -100,8 +101,7 @@ def costs_by_definition(
     """
 
     def squares(places: Places, x: Parts, w: Parts, power: np.ndarray | None = None) -> np.ndarray:
-        chosen = labels[places]
-        return squared_distances(x, w, lambda a, b: a - b[chosen], factors, power)
+        return squares_by_label(x, w, labels[places], factors, power)
 
     everywhere = slice(None)
     found = squares(everywhere, Parts(rows.values), Parts(targets.values))
@@ -118,28 +118,61 @@ def costs_by_definition(
     return costs, distances
 
 
-def squared_distances(
+def squares_by_label(
     rows: Parts,
     targets: Parts,
-    subtract: Callable[[np.ndarray, np.ndarray], np.ndarray],
+    labels: np.ndarray,
     factors: np.ndarray | None = None,
     power: np.ndarray | None = None,
 ) -> np.ndarray:
-    """Squared distances, accumulated feature by feature.
+    """Squared distances (n,) of n rows from the targets of their labels (n,).
+
+    They are accumulated feature by feature.
 
     Args:
-        subtract: gives the differences of a column (n,) of rows and (k,) of targets.
         factors: (d,) float64, of the differences; None stands for ones.
-        power: of the differences too, by row.
+        power: (n,) float64, of the differences too, by row.
+    """
+    squares, d = np.empty(len(labels)), targets.values.shape[1]
+    columns = np.ascontiguousarray(targets.values.T)
+    size = max(_TILE_ROWS, _TILE // d)
+    for start in range(0, len(labels), size):
+        tile = slice(start, start + size)
+        some, chosen = rows.take(tile), labels[tile]
+        differences = some.values.T - columns.take(chosen, 1)
+        if factors is not None:
+            differences *= factors[:, None]
+        if some.rests is not None and targets.rests is not None:
+            differences += (some.rests - targets.rests[chosen]).T
+        if power is not None:
+            differences *= power[tile]
+        differences *= differences
+        total, *others = differences
+        for more in others:
+            total += more
+        squares[tile] = total
+    return squares
+
+
+def squared_distances(
+    rows: Parts,
+    targets: Parts,
+    factors: np.ndarray | None = None,
+    power: np.ndarray | None = None,
+) -> np.ndarray:
+    """Squared distances (n, k) of n rows from k targets, accumulated feature by feature.
+
+    Args:
+        factors, power: see `squares_by_label`.
     """
     total: np.ndarray | float = 0.0
     for j in range(targets.values.shape[1]):
-        difference = subtract(rows.values[:, j].astype(np.float64), targets.values[:, j])
+        difference = np.subtract.outer(rows.values[:, j].astype(np.float64), targets.values[:, j])
         if factors is not None:
             difference *= factors[j]
         if rows.rests is not None and targets.rests is not None:
-            difference += subtract(rows.rests[:, j], targets.rests[:, j])
+            difference += np.subtract.outer(rows.rests[:, j], targets.rests[:, j])
         if power is not None:
-            difference *= power
+            difference *= power[:, None]
         total = total + difference * difference
     return np.asarray(total)

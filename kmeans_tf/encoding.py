@@ -11,6 +11,7 @@ overflow. Points are float32, or float64, *and* whole multiples of a power of tw
 makes sums over them exact.
 """
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -28,7 +29,7 @@ RANGE_BITS = {
 SPREAD_BITS = 30  # ... and at least this far below its spread, so that no outlier coarsens it
 LEAST_QUANTUM = {SINGLE: 2.0**-149, DOUBLE: 2.0**-900}  # what float32 holds; float64, and sums
 CENTRING = 2.0**-16  # of the spread: what subtracting the centre may cost a point of float64
-_TILE_ROWS = 2048  # rows that are encoded at once, so that the steps of it stay in cache
+_TILE_ROWS = 1 << 11  # rows that are encoded at once, so that the steps of it stay in cache
 
 
 @dataclass(frozen=True)
@@ -125,16 +126,20 @@ class Encoding:
         """
         coarse = np.empty(rows.shape, np.float32)
         fine = np.empty(rows.shape) if self.precision == DOUBLE else None
-        for start in range(0, len(rows), _TILE_ROWS):
-            tile = slice(start, start + _TILE_ROWS)
-            points = self.exactly(rows[tile])
-            if fine is None:
-                coarse[tile] = self._rounded(points.astype(np.float32))
-            else:
-                points = self._rounded(points)
-                coarse[tile] = points
-                fine[tile] = points - coarse[tile]
+        for tile in tiles(len(rows)):
+            self.encode_tile(rows[tile], coarse[tile], None if fine is None else fine[tile])
         return coarse, fine
+
+    def encode_tile(self, rows: np.ndarray, coarse: np.ndarray, fine: np.ndarray | None) -> None:
+        """Encodes rows (n, d), float32 or float64, into what `encode_limbs` gives of them."""
+        points = self.exactly(rows)
+        if fine is None:
+            coarse[:] = points
+            coarse[:] = self._rounded(coarse, points)
+        else:
+            points = self._rounded(points, points)
+            coarse[:] = points
+            np.subtract(points, coarse, out=fine)
 
     def moved(self, rows: np.ndarray, points: np.ndarray) -> np.ndarray:
         """How far points (n, d) are from where their rows (n, d) are exactly, (n, d) float64."""
@@ -144,15 +149,19 @@ class Encoding:
         return (points - difference * self.factor) - error * self.factor
 
     def exactly(self, rows: np.ndarray) -> np.ndarray:
-        """Rows (n, d) float64 -> their points (n, d) float64, as float64 has them."""
-        points = (rows - self.centre) * self.factor
+        """Rows (n, d), float32 or float64 -> their points (n, d) float64, as float64 has them."""
+        points = rows - self.centre
+        points *= self.factor
         return unit_rows(points) if self.normalize else points
 
-    def _rounded(self, points: np.ndarray) -> np.ndarray:
+    def _rounded(self, points: np.ndarray, out: np.ndarray) -> np.ndarray:
+        """Points (n, d) as whole quanta, in `out` (n, d) float64 unless they are not rounded."""
         if not np.any(self.quantum):
             return points
-        points = points / self.quantum
-        return np.rint(points, out=points) * self.quantum
+        np.divide(points, self.quantum, out=out)
+        np.rint(out, out=out)
+        out *= self.quantum
+        return out
 
     def decode(self, prototypes: np.ndarray) -> np.ndarray:
         """Prototypes (k, d) float64 -> the input's units."""
@@ -161,6 +170,11 @@ class Encoding:
     def encode_prototypes(self, rows: np.ndarray) -> np.ndarray:
         """Prototypes (k, d) float64 in the input's units -> points, not rounded."""
         return (rows - self.centre) * self.factor
+
+
+def tiles(rows: int) -> Iterator[slice]:
+    """Which of so many rows are encoded at once."""
+    return (slice(start, start + _TILE_ROWS) for start in range(0, rows, _TILE_ROWS))
 
 
 def _scaling(summary: Summary, metric: Metric, standard: bool):

@@ -5,6 +5,7 @@ whole number, so addition is associative and commutative to the bit.
 """
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -192,13 +193,12 @@ class ExactVector:
     def __getitem__(self, places: np.ndarray | slice) -> "ExactVector":
         return ExactVector(self.lowest, self.digits[places])
 
-    def joined(self, other: "ExactVector") -> "ExactVector":
-        """The places of both, one after the other."""
-        lowest = min(self.lowest, other.lowest)
-        width = max(v.lowest + v.digits.shape[1] for v in (self, other)) - lowest
-        return ExactVector(
-            lowest, np.concatenate([v._padded(lowest, width) for v in (self, other)])
-        )
+    @classmethod
+    def joined(cls, vectors: Sequence["ExactVector"]) -> "ExactVector":
+        """The places of all, one after the other."""
+        lowest = min(v.lowest for v in vectors)
+        width = max(v.lowest + v.digits.shape[1] for v in vectors) - lowest
+        return cls(lowest, np.concatenate([v._padded(lowest, width) for v in vectors]))
 
     def grouped(self, groups: np.ndarray, count: int) -> "ExactVector":
         """Adds up what has the same group (m,), of `count`; at most 2**31 numbers."""

@@ -1,12 +1,13 @@
 """A chunk of rows as the step wants it: encoded, padded, resident in TensorFlow's memory."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 
 import numpy as np
 
-from kmeans_tf.encoding import Encoding
-from kmeans_tf.runtime import tf
+from kmeans_tf.encoding import DOUBLE, Encoding, tiles
+from kmeans_tf.runtime import aligned_zeros, resident, tf
 
 CHUNK_ELEMENTS = 1 << 23  # 32 MB of float32
 PIECE_ELEMENTS = 1 << 21  # 16 MB of float64
@@ -51,33 +52,45 @@ class Points:
     def encode(
         cls, encoding: Encoding, rows: np.ndarray, weights: np.ndarray | None = None
     ) -> "Points":
-        """Encodes (n, d) float64 rows, n at most 2**16, with their weights (n,) float64.
+        """Encodes (n, d) rows, float32 or float64, with their weights (n,) float64.
 
         Raises:
-            ValueError: n is larger than a chunk.
+            ValueError: n is larger than a chunk: 2**16.
         """
-        if len(rows) > CAPACITIES[-1]:
-            raise ValueError(f"{len(rows)} rows in one chunk; the limit is {CAPACITIES[-1]}")
-        return cls._of(*encoding.encode_limbs(rows), weights)
+        return cls.encode_parts(encoding, [rows], weights)
+
+    @classmethod
+    def encode_parts(
+        cls,
+        encoding: Encoding,
+        parts: Sequence[np.ndarray],
+        weights: np.ndarray | None = None,
+    ) -> "Points":
+        """Encodes rows that lie in one or more arrays (m, d), as `encode` does."""
+        n, d = sum(map(len, parts)), parts[0].shape[1]
+        if n > CAPACITIES[-1]:
+            raise ValueError(f"{n} rows in one chunk; the limit is {CAPACITIES[-1]}")
+        capacity = capacity_for(n)
+        values, norms = aligned_zeros((capacity, d)), aligned_zeros((capacity,))
+        fine = np.empty((n, d)) if encoding.precision == DOUBLE else None
+        done = 0
+        for rows in (part[tile] for part in parts for tile in tiles(len(part))):
+            place = slice(done, done + len(rows))
+            encoding.encode_tile(rows, values[place], None if fine is None else fine[place])
+            norms[place] = _norms_rounded_up(values[place])
+            done += len(rows)
+        return cls(resident(values), resident(norms), weights, n, fine)
 
     @classmethod
     def of(cls, points: np.ndarray, weights: np.ndarray | None = None) -> "Points":
         """(n, d) float64 points as `array` gives them, n at most 2**16, with their weights."""
-        coarse = points.astype(np.float32)
-        fine = points - coarse
-        return cls._of(coarse, fine if fine.any() else None, weights)
-
-    @classmethod
-    def _of(
-        cls, coarse: np.ndarray, fine: np.ndarray | None, weights: np.ndarray | None
-    ) -> "Points":
-        n, d = coarse.shape
+        n, d = points.shape
         capacity = capacity_for(n)
-        values = np.zeros((capacity, d), np.float32)
-        values[:n] = coarse
-        norms = np.zeros(capacity, np.float32)
-        norms[:n] = _norms_rounded_up(coarse)
-        return cls(tf.constant(values), tf.constant(norms), weights, n, fine)
+        values, norms = aligned_zeros((capacity, d)), aligned_zeros((capacity,))
+        values[:n] = points
+        norms[:n] = _norms_rounded_up(values[:n])
+        fine = points - values[:n]
+        return cls(resident(values), resident(norms), weights, n, fine if fine.any() else None)
 
     @property
     def nbytes(self) -> int:

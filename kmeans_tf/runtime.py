@@ -7,10 +7,13 @@ of it is first asked for, or before that, by a thread that others wait for when 
 
 import contextlib
 import importlib
+import math
 import threading
 from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
 from typing import TYPE_CHECKING, Any
+
+import numpy as np
 
 
 class _TensorFlow:
@@ -58,6 +61,29 @@ def on_processor() -> AbstractContextManager[None]:
 def full_precision() -> None:
     """Turns TF32 off: what scores prove rests on float32 products."""
     tf.config.experimental.enable_tensor_float_32_execution(False)
+
+
+_ALIGNMENT = 64  # bytes, of memory that TensorFlow uses as it is
+
+
+def aligned_zeros(shape: tuple[int, ...]) -> np.ndarray:
+    """Zeros of float32 in memory that `resident` need not copy."""
+    size = 4 * math.prod(shape)
+    memory = np.zeros(size + _ALIGNMENT, np.uint8)
+    start = -memory.ctypes.data % _ALIGNMENT
+    return memory[start : start + size].view(np.float32).reshape(shape)
+
+
+def resident(array: np.ndarray) -> "tf.Tensor":
+    """An array that never changes again as a tensor where ops run: on a GPU, or in its own memory.
+
+    `tf.constant` copies twice where a processor runs them.
+    """
+    shared = tf.experimental.dlpack.from_dlpack(array.__dlpack__())
+    if not tf.config.list_logical_devices("GPU"):
+        return shared
+    with tf.device("GPU:0"):
+        return tf.identity(shared)
 
 
 def configure(threads: int) -> None:

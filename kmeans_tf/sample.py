@@ -6,6 +6,7 @@ the row's content u, which gives every distinct row the same chance; or u over a
 it one in proportion to the size (sequential Poisson sampling, Ohlsson 1998).
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -69,7 +70,9 @@ class Sample:
         capacity: int,
         highest: int | None = None,
     ) -> "Sample":
-        """The sample of (n, d) float64 rows with (n,) float64 weights; rows of weight 0 are out.
+        """The sample of (n, d) rows with (n,) float64 weights; rows of weight 0 are out.
+
+        Rows are float32 or float64, and equal where their numbers are.
 
         Args:
             highest: rows of a larger rank may be left out, because a sample that this one will be
@@ -121,16 +124,27 @@ class Sample:
         return float(self.ranks.view(np.float64)[-1]) if self.full else np.inf
 
     def __add__(self, other: "Sample") -> "Sample":
-        ranks = np.concatenate([self.ranks, other.ranks])
+        return Sample.joined([self, other])
+
+    @classmethod
+    def joined(cls, samples: Sequence["Sample"]) -> "Sample":
+        """The sum of some samples of one capacity, one at least."""
+        if len(samples) == 1:
+            return samples[0]
+        capacity = samples[0].capacity
+        ranks = np.concatenate([sample.ranks for sample in samples])
         distinct, first, entry = np.unique(ranks, return_index=True, return_inverse=True)
-        distinct, first = distinct[: self.capacity], first[: self.capacity]
+        distinct, first = distinct[:capacity], first[:capacity]
         used = entry < len(distinct)  # what is left out needs no sum
-        totals = self.totals.joined(other.totals)[used].grouped(entry[used], len(distinct))
-        rows = np.empty((len(distinct), self.rows.shape[1]))
-        mine = first < len(self.rows)
-        rows[mine] = self.rows[first[mine]]
-        rows[~mine] = other.rows[first[~mine] - len(self.rows)]
-        return Sample(rows, distinct, totals, self.capacity)
+        totals = ExactVector.joined([sample.totals for sample in samples])
+        totals = totals[used].grouped(entry[used], len(distinct))
+        rows = np.empty((len(distinct), samples[0].rows.shape[1]))
+        start = 0
+        for sample in samples:
+            mine = (first >= start) & (first < start + len(sample.ranks))
+            rows[mine] = sample.rows[first[mine] - start]
+            start += len(sample.ranks)
+        return cls(rows, distinct, totals, capacity)
 
     def with_rows(self, rows: np.ndarray, kept: np.ndarray) -> "Sample":
         """The sample with other content (m, d) in its rows, and only those that are kept (m,).
@@ -178,7 +192,7 @@ def _uniform(rows: np.ndarray, seed: int) -> np.ndarray:
 
 
 def hash_rows(rows: np.ndarray, seed: int) -> np.ndarray:
-    """(n, d) float64 -> (n,) uint64; -0 and 0 hash alike.
+    """(n, d) float32 or float64 -> (n,) uint64, by the numbers; -0 and 0 hash alike.
 
     Every feature's bits go through the finaliser of SplitMix64 (Steele, Lea and Flood 2014).
     """
@@ -190,7 +204,9 @@ def hash_rows(rows: np.ndarray, seed: int) -> np.ndarray:
 
 
 def _hash_into(hashes: np.ndarray, rows: np.ndarray) -> None:
-    for column in np.add(rows.T, 0.0, order="C").view(np.uint64):  # each contiguous
+    for column in np.add(rows.T, 0.0, order="C", dtype=np.float64).view(
+        np.uint64
+    ):  # each contiguous
         hashes ^= column
         hashes += np.uint64(0x9E3779B97F4A7C15)
         hashes ^= hashes >> np.uint64(30)
@@ -206,6 +222,5 @@ def _bottom(rows: np.ndarray, ranks: np.ndarray, weights: ExactVector, capacity:
         used = entry < capacity
         weights, entry = weights[used], entry[used]
     distinct = distinct[:capacity]
-    kept = rows[first[:capacity]]
-    kept += 0.0  # of -0 and 0, always 0
+    kept = np.add(rows[first[:capacity]], 0.0, dtype=np.float64)  # of -0 and 0, always 0
     return Sample(kept, distinct, weights.grouped(entry, len(distinct)), capacity)

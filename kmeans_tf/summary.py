@@ -1,8 +1,11 @@
 """What one pass over the rows finds out, whatever order they come in."""
 
 from collections import Counter
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from fractions import Fraction
+from functools import reduce
+from operator import add
 
 import numpy as np
 
@@ -28,14 +31,14 @@ class Moments:
 
     @classmethod
     def of(cls, rows: np.ndarray, weights: np.ndarray) -> "Moments":
-        """Sums of (n, d) float64 rows with (n,) float64 weights.
+        """Sums of (n, d) rows, float32 or float64, with (n,) float64 weights.
 
         A feature that is not finite is left out of its column. So is what is beyond the limits
         above, whose squares overflow: the rows cannot be clustered then.
         """
         n, d = rows.shape
         used = (np.abs(rows) <= LARGEST_FEATURE) & (weights <= LARGEST_WEIGHT)[:, None]
-        values = np.where(used, rows, 0.0)
+        values = np.where(used, rows, np.float64(0.0))
         weight = np.where(used, weights[:, None], 0.0)
         column = np.tile(np.arange(d), n)
 
@@ -49,14 +52,8 @@ class Moments:
         return cls(by_column(weight), by_column(*first), by_column(*second))
 
     def __add__(self, other: "Moments") -> "Moments":
-        def add(a, b):
-            return tuple(x + y for x, y in zip(a, b, strict=True))
-
-        return Moments(
-            add(self.weight, other.weight),
-            add(self.first, other.first),
-            add(self.second, other.second),
-        )
+        mine, others = ((m.weight, m.first, m.second) for m in (self, other))
+        return Moments(*(tuple(map(add, a, b)) for a, b in zip(mine, others, strict=True)))
 
     def mean(self) -> np.ndarray:
         """(d,) float64; 0 for a column without weight."""
@@ -116,7 +113,7 @@ class Summary:
         bad: Counter | None = None,
         highest: int | None = None,
     ) -> "Summary":
-        """Summarises (n, d) float64 rows with (n,) float64 weights.
+        """Summarises (n, d) rows, float32 or float64, with (n,) float64 weights.
 
         Args:
             good: (n,) bool, rows without a bad feature.
@@ -132,8 +129,8 @@ class Summary:
         return cls(
             rows=len(rows),
             bad_rows=int(len(rows) - good.sum()),
-            minimum=np.fmin.reduce(holed, 0, initial=np.inf),
-            maximum=np.fmax.reduce(holed, 0, initial=-np.inf),
+            minimum=np.fmin.reduce(holed, 0, initial=np.inf).astype(np.float64),
+            maximum=np.fmax.reduce(holed, 0, initial=-np.inf).astype(np.float64),
             weight=exact_sum(kept_weights),
             largest_weight=float(kept_weights.max(initial=0.0)),
             finest_weight=lowest_bit(kept_weights),
@@ -150,20 +147,23 @@ class Summary:
         return replace(self, sample=self.sample.with_rows(rows, good_rows(metric, rows)))
 
     def __add__(self, other: "Summary") -> "Summary":
-        moments = self.moments or other.moments
-        if self.moments and other.moments:
-            moments = self.moments + other.moments
-        return Summary(
-            rows=self.rows + other.rows,
-            bad_rows=self.bad_rows + other.bad_rows,
-            minimum=np.minimum(self.minimum, other.minimum),
-            maximum=np.maximum(self.maximum, other.maximum),
-            weight=self.weight + other.weight,
-            largest_weight=max(self.largest_weight, other.largest_weight),
-            finest_weight=min(self.finest_weight, other.finest_weight),
-            sample=self.sample + other.sample,
-            moments=moments,
-            bad=self.bad + other.bad,
+        return Summary.joined([self, other])
+
+    @classmethod
+    def joined(cls, parts: Sequence["Summary"]) -> "Summary":
+        """The sum of some, one at least; joining their samples together is the cheaper way."""
+        moments = [part.moments for part in parts if part.moments]
+        return cls(
+            rows=sum(part.rows for part in parts),
+            bad_rows=sum(part.bad_rows for part in parts),
+            minimum=np.min([part.minimum for part in parts], 0),
+            maximum=np.max([part.maximum for part in parts], 0),
+            weight=sum(part.weight for part in parts),
+            largest_weight=max(part.largest_weight for part in parts),
+            finest_weight=min(part.finest_weight for part in parts),
+            sample=Sample.joined([part.sample for part in parts]),
+            moments=reduce(add, moments) if moments else None,
+            bad=reduce(add, [part.bad for part in parts]),
         )
 
 

@@ -114,9 +114,12 @@ def _squares_of_quanta(quantum: np.ndarray, points: np.ndarray) -> int:
     for start in range(0, len(points), size):
         squared = points[start : start + size].astype(np.float64)
         squared *= squared
-        high = np.rint(squared / middle) * middle
+        high = squared / middle
+        np.rint(high, out=high)
+        high *= middle
+        squared -= high
         coarse += high.sum(0)
-        fine += (squared - high).sum(0)
+        fine += squared.sum(0)
     return exact_sum(coarse) + exact_sum(fine)
 
 

@@ -21,6 +21,7 @@ from pipeline.data.plan import Plan
 from pipeline.output.results import Results, bad_rows_by_place, key_types, load_drawing_ahead
 from pipeline.output.run_record import Counts, Input, RunRecord, Schema
 from pipeline.passes.blocks import BlockRange
+from pipeline.passes.cache import JobCache
 from pipeline.passes.checkpoint import WorkFolder, find_manifest, load_manifest
 from pipeline.passes.counters import by_name
 from pipeline.passes.label import part_rows
@@ -88,6 +89,12 @@ class Attempt:
         )
         self.work.store.delete(self.work.sums)
 
+    @property
+    def cache(self) -> JobCache:
+        """What workers may use for it."""
+        settings = self.runner.settings
+        return JobCache(self.work.path, settings.threads, settings.options.cache_mb)
+
     @cached_property
     def _blocks(self) -> SharedBlocks:
         return SharedBlocks.write(self.work, self.plan.blocks)
@@ -110,8 +117,7 @@ class Attempt:
         totals = find_manifest(self.work)
         if totals is None:
             distances = model.distance_type(*corners)
-            threads = self.runner.settings.threads
-            spec = LabelSpec.of(self.plan, model, self.work, threads, distances)
+            spec = LabelSpec.of(self.plan, model, self.work, self.cache, distances)
             with self.clock.stage("label"):
                 load_drawing_ahead()
                 ranges = self._blocks.ranges_of(part_rows(self.plan.columns.dimension))

@@ -87,8 +87,8 @@ class Fit:
             moments=self.options.scale == "standard" or self._impute,
             impute=self._impute,
             work=self.attempt.work,
-            threads=self.attempt.runner.settings.threads,
             store=self.attempt.plan.store,
+            cache=self.attempt.cache,
         )
         with self.attempt.clock.stage("scan"):
             self.attempt.run(lambda blocks: blocks | Scan(spec))
@@ -215,8 +215,7 @@ class Fit:
                 max_iterations=options.max_iterations,
             ),
             work=self.attempt.work,
-            cache_bytes=options.run.cache_mb << 20,
-            threads=self.attempt.runner.settings.threads,
+            cache=self.attempt.cache,
             slices=slices_for(layout, self.metric, self.k),
         )
 

@@ -30,7 +30,7 @@ class RunOptions:
 
     Attributes:
         runner: Beam's name of a runner.
-        cache_mb: megabytes of decoded blocks kept in a worker process.
+        cache_mb: megabytes of decoded blocks kept in a worker process; None: by its memory.
         iterations_per_job: iterations unrolled in one Beam job; None: by runner.
         threads: chunks at once in a worker process; None: by runner.
         check: only check that the job could run.
@@ -39,7 +39,7 @@ class RunOptions:
     """
 
     runner: str = DEFAULT_RUNNER
-    cache_mb: int = 512
+    cache_mb: int | None = None
     iterations_per_job: int | None = None
     threads: int | None = None
     check: bool = False
@@ -245,9 +245,10 @@ def _add_run(parser: argparse.ArgumentParser, *, training: bool) -> None:
         add("--iterations_per_job", type=int, help="iterations unrolled in one Beam job")
         add(
             "--cache_mb",
-            type=int,
-            default=RunOptions.cache_mb,
-            help="decoded blocks kept in a worker process",
+            type=_megabytes,
+            metavar="MB",
+            default=_AUTO,
+            help="decoded blocks kept in a worker process; auto: as its memory allows",
         )
 
 
@@ -256,6 +257,15 @@ def _k(text: str) -> int:
         raise argparse.ArgumentTypeError(f"several values of --k are {_NOT_YET}: give one number")
     if not re.fullmatch(r"[+-]?\d+", text):
         raise argparse.ArgumentTypeError(f"{text!r} is not a whole number")
+    return int(text)
+
+
+def _megabytes(text: str) -> int | None:
+    """A number from 0; None for auto."""
+    if text == _AUTO:
+        return None
+    if not re.fullmatch(r"\d+", text):
+        raise argparse.ArgumentTypeError(f"{text!r}: expected auto or a whole number from 0")
     return int(text)
 
 
@@ -334,7 +344,6 @@ def _check_training(parsed: argparse.Namespace) -> None:
     _check_at_least("--k", parsed.k, 1)
     _check_at_least("--max_iterations", parsed.max_iterations, 0)
     _check_at_least("--iterations_per_job", parsed.iterations_per_job, 1)
-    _check_at_least("--cache_mb", parsed.cache_mb, 0)
     if not (0 <= parsed.tolerance < math.inf):
         raise UsageError(f"--tolerance {parsed.tolerance}: expected a number from 0")
     if ":" not in parsed.metric and parsed.metric not in METRIC_NAMES:

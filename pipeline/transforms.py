@@ -15,6 +15,7 @@ from pipeline.data.names import ColumnNames
 from pipeline.data.plan import Plan, make_plan
 from pipeline.data.store import Store
 from pipeline.passes.blocks import Blocks, SharedBlocks
+from pipeline.passes.cache import JobCache
 from pipeline.passes.checkpoint import WorkFolder, load_manifest, load_summary, save_state
 from pipeline.passes.chunks import Loader
 from pipeline.passes.label import Label, LabelSpec
@@ -25,6 +26,7 @@ __all__ = [
     "BlockRef",
     "Blocks",
     "ColumnNames",
+    "JobCache",
     "Label",
     "LabelSpec",
     "Loader",

@@ -124,7 +124,7 @@ def test_the_options_table_tells_the_defaults():
     assert (told["--runner"], told["--resume"]) == (fit.run.runner, fit.output.resume)
     for name in ("seed", "max_iterations", "tolerance"):
         assert float(told[f"--{name}"]) == getattr(fit, name)
-    assert float(told["--cache_mb"]) == fit.run.cache_mb
+    assert (told["--cache_mb"], fit.run.cache_mb) == ("auto", None)
     assert told["--restarts"] == "1"
     parse(["fit", "--input=in", "--output=out", "--restarts=1"])
 

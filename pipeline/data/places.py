@@ -39,6 +39,9 @@ class Places:
                 runs.append(run)
         return cls(tuple(runs))
 
+    def __len__(self) -> int:
+        return sum(run.rows for run in self.runs)
+
     def of(self, row: int) -> tuple[str, int]:
         """The path of a row's file, and the row's place in it."""
         run = int(np.searchsorted(self._starts, row, "right")) - 1

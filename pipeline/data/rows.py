@@ -1,9 +1,10 @@
-"""From Parquet to float64 rows, a bounded number of them at a time; which of them are bad."""
+"""From Parquet to rows of numbers, a bounded number of them at a time; which of them are bad."""
 
 import math
-from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections import Counter, deque
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import groupby
 
 import numpy as np
 import pyarrow as pa
@@ -11,11 +12,12 @@ import pyarrow.compute as pc
 from pyarrow import types
 
 from kmeans_tf.metrics import Metric, good_rows, zero_rows
-from pipeline.data.blocks import BlockRef
+from pipeline.data.blocks import BlockRef, Span
 from pipeline.data.columns import Columns
 from pipeline.data.pieces import Piece, read_pieces
-from pipeline.data.places import Places
+from pipeline.data.places import Places, Run
 from pipeline.data.store import Store
+from pipeline.data.streams import grouped
 from pipeline.errors import DataError
 
 _WHOLE = 1 << 53  # up to here every integer is a float64
@@ -26,27 +28,67 @@ NULL, NAN, INFINITE, LENGTH, ZERO = "null", "NaN", "infinite", "wrong length", "
 
 
 @dataclass(frozen=True)
-class Rows:
-    """Some consecutive rows of a block.
+class Numbers:
+    """What the passes compute with of some rows.
 
     Attributes:
-        places: where they come from.
-        columns: as read: those that are trained on, and the keys in any number of chunks.
-        values: (n, d) float64 features; NaN for what is null or of the wrong length.
+        values: (n, d) features, float32 where their types all fit in it, else float64; NaN for
+            what is null or of the wrong length.
         weights: (n,) float64; None without a weight column.
     """
 
-    places: Places
-    columns: Mapping[str, pa.Array | pa.ChunkedArray]
     values: np.ndarray
     weights: np.ndarray | None
 
     def __len__(self) -> int:
         return len(self.values)
 
+    def __getitem__(self, rows: slice | np.ndarray) -> "Numbers":
+        return Numbers(self.values[rows], None if self.weights is None else self.weights[rows])
+
+    @classmethod
+    def joined(cls, parts: "Sequence[Numbers]") -> "Numbers":
+        """Those of some rows behind those of others."""
+        if len(parts) == 1:
+            return parts[0]
+        weights = [part.weights for part in parts if part.weights is not None]
+        return cls(
+            np.concatenate([part.values for part in parts]),
+            np.concatenate(weights) if weights else None,
+        )
+
+    @property
+    def row_bytes(self) -> int:
+        """The memory of a row."""
+        of_weight = 0 if self.weights is None else self.weights.itemsize
+        return self.values.itemsize * self.values.shape[1] + of_weight
+
     @property
     def weights_or_ones(self) -> np.ndarray:
         return np.ones(len(self)) if self.weights is None else self.weights
+
+
+@dataclass(frozen=True)
+class Rows:
+    """Some consecutive rows of a block.
+
+    Attributes:
+        places: where they come from.
+        columns: as read, the keys in any number of chunks.
+        numbers: features and weights.
+    """
+
+    places: Places
+    columns: Mapping[str, pa.Array | pa.ChunkedArray]
+    numbers: Numbers
+
+    def __len__(self) -> int:
+        return len(self.numbers)
+
+    @property
+    def values(self) -> np.ndarray:
+        """The features; see `Numbers`."""
+        return self.numbers.values
 
 
 def read_block(
@@ -65,10 +107,57 @@ def read_block(
         yield _rows(piece, columns)
 
 
+def read_keys(
+    store: Store,
+    columns: Columns,
+    block: BlockRef,
+    numbers: Sequence[Numbers],
+    batch_rows: int,
+) -> Iterator[Rows]:
+    """The rows of a block whose numbers are known; of the files only the key columns are read.
+
+    Raises:
+        DataError: a file changed, cannot be decoded or lacks rows.
+    """
+    left = deque(numbers)
+    if columns.stored_keys:
+        for piece in read_pieces(store, block.spans, columns.stored_keys, batch_rows):
+            read = dict(zip(piece.table.column_names, piece.table.columns, strict=True))
+            yield Rows(piece.places, read, _taken(left, len(piece.places)))
+        return
+    for file, _ in groupby(block.spans, lambda span: span.file):
+        store.check(file)
+    for places in grouped(_cut(block.spans, batch_rows), len, batch_rows):
+        joined = Places.joined(places)
+        yield Rows(joined, {}, _taken(left, len(joined)))
+
+
+def _cut(spans: Iterable[Span], rows: int) -> Iterator[Places]:
+    """The places of some spans, at most so many rows at a time."""
+    for span in spans:
+        for start in range(0, span.rows, rows):
+            count = min(rows, span.rows - start)
+            yield Places((Run(span.file, span.first_row + start, count),))
+
+
+def _taken(numbers: deque[Numbers], count: int) -> Numbers:
+    """The first so many of what is left of some numbers."""
+    taken = []
+    while count:
+        first = numbers.popleft()
+        if len(first) > count:
+            numbers.appendleft(first[count:])
+            first = first[:count]
+        taken.append(first)
+        count -= len(first)
+    return Numbers.joined(taken)
+
+
 def _rows(piece: Piece, columns: Columns) -> Rows:
     read = dict(zip(piece.table.column_names, piece.table.columns, strict=True))
     read |= {name: _one_chunk(read[name]) for name in columns.trained}
-    return Rows(piece.places, read, _features(read, columns), _weights(read, columns, piece.places))
+    numbers = Numbers(_features(read, columns), _weights(read, columns, piece.places))
+    return Rows(piece.places, read, numbers)
 
 
 def _one_chunk(column: pa.ChunkedArray) -> pa.Array:
@@ -78,10 +167,28 @@ def _one_chunk(column: pa.ChunkedArray) -> pa.Array:
 def _features(read: Mapping[str, pa.Array], columns: Columns) -> np.ndarray:
     if columns.is_list:
         return _list_values(read[columns.features[0]], columns.dimension)
-    values = np.empty((len(read[columns.features[0]]), columns.dimension), order="F")
-    for j, name in enumerate(columns.features):
-        values[:, j] = to_float64(read[name])
+    arrays = [read[name] for name in columns.features]
+    kind = np.float32 if all(_fits_float32(array.type) for array in arrays) else np.float64
+    values = np.empty((len(arrays[0]), columns.dimension), kind, order="F")
+    for j, array in enumerate(arrays):
+        values[:, j] = to_floats(array)
     return values
+
+
+def _fits_float32(kind: pa.DataType) -> bool:
+    """Whether every number of a type is a float32 number."""
+    if types.is_floating(kind):
+        return kind.bit_width <= 32
+    return types.is_boolean(kind) or (types.is_integer(kind) and kind.bit_width <= 16)
+
+
+def to_floats(array: pa.Array) -> np.ndarray:
+    """Any numeric array (n,) as (n,) float32 where its type fits in that, else `to_float64`."""
+    if not _fits_float32(array.type):
+        return to_float64(array)
+    if not array.null_count and not types.is_float16(array.type):
+        return array.to_numpy(zero_copy_only=False).astype(np.float32, copy=False)
+    return array.cast(pa.float32()).to_numpy(zero_copy_only=False)
 
 
 def to_float64(array: pa.Array) -> np.ndarray:
@@ -145,9 +252,10 @@ def _float(whole: int) -> float:
 def _list_values(array: pa.Array, d: int) -> np.ndarray:
     right = _list_lengths(array) == d
     if right.all():
-        return to_float64(array.flatten()).reshape(-1, d)
-    values = np.full((len(array), d), np.nan)
-    values[right] = to_float64(array.filter(pa.array(right)).flatten()).reshape(-1, d)
+        return to_floats(array.flatten()).reshape(-1, d)
+    found = to_floats(array.filter(pa.array(right)).flatten()).reshape(-1, d)
+    values = np.full((len(array), d), np.nan, found.dtype)
+    values[right] = found
     return values
 
 

@@ -137,12 +137,16 @@ class Store:
         Raises:
             DataError: it changed or is gone.
         """
+        self.check(file)
+        system, path = self._locate(file.path)
+        return system.open_input_file(path)
+
+    def check(self, file: FileVersion) -> None:
+        """Raises a DataError if a file is not any more the one that the job first saw."""
         now = self.version(file.path)
         if now != file:
             what = "is gone" if now is None else "was rewritten"
             raise DataError(f"{file.path} {what} while the job ran: run the job again")
-        system, path = self._locate(file.path)
-        return system.open_input_file(path)
 
     def read(self, path: str) -> bytes:
         system, base = self._locate(path)

@@ -1,21 +1,26 @@
-"""Decoded blocks kept in a worker process between iterations.
+"""What a worker process keeps of blocks between the passes and the iterations.
 
 Every iteration reads every block, and a cyclic scan defeats least-recently-used: the entry thrown
 out is the one wanted next. So a full cache admits nothing more and throws nothing out that may be
-wanted: only what a training has left that is over, to all appearances, makes room for another.
+wanted in every iteration: only what a job has left that is over, to all appearances, makes room
+for another, and rows, which are wanted once or twice more, for the points that are made of them.
 Whatever is not in is read again; the answer never depends on it.
 """
 
 import itertools
 import threading
-from collections.abc import Hashable
+from collections.abc import Hashable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any
+
+from pipeline.data.blocks import BlockRef
+from pipeline.data.rows import Numbers, Rows
+from pipeline.passes.memory import memory_share
 
 
 @dataclass
 class _Shelf:
-    """One training's blocks, and when it was first and last seen, in uses of the cache."""
+    """Some blocks, and when they were first and last looked for, in uses of the cache."""
 
     first: int
     last: int
@@ -24,9 +29,9 @@ class _Shelf:
 
 
 class BlockCache:
-    """Decoded blocks by the training that they belong to. Safe to use from several threads.
+    """Blocks on shelves. Safe to use from several threads.
 
-    A `training` is whatever tells apart two runs that make other points of the same block.
+    A `shelf` is whatever tells apart what was made of the same block.
     """
 
     def __init__(self) -> None:
@@ -34,39 +39,62 @@ class BlockCache:
         self._uses = itertools.count()
         self._shelves: dict[Hashable, _Shelf] = {}
 
-    def get(self, training: Hashable, key: Hashable) -> Any:
+    def get(self, shelf: Hashable, key: Hashable) -> Any:
         """What was put in under `key`; None if nothing was."""
         with self._lock:
-            return self._shelf(training).blocks.get(key)
+            return self._shelf(shelf).blocks.get(key)
 
-    def reserve(self, training: Hashable, key: Hashable, size: int, limit: int) -> bool:
-        """Sets `size` bytes aside for `key`, unless the cache would then hold more than `limit`."""
+    def reserve(
+        self,
+        shelf: Hashable,
+        key: Hashable,
+        size: int,
+        limit: int,
+        instead_of: Hashable | None = None,
+    ) -> bool:
+        """Sets `size` bytes aside for `key`, unless the cache would then hold more than `limit`.
+
+        Args:
+            instead_of: a shelf whose blocks make room: that of the same key first, then the last.
+        """
         with self._lock:
-            shelf = self._shelf(training)
-            if key in shelf.sizes:
+            mine = self._shelf(shelf)
+            if key in mine.sizes:
                 return True
             if self._nbytes() + size > limit:
-                self._drop_ended(shelf)
-            if self._nbytes() + size > limit:
+                self._drop_ended(mine)
+            others = self._shelves.get(instead_of) or _Shelf(0, 0)
+            if self._nbytes() - sum(others.sizes.values()) + size > limit:
                 return False
-            shelf.sizes[key] = size
+            while self._nbytes() + size > limit:
+                last = key if key in others.sizes else next(reversed(others.sizes))
+                del others.sizes[last]
+                others.blocks.pop(last, None)
+            mine.sizes[key] = size
             return True
 
-    def put(self, training: Hashable, key: Hashable, block: Any) -> None:
+    def put(self, shelf: Hashable, key: Hashable, block: Any) -> None:
         """Keeps a block, for which room was reserved."""
         with self._lock:
-            shelf = self._shelf(training)
-            if key in shelf.sizes:
-                shelf.blocks[key] = block
+            mine = self._shelf(shelf)
+            if key in mine.sizes:
+                mine.blocks[key] = block
 
-    def drop(self, training: Hashable) -> None:
-        """Forgets a training's blocks."""
+    def take(self, shelf: Hashable, key: Hashable) -> Any:
+        """What `get` finds, which is then forgotten."""
         with self._lock:
-            self._shelves.pop(training, None)
+            mine = self._shelf(shelf)
+            mine.sizes.pop(key, None)
+            return mine.blocks.pop(key, None)
 
-    def _shelf(self, training: Hashable) -> _Shelf:
+    def drop(self, shelf: Hashable) -> None:
+        """Forgets a shelf's blocks."""
+        with self._lock:
+            self._shelves.pop(shelf, None)
+
+    def _shelf(self, name: Hashable) -> _Shelf:
         use = next(self._uses)
-        shelf = self._shelves.setdefault(training, _Shelf(use, use))
+        shelf = self._shelves.setdefault(name, _Shelf(use, use))
         shelf.last = use
         return shelf
 
@@ -74,9 +102,77 @@ class BlockCache:
         return sum(sum(shelf.sizes.values()) for shelf in self._shelves.values())
 
     def _drop_ended(self, shelf: _Shelf) -> None:
-        """Forgets the trainings that were not seen since this one began."""
+        """Forgets the shelves that were not looked at since this one's first use."""
         kept = {name: s for name, s in self._shelves.items() if s.last >= shelf.first}
         self._shelves = kept
 
 
 PROCESS_CACHE = BlockCache()
+
+
+@dataclass(frozen=True)
+class JobCache:
+    """A job's blocks in a worker process, and what the process may use for them.
+
+    Attributes:
+        job: names it.
+        threads: chunks at once.
+        megabytes: of memory; None: a share of what a process of so many threads may fill.
+    """
+
+    job: str
+    threads: int = 1
+    megabytes: int | None = None
+
+    def keep_rows(self, block: BlockRef, rows: Iterable[Rows]) -> Iterator[Rows]:
+        """A block's rows as they come, whose numbers are kept if there is room."""
+        kept: list[Numbers] | None = None
+        for place, some in enumerate(rows):
+            numbers = some.numbers
+            if place == 0 and self._reserved(block, numbers):
+                kept = []
+            if kept is not None:
+                kept.append(numbers)
+            yield some
+        if kept:
+            PROCESS_CACHE.put(self._rows, block, kept)
+
+    def rows(self, block: BlockRef) -> Sequence[Numbers] | None:
+        """The numbers of a block's rows, if they were kept."""
+        return PROCESS_CACHE.get(self._rows, block)
+
+    def take_rows(self, block: BlockRef) -> Sequence[Numbers] | None:
+        """What `rows` gives, once."""
+        return PROCESS_CACHE.take(self._rows, block)
+
+    def points(self, block: BlockRef) -> Sequence[Any] | None:
+        """What was kept of a block by `keep_points`."""
+        return PROCESS_CACHE.get(self._points, block)
+
+    def has_room(self, block: BlockRef, size: int) -> bool:
+        """Sets `size` bytes aside for what becomes of a block's rows, perhaps in their place."""
+        return PROCESS_CACHE.reserve(self._points, block, size, self._limit, self._rows)
+
+    def keep_points(self, block: BlockRef, points: Sequence[Any]) -> None:
+        """Keeps what there is room for."""
+        PROCESS_CACHE.put(self._points, block, points)
+
+    def drop_points(self) -> None:
+        """Forgets what no iteration wants any more."""
+        PROCESS_CACHE.drop(self._points)
+
+    def _reserved(self, block: BlockRef, numbers: Numbers) -> bool:
+        size = block.rows * numbers.row_bytes
+        return PROCESS_CACHE.reserve(self._rows, block, size, self._limit)
+
+    @property
+    def _limit(self) -> int:
+        return memory_share(self.threads) if self.megabytes is None else self.megabytes << 20
+
+    @property
+    def _rows(self) -> Hashable:
+        return self.job, "rows"
+
+    @property
+    def _points(self) -> Hashable:
+        return self.job, "points"

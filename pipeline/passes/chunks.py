@@ -1,7 +1,7 @@
 """From blocks to chunks of points, through the worker's cache."""
 
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field, replace
 from functools import partial
 
 import numpy as np
@@ -9,12 +9,13 @@ import numpy as np
 from kmeans_tf.layout import SumLayout
 from kmeans_tf.memo import Memo
 from kmeans_tf.metrics import get_metric, good_rows
-from kmeans_tf.points import Points, capacity_for, chunk_rows
+from kmeans_tf.points import Points, capacity_for, chunk_rows, piece_rows
 from pipeline.data.blocks import BlockRef
 from pipeline.data.columns import Columns
-from pipeline.data.rows import read_block
+from pipeline.data.rows import Numbers, read_block
 from pipeline.data.store import Store
-from pipeline.passes.cache import PROCESS_CACHE
+from pipeline.data.streams import grouped
+from pipeline.passes.cache import JobCache
 from pipeline.passes.counters import count_block
 
 
@@ -36,20 +37,35 @@ class Loader:
     drop_bad: bool
     store: Store = field(default_factory=Store)
 
-    def chunks(self, block: BlockRef) -> "Iterator[Chunk]":
-        """The block's chunks, read one at a time."""
-        limit = chunk_rows(self.columns.dimension)
-        for rows in read_block(self.store, self.columns, block, limit):
-            yield Chunk(partial(self.encode, rows.values, rows.weights))
+    def chunks(self, block: BlockRef, known: Sequence[Numbers] | None = None) -> "Iterator[Chunk]":
+        """The block's chunks, read one at a time.
 
-    def encode(self, values: np.ndarray, weights: np.ndarray | None) -> Points:
-        """Rows (n, d) float64 with their weights (n,) float64 as points."""
-        values = self.layout.encoding.impute(values)
-        if self.drop_bad:
-            good = good_rows(get_metric(self.metric), values)
-            values = values[good]
-            weights = weights if weights is None else weights[good]
-        return Points.encode(self.layout.encoding, values, weights)
+        Args:
+            known: the block's rows, if they need not be read.
+        """
+        d = self.columns.dimension
+        read = read_block(self.store, self.columns, block, piece_rows(d))
+        numbers = known or (rows.numbers for rows in read)
+        for parts in grouped(numbers, len, chunk_rows(d)):
+            yield Chunk(partial(self.encode, parts))
+
+    def encode(self, parts: Sequence[Numbers]) -> Points:
+        """Some rows as points."""
+        usable = [self._usable(part) for part in parts]
+        weights = [part.weights for part in usable if part.weights is not None]
+        return Points.encode_parts(
+            self.layout.encoding,
+            [part.values for part in usable],
+            np.concatenate(weights) if weights else None,
+        )
+
+    def _usable(self, numbers: Numbers) -> Numbers:
+        """With imputed features where they are, and without bad rows where they are left out."""
+        numbers = replace(numbers, values=self.layout.encoding.impute(numbers.values))
+        if not self.drop_bad:
+            return numbers
+        good = good_rows(get_metric(self.metric), numbers.values)
+        return numbers if good.all() else numbers[good]
 
     def nbytes(self, block: BlockRef) -> int:
         """The memory of a block's points, and of what is remembered of them."""
@@ -86,20 +102,19 @@ class Chunk:
         return content
 
 
-def cached_chunks(
-    loader: Loader, block: BlockRef, training: str, cache_bytes: int
-) -> Iterator[Chunk]:
+def cached_chunks(loader: Loader, block: BlockRef, cache: JobCache) -> Iterator[Chunk]:
     """The block's chunks, from the worker's cache or into it if there is room."""
-    cached = PROCESS_CACHE.get(training, block)
+    cached = cache.points(block)
     count_block(cached is not None)
     if cached is not None:
         yield from cached
         return
-    keep = PROCESS_CACHE.reserve(training, block, loader.nbytes(block), cache_bytes)
+    known = cache.rows(block)
+    keep = cache.has_room(block, loader.nbytes(block))
     kept = []
-    for chunk in loader.chunks(block):
+    for chunk in loader.chunks(block, known):
         if keep:
             kept.append(chunk)
         yield chunk
     if keep:
-        PROCESS_CACHE.put(training, block, kept)
+        cache.keep_points(block, kept)

@@ -12,7 +12,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from kmeans_tf.exact import LARGEST_PRODUCT, exact_sums, two_product
-from kmeans_tf.metrics import get_metric
+from kmeans_tf.metrics import get_metric, good_rows
 from kmeans_tf.model import Model
 from kmeans_tf.points import piece_rows
 from pipeline.data.columns import LABEL_COLUMNS, PLACE_COLUMNS, Columns
@@ -20,12 +20,12 @@ from pipeline.data.files import Footer
 from pipeline.data.partitions import partition_values
 from pipeline.data.places import Places
 from pipeline.data.plan import Plan
-from pipeline.data.rows import Rows, count_bad, read_block
+from pipeline.data.rows import Rows, count_bad, read_block, read_keys
 from pipeline.data.store import Store
 from pipeline.data.streams import grouped, in_order
 from pipeline.errors import DataError
 from pipeline.passes.blocks import BlockRange, fetch_blocks
-from pipeline.passes.cache import PROCESS_CACHE
+from pipeline.passes.cache import JobCache
 from pipeline.passes.checkpoint import WorkFolder, fetch_model, save_manifest, save_model
 from pipeline.passes.heartbeat import Heartbeat
 from pipeline.passes.parcels import Parcel, receive, send
@@ -47,16 +47,16 @@ class LabelSpec:
         schema: of the labels: keys (or the row's place), label, distance.
         model: where what to label with lies; bad features are imputed where it has means.
         work: where parts are written.
-        threads: chunks at once in a worker process.
         store: where the files are.
+        cache: where a worker may have kept rows.
     """
 
     columns: Columns
     schema: pa.Schema
     model: Shared
     work: WorkFolder
-    threads: int
     store: Store
+    cache: JobCache
 
     @classmethod
     def of(
@@ -64,7 +64,7 @@ class LabelSpec:
         plan: Plan,
         model: Model,
         work: WorkFolder,
-        threads: int = 1,
+        cache: JobCache | None = None,
         distances: type[np.floating] | None = None,
     ) -> "LabelSpec":
         """What it takes to label a plan's rows with a model.
@@ -77,7 +77,14 @@ class LabelSpec:
         kind = pa.from_numpy_dtype(distances or model.distance_type())
         answer = zip(LABEL_COLUMNS, (pa.int32(), kind), strict=True)
         schema = pa.schema([*(keys or place), *answer])
-        return cls(plan.columns, schema, save_model(work, model), work, threads, plan.store)
+        return cls(
+            plan.columns,
+            schema,
+            save_model(work, model),
+            work,
+            plan.store,
+            cache or JobCache(work.path),
+        )
 
 
 def part_rows(dimension: int) -> int:
@@ -110,7 +117,7 @@ class Label(beam.PTransform):
 
 
 def _label(spec: LabelSpec, blocks: BlockRange) -> tuple[int, Parcel]:
-    PROCESS_CACHE.drop(spec.work.path)  # nothing is read twice any more
+    spec.cache.drop_points()  # no iteration comes any more
     return ONLY, send(spec.work, spec.work.sums, label_part(spec, blocks))
 
 
@@ -137,16 +144,26 @@ def _labelled(
 ) -> Iterator[tuple[pa.Table, LabelTotals]]:
     """Labels of the blocks' rows in order; as many chunks as there are threads are ahead."""
     heartbeat = Heartbeat("label", spec.work)
-    tasks = ((1, partial(label_rows, spec, model, rows)) for rows in _rows(spec, heartbeat, blocks))
-    for labelled in in_order(thread_pool(spec.threads), tasks, spec.threads):
+    tasks = (
+        (1, partial(label_rows, spec, model, rows))
+        for rows in _rows(spec, model, heartbeat, blocks)
+    )
+    for labelled in in_order(thread_pool(spec.cache.threads), tasks, spec.cache.threads):
         heartbeat.did_a_task()
         yield labelled
 
 
-def _rows(spec: LabelSpec, heartbeat: Heartbeat, blocks: BlockRange) -> Iterator[Rows]:
-    limit = piece_rows(spec.columns.dimension)
+def _rows(
+    spec: LabelSpec, model: Model, heartbeat: Heartbeat, blocks: BlockRange
+) -> Iterator[Rows]:
+    limit, metric = piece_rows(spec.columns.dimension), get_metric(model.metric)
     for block in fetch_blocks(heartbeat, blocks):
-        yield from read_block(spec.store, spec.columns, block, limit, keys=True)
+        known = spec.cache.take_rows(block)
+        # What is wrong with a row stands in its columns.
+        if known and all(good_rows(metric, numbers.values).all() for numbers in known):
+            yield from read_keys(spec.store, spec.columns, block, known, limit)
+        else:
+            yield from read_block(spec.store, spec.columns, block, limit, keys=True)
 
 
 def _row_group_share(labelled: tuple[pa.Table, LabelTotals]) -> int:
@@ -165,7 +182,7 @@ def label_rows(spec: LabelSpec, model: Model, rows: Rows) -> tuple[pa.Table, Lab
     else:
         usable = np.flatnonzero(good)
     index, cost, distance = model.nearest(values[usable])
-    weights = rows.weights_or_ones[usable]
+    weights = rows.numbers.weights_or_ones[usable]
     held = _held(spec, model, rows, usable, distance)
     _check_costs(rows, usable, weights, cost)
     answer = [

@@ -1,6 +1,6 @@
 """The scan: one read of everything, for counts, ranges and the sample."""
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from functools import partial
 
@@ -14,6 +14,7 @@ from pipeline.data.columns import Columns
 from pipeline.data.rows import Rows, count_bad, read_block
 from pipeline.data.store import Store
 from pipeline.passes.blocks import BlockRange, fetch_blocks
+from pipeline.passes.cache import JobCache
 from pipeline.passes.checkpoint import SUMMARY, WorkFolder, save_summary
 from pipeline.passes.heartbeat import Heartbeat
 from pipeline.passes.parcels import Parcel, receive
@@ -32,8 +33,8 @@ class ScanSpec:
         moments: whether the columns' moments are wanted.
         impute: whether bad rows will be used.
         work: where the summary is written.
-        threads: chunks at once in a worker process.
         store: where the files are.
+        cache: where a worker keeps rows for the passes that come.
     """
 
     columns: Columns
@@ -43,8 +44,8 @@ class ScanSpec:
     moments: bool
     impute: bool
     work: WorkFolder
-    threads: int
     store: Store
+    cache: JobCache
 
 
 @dataclass
@@ -66,32 +67,42 @@ class SummarizeBlocks(SumBlocks):
     """Blocks -> the Summary of a bundle."""
 
     def __init__(self, spec: ScanSpec):
-        super().__init__(Heartbeat("scan", spec.work), spec.threads)
+        super().__init__(Heartbeat("scan", spec.work), spec.cache.threads)
         self.spec = spec
 
     def tasks(self, blocks: BlockRange) -> Iterator[Task]:
-        columns = self.spec.columns
+        spec, limit = self.spec, piece_rows(self.spec.columns.dimension)
         for block in fetch_blocks(self.heartbeat, blocks):
-            for rows in read_block(self.spec.store, columns, block, piece_rows(columns.dimension)):
-                yield partial(summarize, self.spec, rows)
+            read = read_block(spec.store, spec.columns, block, limit)
+            for rows in spec.cache.keep_rows(block, read):
+                yield partial(summarize, spec, rows)
+
+    def sent(self, total: list[Summary] | None) -> Iterable[tuple[int, Parcel]]:
+        return super().sent(Summary.joined(total) if total else None)
 
 
-def summarize(spec: ScanSpec, rows: Rows, others: Summary | None = None) -> Summary:
-    """The Summary of some rows, and of others."""
+def summarize(spec: ScanSpec, rows: Rows, others: list[Summary] | None = None) -> list[Summary]:
+    """The Summary of some rows beside others, which are joined when they are many.
+
+    Of the others the first is the largest.
+    """
+    others = others or []
     good, bad = count_bad(rows, spec.columns, get_metric(spec.metric))
     incomplete = ~np.isfinite(rows.values).all(1)
     summary = Summary.of(
         rows.values,
-        rows.weights_or_ones,
+        rows.numbers.weights_or_ones,
         good,
         seed=spec.seed,
         capacity=spec.capacity,
         moments=spec.moments,
         used=good | incomplete if spec.impute else good,
         bad=bad,
-        highest=others.sample.highest if others else None,
+        highest=others[0].sample.highest if others else None,
     )
-    return others + summary if others else summary
+    others.append(summary)
+    waiting = sum(len(other.sample.ranks) for other in others[1:])
+    return [Summary.joined(others)] if waiting > spec.capacity // 2 else others
 
 
 def _save(work: WorkFolder, _: int, parcel: Parcel) -> None:

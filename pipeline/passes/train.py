@@ -38,6 +38,7 @@ from kmeans_tf.summary import Summary
 from pipeline.data.blocks import BlockRef
 from pipeline.errors import UsageError
 from pipeline.passes.blocks import BlockRange, fetch_blocks
+from pipeline.passes.cache import JobCache
 from pipeline.passes.checkpoint import (
     Checkpoint,
     WorkFolder,
@@ -62,17 +63,15 @@ class TrainSpec:
     Attributes:
         loader: how blocks become points.
         options: how to train.
-        work: where checkpoints are written; names the job's blocks in a worker's cache.
-        cache_bytes: how much a worker process may cache.
-        threads: chunks at once in a worker process.
+        work: where checkpoints are written.
+        cache: where a worker keeps blocks.
         slices: how many the sums are cut in.
     """
 
     loader: Loader
     options: TrainingOptions
     work: WorkFolder
-    cache_bytes: int
-    threads: int
+    cache: JobCache
     slices: int = 1
 
 
@@ -88,7 +87,7 @@ BlockTasks = Callable[[TrainSpec, TrainingState, BlockRef], Iterator[Task]]
 
 def block_tasks(spec: TrainSpec, state: TrainingState, block: BlockRef) -> Iterator[Task]:
     """What there is to do for a block: a step for each of its chunks."""
-    for chunk in cached_chunks(spec.loader, block, spec.work.path, spec.cache_bytes):
+    for chunk in cached_chunks(spec.loader, block, spec.cache):
         yield partial(_step, spec, state, chunk)
 
 
@@ -177,7 +176,7 @@ class BlockStats(SumBlocks):
     """Blocks, with the checkpoint as a side input -> a bundle's share of the iteration."""
 
     def __init__(self, spec: TrainSpec, block_tasks: BlockTasks = block_tasks):
-        super().__init__(Heartbeat("train", spec.work), spec.threads)
+        super().__init__(Heartbeat("train", spec.work), spec.cache.threads)
         self.spec, self.block_tasks = spec, block_tasks
 
     def start_bundle(self) -> None:

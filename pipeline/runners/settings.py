@@ -194,7 +194,7 @@ class Settings:
             "runner": self.runner,
             "iterations_per_job": first if first == most else f"{first} to {most}",
             "threads": self.threads,
-            "cache_mb": self.options.cache_mb,
+            "cache_mb": "auto" if self.options.cache_mb is None else self.options.cache_mb,
             "beam": [*self.options.beam, *self._added],
         }
 

@@ -117,7 +117,7 @@ def test_an_exact_vector_adds_up_as_fractions_do_in_any_order(values):
         parts = [
             ExactVector.of(values[p]).grouped(groups[p], 3) for p in (order[:cut], order[cut:])
         ]
-        total = parts[0].joined(parts[1]).grouped(np.tile(np.arange(3), 2), 3)
+        total = ExactVector.joined(parts).grouped(np.tile(np.arange(3), 2), 3)
         exact = [
             sum(int(d) * Fraction(2) ** (32 * (total.lowest + i)) for i, d in enumerate(row))
             for row in total.digits

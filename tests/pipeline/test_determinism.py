@@ -6,8 +6,8 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
+from pipeline.data import rows as rows_module
 from pipeline.data.plan import make_plan
-from pipeline.passes import chunks
 from tests.pipeline.answer import assert_same_answer, assert_same_training
 from tests.tables import write_shards
 
@@ -135,22 +135,52 @@ def test_scalar_and_list_columns(fit, rows, one_file, tmp_path, layout):
     assert_same_answer(answer, one_file["lloyd"])
 
 
+@pytest.fixture
+def reads(monkeypatch):
+    """Which columns are read, for each block and pass."""
+    columns = []
+    read_pieces = rows_module.read_pieces
+
+    def read(store, spans, wanted, piece_rows):
+        columns.append(",".join(wanted))
+        return read_pieces(store, spans, wanted, piece_rows)
+
+    monkeypatch.setattr(rows_module, "read_pieces", read)
+    return columns
+
+
+TRAINED, KEY = "f0,f1,f2,weight", "id"
+
+
 @pytest.mark.parametrize(
-    ("how", "reads"),
-    [("--iterations_per_job=1", 1), ("--iterations_per_job=3", 1), ("--cache_mb=0", 4)],
+    ("how", "expected"),
+    [
+        ("--iterations_per_job=1", [TRAINED, KEY]),
+        ("--iterations_per_job=3", [TRAINED, KEY]),
+        ("--cache_mb=0", [TRAINED] * 5 + [f"{TRAINED},{KEY}"]),
+    ],
 )
-def test_how_the_job_runs_and_how_often_it_reads(fit, one_file, tmp_path, monkeypatch, how, reads):
-    loads = []
-    load = chunks.Loader.chunks
-
-    def count(loader, block):
-        loads.append(block)
-        return load(loader, block)
-
-    monkeypatch.setattr(chunks.Loader, "chunks", count)
+def test_how_the_job_runs_and_how_often_it_reads(fit, one_file, tmp_path, reads, how, expected):
     answer = fit(one_file["input"], tmp_path / "out", *options(), *PLAIN, how)
     assert_same_answer(answer, one_file["lloyd"])
-    assert len(loads) == reads
+    assert reads == expected
+
+
+@pytest.mark.parametrize("part", [0.1, 0.5, 1.0, 3.0, 8.0])
+@pytest.mark.parametrize("training", ["lloyd", "double", "l1 by adam"])
+def test_memory_for_some_of_the_rows_and_points(
+    fit, rows, one_file, tmp_path, many_blocks, monkeypatch, reads, training, part
+):
+    """Memory for this part of the rows."""
+    points, keys, weights = rows
+    write_shards(tmp_path / "in", points, shards=6, keys=keys, weights=weights, row_group_size=40)
+    memory = int(part * N * (3 + 1) * 8)
+    monkeypatch.setattr("pipeline.passes.cache.memory_share", lambda threads: memory)
+    answer = fit(tmp_path / "in", tmp_path / "out", *options(), *TRAINING[training])
+    assert_same_training(answer, one_file[training])
+    blocks = answer.run.counts.blocks
+    assert reads.count(TRAINED) >= blocks
+    assert (part == 8.0) == (len(reads) == 2 * blocks)
 
 
 def test_types_that_hold_the_same_numbers(fit, tmp_path):

@@ -81,7 +81,7 @@ def test_defaults_are_the_documented_ones():
     assert (options.optimizer, options.learning_rate, options.reduction) == ("lloyd", None, "sum")
     assert (options.max_iterations, options.tolerance) == (100, 1e-4)
     assert (options.on_bad_row, options.seed) == ("fail", 0)
-    assert (options.run.runner, options.run.cache_mb) == ("FnApiRunner", 512)
+    assert (options.run.runner, options.run.cache_mb) == ("FnApiRunner", None)
     assert options.run.iterations_per_job is None
     assert (options.output.overwrite, options.output.resume) == (False, "auto")
 
@@ -111,6 +111,7 @@ def test_oversampling_leaves_an_iteration_for_the_training(run):
         ("--seed=-3", "seed", -3),
         ("--iterations_per_job=7", "run.iterations_per_job", 7),
         ("--cache_mb=0", "run.cache_mb", 0),
+        ("--cache_mb=auto", "run.cache_mb", None),
         ("--runner=FlinkRunner", "run.runner", "FlinkRunner"),
         ("--overwrite", "output.overwrite", True),
         ("--resume=require", "output.resume", "require"),
@@ -184,7 +185,8 @@ REFUSED = [
     (["--tolerance=nan"], ["--tolerance nan"]),
     (["--tolerance=inf"], ["--tolerance inf"]),
     (["--iterations_per_job=0"], ["--iterations_per_job 0"]),
-    (["--cache_mb=-1"], ["--cache_mb -1"]),
+    (["--cache_mb=-1"], ["--cache_mb", "'-1'", "auto"]),
+    (["--cache_mb=many"], ["--cache_mb", "'many'", "auto"]),
     (["--seed=1.5"], ["--seed", "1.5"]),
     (["--on_bad_row=drop"], ["--on_bad_row", "drop", "null", "impute"]),
     (["--scale=minmax"], ["--scale", "minmax", "standard"]),

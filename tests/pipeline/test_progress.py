@@ -151,9 +151,12 @@ def test_a_live_bar_on_a_terminal(work, monkeypatch):
     monkeypatch.setenv("TERM", "xterm-256color")
     monkeypatch.setenv("COLUMNS", "120")
     driver, terminal = os.openpty()
-    with os.fdopen(terminal, "w") as stderr, contextlib.redirect_stderr(stderr):
-        with training_progress(work, 10, 1000):
-            train(work, [200.0, 100.0, 99.0])
+    with (
+        os.fdopen(terminal, "w") as stderr,
+        contextlib.redirect_stderr(stderr),
+        training_progress(work, 10, 1000),
+    ):
+        train(work, [200.0, 100.0, 99.0])
     shown = _all_of(driver)
     plain = re.sub(r"\x1b\[[0-9;?]*[A-Za-z]", "", shown)
     assert plain != shown, "it moves the cursor"

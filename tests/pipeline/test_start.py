@@ -136,7 +136,7 @@ plan = make_plan({str(three_blobs.folder)!r}, ColumnNames(("f0", "f1")), block_r
 work = WorkFolder({str(tmp_path)!r})
 spec = ScanSpec(
     columns=plan.columns, metric="sqeuclidean", seed=0, capacity=100, moments=True, impute=False,
-    work=work, threads=2, store=plan.store,
+    work=work, store=plan.store, cache=JobCache("job", 2),
 )
 runner = "apache_beam.runners.portability.fn_api_runner.FnApiRunner"
 with beam.Pipeline(runner=runner) as pipeline:

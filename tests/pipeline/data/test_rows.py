@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from kmeans_tf.metrics import get_metric
 from pipeline.data.names import ColumnNames
 from pipeline.data.plan import make_plan
-from pipeline.data.rows import count_bad, read_block, to_float64
+from pipeline.data.rows import count_bad, read_block, read_keys, to_float64
 from pipeline.errors import DataError
 from tests.tables import write_shards
 
@@ -58,7 +58,8 @@ def test_every_numeric_type(tmp_path, kind, null):
     for name, stored in {"scalars": array, "list": lists}.items():
         pq.write_table(pa.table({"x": stored}), tmp_path / f"{name}.parquet")
         _, (rows,) = read(tmp_path / f"{name}.parquet", ColumnNames(("x",)))
-        assert rows.values.dtype == np.float64
+        small = kind.bit_width <= (32 if pa.types.is_floating(kind) else 16)
+        assert rows.values.dtype == (np.float32 if small else np.float64)
         np.testing.assert_array_equal(rows.values.ravel(), expected)
 
 
@@ -127,6 +128,52 @@ def test_pieces_of_many_row_groups_and_files_are_their_rows_in_order(
     ]
 
 
+@hypothesis.settings(deadline=None, max_examples=40)
+@hypothesis.given(ROW_GROUPS, st.integers(1, 100), st.integers(1, 100), st.booleans())
+def test_rows_whose_numbers_are_known_are_those_that_are_read(
+    tmp_path_factory, groups, first_rows, batch_rows, has_keys
+):
+    folder = tmp_path_factory.mktemp("in")
+    count = 0
+    for i, sizes in enumerate(groups):
+        schema = pa.schema({"x": pa.float32(), "w": pa.float64(), "id": pa.string()})
+        with pq.ParquetWriter(folder / f"{i}.parquet", schema) as writer:
+            for size in sizes:
+                x = np.arange(count, count + size)
+                table = pa.table([x, x / 7, list(map(str, x))], schema=schema)
+                writer.write_table(table)
+                count += size
+    names = ColumnNames(("x",), ("id",) if has_keys else (), "w")
+    plan = make_plan(str(folder), names, block_rows=60)
+    for block in plan.blocks:
+        args = (plan.store, plan.columns, block)
+        read = list(read_block(*args, first_rows, keys=True))
+        known = list(read_keys(*args, [rows.numbers for rows in read], batch_rows))
+        assert max(map(len, known)) <= batch_rows
+        assert places_of(known) == places_of(read)
+        for part in ("values", "weights"):
+            one, other = (
+                np.concatenate([getattr(rows.numbers, part) for rows in parts])
+                for parts in (read, known)
+            )
+            np.testing.assert_array_equal(one, other)
+        keys = [
+            [key for rows in parts for key in rows.columns["id"].to_pylist()] if has_keys else []
+            for parts in (read, known)
+        ]
+        assert keys[0] == keys[1]
+
+
+@pytest.mark.parametrize("keys", [(), ("id",)])
+def test_a_file_that_changed_is_told_where_only_keys_are_read(tmp_path, keys):
+    path = tmp_path / "f.parquet"
+    pq.write_table(pa.table({"x": [1.0, 2.0], "id": ["a", "b"]}), path)
+    plan, (rows,) = read(path, ColumnNames(("x",), keys))
+    pq.write_table(pa.table({"x": [1.0, 2.0, 3.0], "id": ["a", "b", "c"]}), path)
+    with pytest.raises(DataError, match="was rewritten while the job ran"):
+        list(read_keys(plan.store, plan.columns, plan.blocks[0], [rows.numbers], 10))
+
+
 def test_small_row_groups_and_files_are_one_piece(tmp_path):
     points = np.arange(1200.0).reshape(600, 2)
     write_shards(tmp_path / "in", points, shards=20, row_group_size=7)
@@ -156,10 +203,10 @@ def test_weights(tmp_path):
     table = pa.table({"x": [1.0, 2.0], "w": [0, 3]})
     pq.write_table(table, tmp_path / "f.parquet")
     _, (rows,) = read(tmp_path / "f.parquet", ColumnNames(weight="w"))
-    assert rows.weights.tolist() == rows.weights_or_ones.tolist() == [0.0, 3.0]
+    assert rows.numbers.weights.tolist() == rows.numbers.weights_or_ones.tolist() == [0.0, 3.0]
     _, (rows,) = read(tmp_path / "f.parquet", ColumnNames(("x",)))
-    assert rows.weights is None
-    assert rows.weights_or_ones.tolist() == [1.0, 1.0]
+    assert rows.numbers.weights is None
+    assert rows.numbers.weights_or_ones.tolist() == [1.0, 1.0]
 
 
 def test_a_weight_that_is_none_is_told_by_its_file_and_row(tmp_path):

@@ -1,4 +1,4 @@
-"""A full cache admits nothing more and throws nothing out."""
+"""A full cache admits nothing more, and throws out only what is to make room."""
 
 from concurrent.futures import ThreadPoolExecutor
 
@@ -83,6 +83,28 @@ def test_what_is_dropped_makes_room():
     cache.drop("never there")
     assert cache.get(ONE, 0) is None
     assert cache.reserve(TWO, "key", 100, 100)
+
+
+def test_what_is_taken_is_forgotten_and_makes_room():
+    cache, _ = filled([60], 100)
+    assert cache.take(ONE, 0) == "block 0"
+    assert cache.take(ONE, 0) is None
+    assert cache.take(ONE, "never there") is None
+    assert cache.reserve(ONE, "large", 100, 100)
+
+
+def test_a_shelf_makes_room_for_another_from_its_end():
+    cache, _ = filled([20, 30, 40], 100)
+    assert (cache.get(TWO, 1), cache.get(ONE, 1)) == (None, "block 1"), "both are in use"
+    assert cache.reserve(TWO, 1, 35, 100, instead_of=ONE)
+    assert [cache.get(ONE, key) for key in range(3)] == ["block 0", None, "block 2"], "its own"
+    assert cache.reserve(TWO, 5, 30, 100, instead_of=ONE)
+    assert [cache.get(ONE, key) for key in range(3)] == ["block 0", None, None]
+    assert not cache.reserve(TWO, 6, 36, 100, instead_of=ONE), "all would not be enough"
+    assert cache.get(ONE, 0) == "block 0"
+    assert not cache.reserve(ONE, 3, 20, 100), "it does not make room for itself"
+    assert cache.reserve(TWO, 6, 35, 100, instead_of=ONE)
+    assert cache.get(ONE, 0) is None
 
 
 def test_threads_together_reserve_no_more_than_there_is():

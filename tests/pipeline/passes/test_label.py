@@ -20,6 +20,7 @@ from pipeline.data.store import FileVersion
 from pipeline.errors import DataError
 from pipeline.passes import label
 from pipeline.passes.blocks import SharedBlocks
+from pipeline.passes.cache import JobCache
 from pipeline.passes.checkpoint import WorkFolder, load_manifest
 from pipeline.passes.label import Label, LabelSpec, label_part, part_rows
 from tests.tables import write_shards
@@ -52,7 +53,8 @@ def ranges_of(plan, work, rows=None):
 
 def labelled(plan, work, threads=2, rows=None) -> list[pa.Table]:
     """The parts in the order of their names."""
-    spec, ranges = LabelSpec.of(plan, model(), work, threads), ranges_of(plan, work, rows)
+    spec = LabelSpec.of(plan, model(), work, JobCache(work.path, threads))
+    ranges = ranges_of(plan, work, rows)
     with beam.Pipeline(runner=IN_PROCESS) as pipeline:
         shuffled = random.Random(0).sample(ranges, len(ranges))
         _ = pipeline | beam.Create(shuffled) | Label(spec)

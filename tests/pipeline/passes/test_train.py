@@ -24,6 +24,7 @@ from pipeline.passes.train import AddSlice, Iteration, Update
 from pipeline.transforms import (
     Blocks,
     ColumnNames,
+    JobCache,
     Label,
     LabelSpec,
     Loader,
@@ -68,8 +69,8 @@ def summary(plan, tmp_path_factory):
         moments=True,
         impute=False,
         work=work,
-        threads=2,
         store=plan.store,
+        cache=JobCache(work.path, 2),
     )
     with beam.Pipeline(runner=IN_PROCESS) as pipeline:
         _ = pipeline | Blocks(SharedBlocks.write(work, plan.blocks).ranges()) | Scan(spec)
@@ -83,8 +84,7 @@ def spec(plan, work, summary):
         loader=Loader(plan.columns, layout, "sqeuclidean", drop_bad=False, store=plan.store),
         options=TrainingOptions(tolerance=0.0, max_iterations=20),
         work=work,
-        cache_bytes=1 << 20,
-        threads=2,
+        cache=JobCache(work.path, 2, 1),
     )
 
 
@@ -220,7 +220,7 @@ def test_labels_are_written_and_named_in_the_manifest(plan, spec, start, work, t
     prototypes = start.trials[0].prototypes
     numbers = np.arange(K, dtype=np.int32)
     model = Model.trained(spec.loader.layout.encoding, "sqeuclidean", prototypes, numbers)
-    labels = LabelSpec.of(plan, model, work, threads=2)
+    labels = LabelSpec.of(plan, model, work, spec.cache)
     with beam.Pipeline(runner=IN_PROCESS) as pipeline:
         done = pipeline | Blocks(SharedBlocks.write(work, plan.blocks).ranges()) | Label(labels)
         assert_that(done, equal_to([None]))

@@ -19,6 +19,7 @@ from pipeline.passes.train import slices_for
 from pipeline.transforms import (
     Blocks,
     ColumnNames,
+    JobCache,
     Label,
     LabelSpec,
     Loader,
@@ -68,8 +69,9 @@ def test_wide_rows_and_many_prototypes_stay_behind(tmp_path, carried, n, d, k):
     plan = make_plan(str(tmp_path / "t.parquet"), ColumnNames(("v",)))
     work, metric = WorkFolder(str(tmp_path / "work")), get_metric("sqeuclidean")
     ranges = SharedBlocks.write(work, plan.blocks).ranges()
+    cache = JobCache(work.path, 2, 0)
     columns, store, capacity = plan.columns, plan.store, sample_capacity(d, k)
-    scan = ScanSpec(columns, metric.name, 0, capacity, False, False, work, 2, store)
+    scan = ScanSpec(columns, metric.name, 0, capacity, False, False, work, store, cache)
     with beam.Pipeline(runner=IN_PROCESS) as pipeline:
         _ = pipeline | Blocks(ranges) | Scan(scan)
     summary = load_summary(work)
@@ -79,14 +81,14 @@ def test_wide_rows_and_many_prototypes_stay_behind(tmp_path, carried, n, d, k):
     checkpoint = save_state(work, TrainingState((trial,)))
     loader = Loader(columns, layout, metric.name, drop_bad=False)
     slices = slices_for(layout, metric, k)
-    spec = TrainSpec(loader, TrainingOptions(tolerance=0.0), work, 0, 2, slices)
+    spec = TrainSpec(loader, TrainingOptions(tolerance=0.0), work, cache, slices)
     with beam.Pipeline(runner=IN_PROCESS) as pipeline:
         start = pipeline | "Start" >> beam.Create([checkpoint])
         _ = (pipeline | Blocks(ranges), start) | Train(spec, 2)
         assert graph_bytes(pipeline) < MB
     model = Model.trained(layout.encoding, metric.name, prototypes, trial.labels)
     with beam.Pipeline(runner=IN_PROCESS) as pipeline:
-        _ = pipeline | Blocks(ranges) | Label(LabelSpec.of(plan, model, work, 2))
+        _ = pipeline | Blocks(ranges) | Label(LabelSpec.of(plan, model, work, cache))
         assert graph_bytes(pipeline) < MB
     large = [summary.sample.rows.nbytes, prototypes.nbytes]
     assert max(large) > 4 * MB  # the premise

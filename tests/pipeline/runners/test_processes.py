@@ -25,6 +25,7 @@ from pipeline.runners.settings import Settings
 from pipeline.transforms import (
     Blocks,
     ColumnNames,
+    JobCache,
     Label,
     LabelSpec,
     Loader,
@@ -66,14 +67,20 @@ def layout(three_blobs, plan, tmp_path):
     return SumLayout.fit(load_summary(work), METRIC, standard=False, impute=False)
 
 
+def cache(work):
+    return JobCache(work.path, 1, 1)
+
+
 def scan(plan, work):
-    return Scan(ScanSpec(plan.columns, METRIC.name, 0, 200, True, False, work, 1, plan.store))
+    return Scan(
+        ScanSpec(plan.columns, METRIC.name, 0, 200, True, False, work, plan.store, cache(work))
+    )
 
 
 def train(plan, layout, work):
     loader = Loader(plan.columns, layout, METRIC.name, drop_bad=False, store=plan.store)
     options = TrainingOptions(tolerance=0.0, max_iterations=ITERATIONS)
-    return Train(TrainSpec(loader, options, work, 1 << 20, 1), ITERATIONS)
+    return Train(TrainSpec(loader, options, work, cache(work)), ITERATIONS)
 
 
 def all_passes(settings, plan, layout, start, work):

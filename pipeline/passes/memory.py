@@ -1,0 +1,29 @@
+"""How much memory a worker process may fill."""
+
+import contextlib
+import os
+from functools import cache
+from pathlib import Path
+
+_OWN = 1 << 30  # for TensorFlow and what a pass works on
+_SHARE = 0.5  # of the rest; the other half is the system's, for files that are read and written
+_CGROUP_LIMITS = (
+    Path("/sys/fs/cgroup/memory.max"),
+    Path("/sys/fs/cgroup/memory/memory.limit_in_bytes"),
+)
+
+
+@cache
+def memory_share(threads: int) -> int:
+    """Bytes that a process of so many threads may keep, as one of those that fill the cores."""
+    processes = max(1, (os.cpu_count() or 1) // threads)
+    return int(max(0, memory_limit() / processes - _OWN) * _SHARE)
+
+
+def memory_limit() -> int:
+    """Bytes that the processes of this machine, or of this container, may fill."""
+    limit = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    for path in _CGROUP_LIMITS:
+        with contextlib.suppress(OSError, ValueError):  # not there, or "max"
+            limit = min(limit, int(path.read_text()))
+    return limit
