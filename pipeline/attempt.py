@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
 from functools import cached_property
+from pathlib import Path
 from typing import Any
 
 import apache_beam as beam
@@ -18,6 +19,8 @@ from kmeans_tf import Model
 from pipeline.checks import check_labelled
 from pipeline.console import say
 from pipeline.data.plan import Plan
+from pipeline.errors import UsageError
+from pipeline.options import ALWAYS
 from pipeline.output.results import Results, bad_rows_by_place, key_types, load_drawing_ahead
 from pipeline.output.run_record import Counts, Input, RunRecord, Schema
 from pipeline.passes.blocks import BlockRange
@@ -25,6 +28,7 @@ from pipeline.passes.cache import JobCache
 from pipeline.passes.checkpoint import WorkFolder, find_manifest, load_manifest
 from pipeline.passes.counters import by_name
 from pipeline.passes.label import part_rows
+from pipeline.passes.stage import Stage
 from pipeline.passes.totals import LabelTotals
 from pipeline.runners.identity import Worker, versions
 from pipeline.runners.runner import Runner
@@ -91,9 +95,18 @@ class Attempt:
 
     @property
     def cache(self) -> JobCache:
-        """What workers may use for it."""
-        settings = self.runner.settings
-        return JobCache(self.work.path, settings.threads, settings.options.cache_mb)
+        """What workers may use for it.
+
+        Raises:
+            UsageError: points are to be staged, and the output is not on a local disk.
+        """
+        settings, stage = self.runner.settings, Stage()
+        always = settings.options.stage == ALWAYS
+        if self.work.store.is_local(self.work.path):
+            stage = Stage(Path(self.work.staged) if settings.may_stage else None, always)
+        elif always:
+            raise UsageError(f"--stage {ALWAYS}: the output {self.work.path} is on no local disk")
+        return JobCache(self.work.path, settings.threads, settings.options.cache_mb, stage)
 
     @cached_property
     def _blocks(self) -> SharedBlocks:

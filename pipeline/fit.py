@@ -136,6 +136,7 @@ class Fit:
         ):
             while not state.done:
                 state = self._round(spec, state)
+        self.attempt.work.store.delete(self.attempt.work.staged)
         self._tell_start(state.trials[0])
         if state.trials[0].status == DIVERGED:
             if options.learning_rate is None:

@@ -19,7 +19,8 @@ DEFAULT_K = 8
 DEFAULT_RUNNER = "FnApiRunner"
 METRIC_NAMES = ("sqeuclidean", "cosine", "l1")
 _NOT_YET = "not implemented"
-_AUTO, _K_MEANS_PARALLEL = "auto", "k-means-parallel"
+AUTO, ALWAYS, NEVER = "auto", "always", "never"
+_K_MEANS_PARALLEL = "k-means-parallel"
 _OVERSAMPLING_PASSES = 6
 _UNITS = {"s": 1, "m": 60, "h": 3600}
 
@@ -30,6 +31,7 @@ class RunOptions:
 
     Attributes:
         runner: Beam's name of a runner.
+        stage: when points go to files in the work folder: auto, always or never.
         cache_mb: megabytes of decoded blocks kept in a worker process; None: by its memory.
         iterations_per_job: iterations unrolled in one Beam job; None: by runner.
         threads: chunks at once in a worker process; None: by runner.
@@ -39,6 +41,7 @@ class RunOptions:
     """
 
     runner: str = DEFAULT_RUNNER
+    stage: str = AUTO
     cache_mb: int | None = None
     iterations_per_job: int | None = None
     threads: int | None = None
@@ -193,7 +196,7 @@ def _add_clustering(parser: argparse.ArgumentParser) -> None:
     add("--k", type=_k, help=f"how many clusters; default {DEFAULT_K}")
     add(
         "--init",
-        default=_AUTO,
+        default=AUTO,
         help="auto (trained on a sample, proven on all rows; k-means++ for other optimizers than "
         "lloyd), k-means++, k-means-parallel, random, or a path: prototypes (Parquet, npy) or an "
         "earlier output",
@@ -247,8 +250,14 @@ def _add_run(parser: argparse.ArgumentParser, *, training: bool) -> None:
             "--cache_mb",
             type=_megabytes,
             metavar="MB",
-            default=_AUTO,
+            default=AUTO,
             help="decoded blocks kept in a worker process; auto: as its memory allows",
+        )
+        add(
+            "--stage",
+            choices=(AUTO, ALWAYS, NEVER),
+            default=RunOptions.stage,
+            help="what memory does not hold, in files that are mapped; auto: on this machine",
         )
 
 
@@ -262,7 +271,7 @@ def _k(text: str) -> int:
 
 def _megabytes(text: str) -> int | None:
     """A number from 0; None for auto."""
-    if text == _AUTO:
+    if text == AUTO:
         return None
     if not re.fullmatch(r"\d+", text):
         raise argparse.ArgumentTypeError(f"{text!r}: expected auto or a whole number from 0")
@@ -286,7 +295,7 @@ def _fit_options(parsed: argparse.Namespace, beam: tuple[str, ...]) -> FitOption
         input=parsed.input,
         names=_names(parsed),
         k=parsed.k,
-        init="k-means++" if by_descent and parsed.init == _AUTO else parsed.init,
+        init="k-means++" if by_descent and parsed.init == AUTO else parsed.init,
         optimizer=parsed.optimizer,
         learning_rate=parsed.learning_rate,
         reduction=parsed.reduction,
@@ -300,12 +309,13 @@ def _fit_options(parsed: argparse.Namespace, beam: tuple[str, ...]) -> FitOption
         output=OutputOptions(parsed.output, parsed.overwrite, parsed.resume),
         run=RunOptions(
             parsed.runner,
-            parsed.cache_mb,
-            parsed.iterations_per_job,
-            parsed.threads,
-            parsed.check,
-            parsed.stall_timeout,
-            beam,
+            stage=parsed.stage,
+            cache_mb=parsed.cache_mb,
+            iterations_per_job=parsed.iterations_per_job,
+            threads=parsed.threads,
+            check=parsed.check,
+            stall_timeout=parsed.stall_timeout,
+            beam=beam,
         ),
     )
 

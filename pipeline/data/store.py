@@ -80,10 +80,14 @@ class Store:
 
     def place(self, path: str) -> tuple[str, str]:
         """What tells a file from all others: its file system, and its path with links resolved."""
-        system, base = self._locate(path)
-        if isinstance(system, fs.LocalFileSystem):
+        base = self._locate(path)[1]
+        if self.is_local(path):
             return "", os.path.realpath(base)
         return _roots(path)[0], base
+
+    def is_local(self, path: str) -> bool:
+        """Whether a path is one of this machine's own file system."""
+        return isinstance(self._locate(path)[0], fs.LocalFileSystem)
 
     def inside(self, path: str, folder: str) -> bool:
         """Whether a path is a folder or lies somewhere below it."""

@@ -16,6 +16,7 @@ from typing import Any
 from pipeline.data.blocks import BlockRef
 from pipeline.data.rows import Numbers, Rows
 from pipeline.passes.memory import memory_share
+from pipeline.passes.stage import Stage
 
 
 @dataclass
@@ -107,6 +108,7 @@ class BlockCache:
         self._shelves = kept
 
 
+_FOR_MEMOS = 0.25  # of the memory
 PROCESS_CACHE = BlockCache()
 
 
@@ -118,11 +120,13 @@ class JobCache:
         job: names it.
         threads: chunks at once.
         megabytes: of memory; None: a share of what a process of so many threads may fill.
+        stage: where points are that memory does not hold.
     """
 
     job: str
     threads: int = 1
     megabytes: int | None = None
+    stage: Stage = field(default_factory=Stage)
 
     def keep_rows(self, block: BlockRef, rows: Iterable[Rows]) -> Iterator[Rows]:
         """A block's rows as they come, whose numbers are kept if there is room."""
@@ -149,9 +153,14 @@ class JobCache:
         """What was kept of a block by `keep_points`."""
         return PROCESS_CACHE.get(self._points, block)
 
-    def has_room(self, block: BlockRef, size: int) -> bool:
-        """Sets `size` bytes aside for what becomes of a block's rows, perhaps in their place."""
-        return PROCESS_CACHE.reserve(self._points, block, size, self._limit, self._rows)
+    def has_room(self, block: BlockRef, points: int, memo: int) -> bool:
+        """Sets so many bytes aside for what becomes of a block's rows, perhaps in their place.
+
+        Where points can be staged, they leave room for what is remembered of those that are.
+        """
+        can_stage = self.stage.folder is not None
+        limit = self._limit * (1 - _FOR_MEMOS) if points and can_stage else self._limit
+        return PROCESS_CACHE.reserve(self._points, block, points + memo, int(limit), self._rows)
 
     def keep_points(self, block: BlockRef, points: Sequence[Any]) -> None:
         """Keeps what there is room for."""

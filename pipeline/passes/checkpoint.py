@@ -45,6 +45,10 @@ class WorkFolder:
         return self.file("state")
 
     @property
+    def staged(self) -> str:
+        return self.file("staged")
+
+    @property
     def workers(self) -> str:
         return self.file("workers")
 

@@ -6,6 +6,7 @@ from functools import partial
 
 import numpy as np
 
+from kmeans_tf.encoding import DOUBLE
 from kmeans_tf.layout import SumLayout
 from kmeans_tf.memo import Memo
 from kmeans_tf.metrics import get_metric, good_rows
@@ -17,6 +18,7 @@ from pipeline.data.store import Store
 from pipeline.data.streams import grouped
 from pipeline.passes.cache import JobCache
 from pipeline.passes.counters import count_block
+from pipeline.passes.stage import Stage, Staged
 
 
 @dataclass(frozen=True)
@@ -67,18 +69,18 @@ class Loader:
         good = good_rows(get_metric(self.metric), numbers.values)
         return numbers if good.all() else numbers[good]
 
-    def nbytes(self, block: BlockRef) -> int:
-        """The memory of a block's points, and of what is remembered of them."""
-        limit = chunk_rows(self.columns.dimension)
-        whole, rest = divmod(block.rows, limit)
-        padded = whole * limit + (capacity_for(rest) if rest else 0)
-        points = padded * 4 * (self.columns.dimension + 1)
-        memo = Memo.nbytes(block.rows, points)
-        return points + memo + (8 * block.rows if self._weighted else 0)
+    def points_bytes(self, block: BlockRef) -> int:
+        """The memory of a block's points."""
+        d = self.columns.dimension
+        whole, rest = divmod(block.rows, chunk_rows(d))
+        padded = whole * chunk_rows(d) + (capacity_for(rest) if rest else 0)
+        fine = 8 * d if self.layout.encoding.precision == DOUBLE else 0
+        weight = 8 if self.columns.weight is not None else 0
+        return padded * 4 * (d + 1) + block.rows * (fine + weight)
 
-    @property
-    def _weighted(self) -> bool:
-        return self.columns.weight is not None
+    def memo_bytes(self, block: BlockRef) -> int:
+        """The memory of what is remembered of a block's points."""
+        return Memo.nbytes(block.rows, self.points_bytes(block))
 
 
 class Chunk:
@@ -89,17 +91,27 @@ class Chunk:
     """
 
     def __init__(self, make: Callable[[], Points]):
-        self._content: Points | Callable[[], Points] = make
+        self._content: Points | Staged | Callable[[], Points] = make
+        self._hold: Callable[[Points], Points | Staged] = lambda points: points
         self.memo = Memo()
+
+    def staged(self, stage: Stage) -> "Chunk":
+        """Itself, whose points will be staged rather than held in memory."""
+        self._hold = stage.keep
+        return self
 
     def points(self) -> Points:
         """The points."""
         # A copy: two attempts at a bundle may ask at once, and each must go on with what it saw.
         # Both then make the same points, and either may be kept.
         content = self._content
-        if not isinstance(content, Points):
-            self._content = content = content()
-        return content
+        if isinstance(content, Points):
+            return content
+        if isinstance(content, Staged):
+            return content.load()
+        points = content()
+        self._content = self._hold(points)
+        return points
 
 
 def cached_chunks(loader: Loader, block: BlockRef, cache: JobCache) -> Iterator[Chunk]:
@@ -110,11 +122,21 @@ def cached_chunks(loader: Loader, block: BlockRef, cache: JobCache) -> Iterator[
         yield from cached
         return
     known = cache.rows(block)
-    keep = cache.has_room(block, loader.nbytes(block))
+    in_memory, staged = _place(loader, block, cache)
     kept = []
     for chunk in loader.chunks(block, known):
-        if keep:
+        if staged:
+            chunk.staged(cache.stage)
+        if in_memory or staged:
             kept.append(chunk)
         yield chunk
-    if keep:
+    if kept:
         cache.keep_points(block, kept)
+
+
+def _place(loader: Loader, block: BlockRef, cache: JobCache) -> tuple[bool, bool]:
+    """Whether a block's points are held in memory, and whether they are staged."""
+    points, memo = loader.points_bytes(block), loader.memo_bytes(block)
+    if not cache.stage.always and cache.has_room(block, points, memo):
+        return True, False
+    return False, cache.stage.has_room(points) and cache.has_room(block, 0, memo)

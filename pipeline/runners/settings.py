@@ -9,7 +9,7 @@ from apache_beam.options.pipeline_options import DirectOptions, PipelineOptions
 from apache_beam.runners import create_runner
 
 from pipeline.errors import UsageError
-from pipeline.options import RunOptions
+from pipeline.options import ALWAYS, AUTO, RunOptions
 from pipeline.runners import endpoints
 from pipeline.runners.flink import FlinkCluster
 from pipeline.runners.views import RememberedOptions
@@ -151,6 +151,13 @@ class Settings:
         return self._known.embedded and self._direct.direct_running_mode == _IN_MEMORY
 
     @property
+    def may_stage(self) -> bool:
+        """Whether points go to files where memory does not hold them: within a machine."""
+        if self.options.stage == AUTO:
+            return self._known.threads is None
+        return self.options.stage == ALWAYS
+
+    @property
     def start_seconds(self) -> int:
         """How long workers may take to answer: runners wait for an absent one for ever.
 
@@ -194,6 +201,7 @@ class Settings:
             "runner": self.runner,
             "iterations_per_job": first if first == most else f"{first} to {most}",
             "threads": self.threads,
+            "stage": self.options.stage,
             "cache_mb": "auto" if self.options.cache_mb is None else self.options.cache_mb,
             "beam": [*self.options.beam, *self._added],
         }

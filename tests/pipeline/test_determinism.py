@@ -8,6 +8,7 @@ import pytest
 
 from pipeline.data import rows as rows_module
 from pipeline.data.plan import make_plan
+from pipeline.passes.stage import Staged
 from tests.pipeline.answer import assert_same_answer, assert_same_training
 from tests.tables import write_shards
 
@@ -166,21 +167,55 @@ def test_how_the_job_runs_and_how_often_it_reads(fit, one_file, tmp_path, reads,
     assert reads == expected
 
 
-@pytest.mark.parametrize("part", [0.1, 0.5, 1.0, 3.0, 8.0])
+@pytest.fixture
+def staged(monkeypatch):
+    """The files that points were loaded from."""
+    paths = []
+    load = Staged.load
+
+    def count(points):
+        paths.append(points.path)
+        return load(points)
+
+    monkeypatch.setattr(Staged, "load", count)
+    return paths
+
+
+@pytest.mark.parametrize("part", [0.1, 1.0, 3.0, 8.0])
 @pytest.mark.parametrize("training", ["lloyd", "double", "l1 by adam"])
+@pytest.mark.parametrize("stage", ["auto", "never"])
 def test_memory_for_some_of_the_rows_and_points(
-    fit, rows, one_file, tmp_path, many_blocks, monkeypatch, reads, training, part
+    fit, rows, one_file, tmp_path, many_blocks, monkeypatch, reads, staged, stage, training, part
 ):
-    """Memory for this part of the rows."""
+    """Memory for this part of the rows; points are larger, for these blocks are small."""
     points, keys, weights = rows
     write_shards(tmp_path / "in", points, shards=6, keys=keys, weights=weights, row_group_size=40)
     memory = int(part * N * (3 + 1) * 8)
     monkeypatch.setattr("pipeline.passes.cache.memory_share", lambda threads: memory)
-    answer = fit(tmp_path / "in", tmp_path / "out", *options(), *TRAINING[training])
+    stage = f"--stage={stage}"
+    answer = fit(tmp_path / "in", tmp_path / "out", *options(), *TRAINING[training], stage)
+    assert_same_training(answer, one_file[training])
+    blocks, iterations = answer.run.counts.blocks, answer.run.result.iterations
+    assert blocks * 2 <= len(reads) <= blocks * (2 + iterations)
+    if part == 8.0 or stage == "--stage=never":
+        assert (part == 8.0) == (len(reads) == 2 * blocks)
+    assert (stage == "--stage=auto" and 1.0 <= part < 8.0) == bool(staged)
+
+
+@pytest.mark.parametrize("training", ["lloyd", "double", "l1 by adam", "trained start"])
+def test_all_points_in_files(
+    fit, rows, one_file, tmp_path, many_blocks, monkeypatch, reads, staged, training
+):
+    points, keys, weights = rows
+    write_shards(tmp_path / "in", points, shards=6, keys=keys, weights=weights, row_group_size=40)
+    options_and_stage = (*options(), *TRAINING[training], "--stage=always")
+    answer = fit(tmp_path / "in", tmp_path / "out", *options_and_stage)
     assert_same_training(answer, one_file[training])
     blocks = answer.run.counts.blocks
-    assert reads.count(TRAINED) >= blocks
-    assert (part == 8.0) == (len(reads) == 2 * blocks)
+    assert len(set(staged)) == blocks
+    assert len(staged) == blocks * (answer.run.result.iterations - 1)
+    assert len(reads) == 2 * blocks
+    assert not any(path.exists() for path in staged)
 
 
 def test_types_that_hold_the_same_numbers(fit, tmp_path):

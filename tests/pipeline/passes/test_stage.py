@@ -1,0 +1,55 @@
+"""Points in files are the points that were put there."""
+
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+
+from kmeans_tf.encoding import DOUBLE, SINGLE, Encoding
+from kmeans_tf.points import Points
+from pipeline.passes.stage import Stage
+
+D = 3
+
+
+def points(n, precision=SINGLE, weights=None) -> Points:
+    rows = np.random.default_rng(0).normal(size=(n, D))
+    ones = np.ones(D)
+    encoding = Encoding(0 * ones, ones, 1.0, False, 2.0**-60 * ones, precision=precision)
+    return Points.encode(encoding, rows, weights)
+
+
+@pytest.mark.parametrize("n", [0, 1, 1023, 1024, 1025])
+@pytest.mark.parametrize("precision", [SINGLE, DOUBLE])
+@pytest.mark.parametrize("weighted", [False, True])
+def test_what_is_loaded_is_what_was_kept(tmp_path, n, precision, weighted):
+    given = points(n, precision, np.arange(n) / 3 if weighted else None)
+    loaded = Stage(tmp_path / "new" / "folder").keep(given).load()
+    assert loaded.rows == n
+    for name in ("values", "norms"):
+        one, other = (np.asarray(getattr(p, name)) for p in (given, loaded))
+        assert one.dtype == other.dtype
+        np.testing.assert_array_equal(one, other)
+    np.testing.assert_array_equal(given.array, loaded.array)
+    assert (loaded.weights is None) == (not weighted)
+    if weighted:
+        np.testing.assert_array_equal(given.weights, loaded.weights)
+
+
+def test_two_of_the_same_points_are_two_files(tmp_path):
+    stage, given = Stage(tmp_path), points(10)
+    stage.keep(given)
+    stage.keep(given)
+    assert len(list(tmp_path.iterdir())) == 2
+
+
+@pytest.mark.parametrize(
+    ("stage", "expected"),
+    [("nowhere", False), ("auto", True), ("nearly full", False), ("nearly full, always", True)],
+)
+def test_a_tenth_of_the_disk_stays_free(tmp_path, monkeypatch, stage, expected):
+    free = 150 if "nearly" in stage else 250
+    disk = SimpleNamespace(f_bavail=free, f_blocks=1000, f_frsize=4096)
+    monkeypatch.setattr("os.statvfs", lambda path: disk)
+    folder = None if stage == "nowhere" else tmp_path
+    assert Stage(folder, "always" in stage).has_room(100 * 4096) == expected
