@@ -13,6 +13,7 @@ import apache_beam as beam
 import numpy as np
 import pyarrow as pa
 
+from benchmarks.processes import table
 from kmeans_tf import TrainingOptions, TrainingState, Trial
 from kmeans_tf.layout import SumLayout
 from kmeans_tf.metrics import get_metric
@@ -44,22 +45,28 @@ REPEATS = 5
 _D, _K = 16, 64
 
 
+PLAIN, JOB = "plain chain", "the job's round"
+
+
 def measure() -> str:
     """Runs both in turn and returns a table of milliseconds an iteration."""
-    runs: dict[str, Callable[[], None]] = {"plain chain": _plain, "the job's round": _round}
+    medians = milliseconds()
+    rows = [(name, f"{median:.0f} ms") for name, median in medians.items()]
+    ratio = ("ratio", f"{medians[JOB] / medians[PLAIN]:.2f}")
+    return table(("an iteration of", "median"), [*rows, ratio])
+
+
+def milliseconds(repeats: int = REPEATS) -> dict[str, float]:
+    """The median time of an iteration of each, which run in turn."""
+    runs: dict[str, Callable[[], None]] = {PLAIN: _plain, JOB: _round}
     times: dict[str, list[float]] = {name: [] for name in runs}
-    for repeat in range(REPEATS + 1):
+    for repeat in range(repeats + 1):
         for name, run in runs.items():
             start = time.perf_counter()
             run()
             if repeat:
                 times[name].append((time.perf_counter() - start) * 1e3 / ITERATIONS)
-    medians = {name: statistics.median(of_name) for name, of_name in times.items()}
-    lines = [f"| {name} | {median:.0f} ms |" for name, median in medians.items()]
-    ratio = medians["the job's round"] / medians["plain chain"]
-    return "\n".join(
-        ["| an iteration of | median |", "|---|---|", *lines, f"| ratio | {ratio:.2f} |"]
-    )
+    return {name: statistics.median(of_name) for name, of_name in times.items()}
 
 
 def _plain() -> None:
