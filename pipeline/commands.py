@@ -118,7 +118,7 @@ def _plan(
     store = output.store
     plan = make_plan(options.input, names, store=store, dimension=dimension)
     parts = [store.plain(part) for part in split_list(options.input)]
-    output.check_input(parts, [footer.file for footer in plan.footers])
+    output.check_input(parts, plan.files)
     return plan
 
 

@@ -1,13 +1,13 @@
 """What the job will read, decided before it reads a row."""
 
 import hashlib
-from collections.abc import Sequence
 from dataclasses import dataclass
 
 from kmeans_tf.points import chunk_rows
 from pipeline.data.blocks import BlockTable, plan_blocks
 from pipeline.data.columns import Columns, resolve_columns
-from pipeline.data.files import Footer, find_files, read_footers
+from pipeline.data.file_table import FileTable
+from pipeline.data.files import Footers, find_files, read_footers
 from pipeline.data.names import ColumnNames, split_list
 from pipeline.data.store import Store
 from pipeline.errors import DataError
@@ -17,28 +17,31 @@ from pipeline.errors import DataError
 class Plan:
     """The input, its columns and its blocks, and the store that it is read from."""
 
-    footers: Sequence[Footer]
+    footers: Footers
     columns: Columns
     blocks: BlockTable
     store: Store
 
     @property
+    def files(self) -> FileTable:
+        return self.footers.files
+
+    @property
     def rows(self) -> int:
-        return sum(footer.rows for footer in self.footers)
+        return int(self.footers.row_groups.sum())
 
     @property
     def nbytes(self) -> int:
-        return sum(footer.file.size for footer in self.footers)
+        return int(self.files.sizes.sum())
 
     @property
     def row_groups(self) -> int:
-        return sum(len(footer.row_groups) for footer in self.footers)
+        return len(self.footers.row_groups)
 
     def fingerprint(self) -> str:
         """Changes when a file is added, removed or rewritten."""
         digest = hashlib.sha256()
-        for footer in self.footers:
-            file = footer.file
+        for file in self.files:
             digest.update(f"{file.path}\0{file.size}\0{file.modified}\n".encode())
         return digest.hexdigest()
 
@@ -66,7 +69,7 @@ def make_plan(
     """
     store = store or Store.reaching(split_list(spec))
     footers = read_footers(store, find_files(store, spec))
-    if not any(footer.rows for footer in footers):
+    if not footers.row_groups.any():
         raise DataError(f"--input {spec}: no row in {len(footers)} file(s)")
     columns = resolve_columns(store, footers, names, dimension)
     rows = block_rows or chunk_rows(columns.dimension)

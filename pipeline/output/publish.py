@@ -57,8 +57,11 @@ class Output:
 
     def check_input(self, parts: Sequence[str], files: Sequence[FileVersion]) -> None:
         """Raises a UsageError if the job would read what it writes, or write over what it reads."""
-        for path in [file.path for file in files if self.store.inside(file.path, self.path)]:
-            raise UsageError(f"--input {path} lies in --output {self.path}: name another folder")
+        for file in files:
+            if self.store.inside(file.path, self.path):
+                raise UsageError(
+                    f"--input {file.path} lies in --output {self.path}: name another folder"
+                )
         for part in parts:
             if self.store.is_folder(part) and self.store.inside(self.path, part):
                 raise UsageError(

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from kmeans_tf import Model
 from pipeline.data.blocks import plan_blocks
-from pipeline.data.files import Footer
+from pipeline.data.files import Footer, Footers
 from pipeline.data.names import ColumnNames
 from pipeline.data.plan import make_plan
 from pipeline.data.store import FileVersion
@@ -97,7 +97,7 @@ def test_keys_of_files_and_of_folders_stay_with_their_rows(tmp_path, points):
 def test_a_part_is_of_128_mb_of_points_or_of_one_block(sizes, dimension):
     footer = Footer(FileVersion("a", 1, 1), pa.schema([]), tuple(sizes))
     with TemporaryDirectory() as folder:
-        shared = SharedBlocks.write(WorkFolder(folder), plan_blocks([footer], 1))
+        shared = SharedBlocks.write(WorkFolder(folder), plan_blocks(Footers([footer]), 1))
     ranges = shared.ranges_of(part_rows(dimension))
     assert [r.stop for r in ranges] == [*(r.start for r in ranges[1:]), len(sizes)]
     assert [(r.number, r.count) for r in ranges] == [(i, len(ranges)) for i in range(len(ranges))]
