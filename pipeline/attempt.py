@@ -114,7 +114,8 @@ class Attempt:
             spec = LabelSpec.of(self.plan, model, self.work, threads, distances)
             with self.clock.stage("label"):
                 load_drawing_ahead()
-                ranges = self._blocks.ranges_of(part_rows(self.plan.columns.dimension))
+                rows = part_rows(self.plan.columns.dimension, self.plan.rows)
+                ranges = self._blocks.ranges_of(rows)
                 self.run(lambda blocks: blocks | Label(spec), ranges)
             totals = load_manifest(self.work)
         check_labelled(model, totals)

@@ -41,9 +41,14 @@ class FileTable(LazySequence[FileVersion]):
             sizes.append(file.size)
             modified.append(file.modified)
             folder.append(folders.setdefault(file.below, len(folders)))
-        text = np.frombuffer(paths, np.uint8)
-        columns = (np.array(column) for column in (ends, sizes, modified))
-        return cls(text, *columns, tuple(folders), np.array(folder))
+        return cls(
+            paths=np.frombuffer(paths, np.uint8),
+            ends=np.array(ends),
+            sizes=np.array(sizes),
+            modified=np.array(modified),
+            folders=tuple(folders),
+            folder=np.array(folder),
+        )
 
     def __len__(self) -> int:
         return len(self.ends)

@@ -42,7 +42,7 @@ def _count_groups(
     of_files = groupby(zip(files.tolist(), numbers.tolist(), strict=True), itemgetter(0))
     tasks = [(footers.files[place], [n for _, n in pairs]) for place, pairs in of_files]
     with ThreadPoolExecutor(FILE_THREADS) as pool:
-        parts = pool.map(lambda task: _count_file(store, *task, name, limit), tasks)
+        parts = pool.map(lambda task: _count_file(store, task[0], task[1], name, limit), tasks)
         return sum(parts, Counter())
 
 
