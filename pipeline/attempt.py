@@ -146,7 +146,7 @@ class Attempt:
                 sample_rows=len(results.sample),
             ),
             versions={"python": sys.version.split()[0]} | versions(),
-            input=Input(plan.fingerprint(), plan.nbytes),
+            input=Input(plan.files.fingerprint(), plan.nbytes),
             seconds=self.clock.seconds | {"iterations": self.clock.iterations},
             counters=by_name(self.counters),
             workers=[asdict(worker) for worker in self.workers],

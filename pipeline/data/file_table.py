@@ -1,5 +1,6 @@
 """Many files in little memory."""
 
+import hashlib
 from array import array
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -58,3 +59,10 @@ class FileTable(LazySequence[FileVersion]):
         path = self.paths[start : self.ends[place]].tobytes().decode()
         size, modified = int(self.sizes[place]), int(self.modified[place])
         return FileVersion(path, size, modified, self.folders[self.folder[place]])
+
+    def fingerprint(self) -> str:
+        """Changes when a file is added, removed or rewritten."""
+        digest = hashlib.sha256()
+        for file in self:
+            digest.update(f"{file.path}\0{file.size}\0{file.modified}\n".encode())
+        return digest.hexdigest()

@@ -1,6 +1,6 @@
 """What the job will read, decided before it reads a row."""
 
-import hashlib
+from collections.abc import Callable
 from dataclasses import dataclass
 
 from kmeans_tf.points import chunk_rows
@@ -38,13 +38,6 @@ class Plan:
     def row_groups(self) -> int:
         return len(self.footers.row_groups)
 
-    def fingerprint(self) -> str:
-        """Changes when a file is added, removed or rewritten."""
-        digest = hashlib.sha256()
-        for file in self.files:
-            digest.update(f"{file.path}\0{file.size}\0{file.modified}\n".encode())
-        return digest.hexdigest()
-
 
 def make_plan(
     spec: str,
@@ -53,6 +46,7 @@ def make_plan(
     store: Store | None = None,
     block_rows: int | None = None,
     dimension: int | None = None,
+    read: Callable[[Store, FileTable], Footers] = read_footers,
 ) -> Plan:
     """Finds the files and columns and plans the blocks.
 
@@ -62,13 +56,14 @@ def make_plan(
         store: where they are; by default what the paths themselves say.
         block_rows: how many rows a block may have; by default as many as make a chunk.
         dimension: how long lists should be, where a model says so; see `resolve_columns`.
+        read: reads the footers of files.
 
     Raises:
         UsageError, DataError: see `find_files`, `read_footers` and `resolve_columns`.
         DataError: there is no row.
     """
     store = store or Store.reaching(split_list(spec))
-    footers = read_footers(store, find_files(store, spec))
+    footers = read(store, find_files(store, spec))
     if not footers.row_groups.any():
         raise DataError(f"--input {spec}: no row in {len(footers)} file(s)")
     columns = resolve_columns(store, footers, names, dimension)

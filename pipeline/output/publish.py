@@ -9,7 +9,6 @@ finished by the next run and not begun again.
 import contextlib
 import json
 import posixpath
-import uuid
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 
@@ -99,9 +98,9 @@ class Output:
         return work
 
     @contextlib.contextmanager
-    def scratch(self) -> Iterator[WorkFolder]:
+    def scratch(self, name: str) -> Iterator[WorkFolder]:
         """A work folder of nobody's configuration, of which nothing is left."""
-        work = self.work_folder(f"check-{uuid.uuid4().hex}")
+        work = self.work_folder(name)
         self._remember_missing_folders()
         try:
             yield work
