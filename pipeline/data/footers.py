@@ -98,6 +98,6 @@ def open_parquet(
 
 
 def _footer(store: Store, file: FileVersion, source: pa.NativeFile) -> pq.FileMetaData | None:
-    if file.size <= SMALL_FILE:
+    if file.size <= SMALL_FILE:  # parsed again: a tenth of the read, and too many of these to keep
         return None
     return _FOOTERS.get((store, file), lambda: pq.read_metadata(source))
