@@ -111,11 +111,11 @@ def exact_dot(counts: np.ndarray, values: np.ndarray) -> int:
     sums = np.zeros((_CUTS, pieces), object)
     for start in range(0, len(counts), _DOT_TERMS):
         part = slice(start, start + _DOT_TERMS)
-        rest, cut = counts[part], np.empty((len(counts[part]), pieces))
+        high, cut = counts[part], np.empty((len(counts[part]), pieces))
         for place in range(pieces - 1):
-            cut[:, place] = rest & ((1 << _PIECE_BITS) - 1)
-            rest = rest >> _PIECE_BITS
-        cut[:, -1] = rest
+            cut[:, place] = high & ((1 << _PIECE_BITS) - 1)
+            high = high >> _PIECE_BITS
+        cut[:, -1] = high
         sums += (digits[:, part] @ cut).astype(np.int64)
     for (i, j), part_sum in np.ndenumerate(sums):
         total += _units(int(part_sum) << (_CUT_BITS * i + _PIECE_BITS * j), quantum)

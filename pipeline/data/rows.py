@@ -12,6 +12,7 @@ import pyarrow.compute as pc
 from pyarrow import types
 
 from kmeans_tf.metrics import Metric, good_rows, zero_rows
+from kmeans_tf.pages import pages
 from pipeline.data.blocks import BlockRef, Span
 from pipeline.data.columns import Columns
 from pipeline.data.pieces import Piece, read_pieces
@@ -169,7 +170,7 @@ def _features(read: Mapping[str, pa.Array], columns: Columns) -> np.ndarray:
         return _list_values(read[columns.features[0]], columns.dimension)
     arrays = [read[name] for name in columns.features]
     kind = np.float32 if all(_fits_float32(array.type) for array in arrays) else np.float64
-    values = np.empty((len(arrays[0]), columns.dimension), kind, order="F")
+    values = pages((len(arrays[0]), columns.dimension), kind, order="F")
     for j, array in enumerate(arrays):
         values[:, j] = to_floats(array)
     return values
