@@ -42,7 +42,7 @@ def main(folder: str, output: str, k: str, iterations: str, start: str, kind: st
                 "cost": float(costs.sum(dtype=np.float64)),
                 "iterations": int(iterations),
                 "costs": [stats["obj"] for stats in kmeans.iteration_stats],
-                "times": [stats["time"] for stats in kmeans.iteration_stats],
+                "splits": sum(stats["nsplit"] for stats in kmeans.iteration_stats),
             }
         )
     )

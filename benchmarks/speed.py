@@ -12,6 +12,7 @@ from pipeline.output.run_record import RUN, RunRecord
 
 REPEATS = 3
 SAME_COST, SAME_LABELS = 1e-6, 0.999
+LIKE_COST, LIKE_LABELS = 5e-3, 0.99  # where FAISS fills an empty cluster in its own way
 KMEANS_TF, IN_MEMORY = "kmeans-tf", "kmeans_tf.fit"
 FAISS, SUPER, SCIKIT_LEARN, ONEDAL = "FAISS", "SuperKMeans", "scikit-learn", "oneDAL"
 _LABELS = OUT / "labels.parquet"
@@ -104,7 +105,9 @@ def _check(race: Race, who: str, finished: Finished) -> None:
         for path in (OUT / "job" / "labels", _LABELS)
     )
     equal, apart = float((mine == other).mean()), abs(finished.json["cost"] / ours - 1)
-    if equal < SAME_LABELS or apart > SAME_COST:
+    filled = finished.json.get("splits", 0) > 0
+    least, most = (LIKE_LABELS, LIKE_COST) if filled else (SAME_LABELS, SAME_COST)
+    if equal < least or apart > most:
         raise RuntimeError(
             f"{race.case.name}, {who}: {equal:.6f} of the labels agree, costs {apart:.1e} apart"
         )
