@@ -3,7 +3,8 @@
 import argparse
 
 BENCHMARKS = ("overhead", "iteration", "memory")
-ON_DEMAND = ("wide", "starts", "files", "clusters")  # the last needs Java, Maven and Go
+# "clusters" and "scale" need Java and Maven, the first Go too.
+ON_DEMAND = ("wide", "starts", "files", "clusters", "scale", "scale_picture")
 
 
 def main() -> None:
@@ -14,7 +15,17 @@ def main() -> None:
     unknown = sorted(set(names) - {*BENCHMARKS, *ON_DEMAND})
     if unknown:
         parser.error(f"no benchmark {unknown[0]}: choose from {', '.join(BENCHMARKS + ON_DEMAND)}")
-    from benchmarks import clusters, files, iteration, memory, overhead, starts, wide
+    from benchmarks import (
+        clusters,
+        files,
+        iteration,
+        memory,
+        overhead,
+        scale,
+        scale_picture,
+        starts,
+        wide,
+    )
     from benchmarks.processes import machine
     from pipeline.console import quiet_logs
 
@@ -27,6 +38,8 @@ def main() -> None:
         "starts": starts,
         "files": files,
         "clusters": clusters,
+        "scale": scale,
+        "scale_picture": scale_picture,
     }
     print(machine(), flush=True)
     for name in names:
