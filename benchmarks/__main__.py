@@ -11,7 +11,9 @@ NAMES = (
     "files",
     "starts",
     "regression",
-    "clusters",  # needs Java, Maven and Go
+    "scale_picture",
+    "scale",  # needs Java and Maven
+    "clusters",  # and Go
 )
 
 

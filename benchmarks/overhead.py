@@ -108,7 +108,7 @@ def _round() -> None:
             ranges = SharedBlocks.write(spec.work, plan_blocks(Footers([footer]), 1)).ranges()
             blocks = pipeline | Blocks(ranges, spread=not settings.one_process)
             start = pipeline | beam.Create([save_state(spec.work, state)])
-            _ = (blocks, start) | Train(spec, ITERATIONS, _no_work, settings.one_process)
+            _ = (blocks, start) | Train(spec, ITERATIONS, no_work, settings.one_process)
 
         settings = Settings(RunOptions())
         Runner(settings).run(build)
@@ -120,11 +120,12 @@ def _layout() -> SumLayout:
     return SumLayout.fit(summary, get_metric("sqeuclidean"), standard=False, impute=False)
 
 
-def _no_work(spec: TrainSpec, state: TrainingState, block: BlockRef) -> Iterator[Task]:
+def no_work(spec: TrainSpec, state: TrainingState, block: BlockRef) -> Iterator[Task]:
     """One task for a block: stats that move the prototypes a little, so that none is skipped."""
+    k, d = state.trials[0].prototypes.shape
 
     def add(total: IterationStats | None) -> IterationStats:
-        total = total or IterationStats({0: ClusterStats.zero(_K, 1, _D)})
+        total = total or IterationStats({0: ClusterStats.zero(k, 1, d)})
         total.clusters[0].rows += 1
         total.clusters[0].weight += 1
         total.clusters[0].sums += 1 + state.iteration
