@@ -5,7 +5,7 @@ export OPENBLAS_NUM_THREADS ?= 1
 export TF_CPP_MIN_LOG_LEVEL ?= 3
 export TF_ENABLE_ONEDNN_OPTS ?= 0
 
-.PHONY: help setup run seed test lint type format bench wheel clean
+.PHONY: help setup run seed test lint type format bench regression wheel clean
 .PHONY: flink-up flink-down spark-up spark-down prism test-clusters test-dataflow
 
 help: ## List the targets
@@ -63,8 +63,11 @@ format: setup ## Format the code
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
-bench: setup ## Time the job beside scikit-learn
+bench: setup ## Time the job beside FAISS, oneDAL and scikit-learn
 	$(BIN)/python -m benchmarks
+
+regression: setup ## Check that nothing has become slower beside what else the machine does
+	$(BIN)/python -m benchmarks regression
 
 wheel: setup ## Build the wheel into dist/
 	$(BIN)/python -m build --wheel --outdir dist

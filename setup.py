@@ -45,6 +45,7 @@ setup(
             "build",
             "threadpoolctl",
             "faiss-cpu",
+            "scikit-learn-intelex; platform_machine == 'x86_64'",
         ],
     },
     entry_points={"console_scripts": ["kmeans-tf = pipeline.__main__:command"]},

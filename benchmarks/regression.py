@@ -25,20 +25,21 @@ from kmeans_tf.update import update
 
 FIRST, LATER = "a first step, by a product", "a later step, by a product"
 UPDATE = "an update, by a product"
-ENCODING, SUMMARY = "encoding, by a copy", "summing up, by a copy"
+ENCODING, SUMMARY = "encoding, by a product", "summing up, by a product"
 LABELS = "labelling, by FAISS's search"
 BEAM = "an iteration of Beam, by the plain chain"
-# What each was on the slowest of the machines where it was measured.
+# What each was where NumPy's products are fastest of the machines it was measured on.
 EXPECTED = {
-    FIRST: 1.0,
-    LATER: 1.0,
-    UPDATE: 1.0,
+    FIRST: 1.1,
+    LATER: 0.45,
+    UPDATE: 0.05,
     ENCODING: 1.0,
     SUMMARY: 1.0,
-    LABELS: 1.0,
-    BEAM: 1.0,
+    LABELS: 2.6,
+    BEAM: 0.45,
 }
 SLOWER = 4 / 3  # times: it then does three quarters of what it did
+_MORE_TRIES = 2
 _ROWS, _D, _K = 1 << 16, 64, 256
 _REPEATS, _ITERATIONS = 7, 8
 _OPTIONS = TrainingOptions(tolerance=0.0)
@@ -49,12 +50,13 @@ def measure() -> str:
     """Returns a table of ratios.
 
     Raises:
-        RuntimeError: one is worse than expected by a third, twice.
+        RuntimeError: one is worse than expected by a third, every time.
     """
     ratios = _ratios()
-    if _slower(ratios):  # a machine may be busy for a while
-        again = _ratios()
-        ratios = {name: min(ratio, again[name]) for name, ratio in ratios.items()}
+    for _ in range(_MORE_TRIES):  # a machine may be busy for a while
+        if _slower(ratios):
+            again = _ratios()
+            ratios = {name: min(ratio, again[name]) for name, ratio in ratios.items()}
     found = table(
         ("what", "ratio", "expected"),
         [(name, f"{ratio:.2f}", EXPECTED[name]) for name, ratio in ratios.items()],
@@ -102,13 +104,12 @@ def _of_the_step() -> dict[str, float]:
     index = faiss.IndexFlatL2(_D)
     index.add(rows[:_K])
     product = _seconds(lambda: rows @ rows[:_K].T)
-    copying = _seconds(lambda: rows.astype(np.float64))
     return {
         FIRST: _seconds(lambda: step(layout, _METRIC.name, before, points)) / product,
         LATER: _seconds(later) / product,
         UPDATE: _seconds(lambda: update(layout, _OPTIONS, before, stats, lambda: rows)) / product,
-        ENCODING: _seconds(lambda: Points.encode(layout.encoding, rows)) / copying,
-        SUMMARY: _seconds(summed) / copying,
+        ENCODING: _seconds(lambda: Points.encode(layout.encoding, rows)) / product,
+        SUMMARY: _seconds(summed) / product,
         LABELS: _seconds(lambda: model.label(rows)) / _seconds(lambda: index.search(rows, 1)),
     }
 
