@@ -20,7 +20,7 @@ from kmeans_tf.stats import ClusterStats, IterationStats
 from kmeans_tf.summary import Summary
 from pipeline.data.blocks import plan_blocks
 from pipeline.data.columns import Columns
-from pipeline.data.files import Footer
+from pipeline.data.files import Footer, Footers
 from pipeline.data.store import FileVersion
 from pipeline.options import RunOptions
 from pipeline.passes.sums import Task
@@ -98,7 +98,7 @@ def _round() -> None:
         footer = Footer(FileVersion("none", 0, 0), pa.schema([]), (1,) * BLOCKS)
 
         def build(pipeline: beam.Pipeline) -> None:
-            ranges = SharedBlocks.write(spec.work, plan_blocks([footer], 1)).ranges()
+            ranges = SharedBlocks.write(spec.work, plan_blocks(Footers([footer]), 1)).ranges()
             blocks = pipeline | Blocks(ranges, spread=not settings.one_process)
             start = pipeline | beam.Create([save_state(spec.work, state)])
             _ = (blocks, start) | Train(spec, ITERATIONS, _no_work, settings.one_process)

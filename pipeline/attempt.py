@@ -133,7 +133,8 @@ class Attempt:
             spec = LabelSpec.of(self.plan, model, self.work, self.cache, distances)
             with self.clock.stage("label"):
                 load_drawing_ahead()
-                ranges = self._blocks.ranges_of(part_rows(self.plan.columns.dimension))
+                rows = part_rows(self.plan.columns.dimension, self.plan.rows)
+                ranges = self._blocks.ranges_of(rows)
                 self.run(lambda blocks: blocks | Label(spec), ranges)
             totals = load_manifest(self.work)
         check_labelled(model, totals)
@@ -164,7 +165,7 @@ class Attempt:
                 sample_rows=len(results.sample),
             ),
             versions={"python": sys.version.split()[0]} | versions(),
-            input=Input(plan.fingerprint(), plan.nbytes),
+            input=Input(plan.files.fingerprint(), plan.nbytes),
             seconds=self.clock.seconds | {"iterations": self.clock.iterations},
             counters=by_name(self.counters),
             workers=[asdict(worker) for worker in self.workers],

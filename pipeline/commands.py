@@ -7,8 +7,9 @@ neither Beam nor TensorFlow, which take seconds to load. `jobs` does.
 import contextlib
 import os
 import posixpath
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
+from functools import cache
 from typing import TYPE_CHECKING, Any
 
 from kmeans_tf import METRICS, Metric, Model, get_metric
@@ -17,7 +18,8 @@ from kmeans_tf.runtime import load_ahead
 from kmeans_tf.start import INITS
 from pipeline import environment
 from pipeline.console import native_notices_hidden, say
-from pipeline.data.files import find_files
+from pipeline.data.file_table import FileTable
+from pipeline.data.files import Footers, find_files, read_footers
 from pipeline.data.names import ColumnNames, split_list
 from pipeline.data.plan import Plan, make_plan
 from pipeline.data.store import Store
@@ -38,6 +40,9 @@ from pipeline.previous import (
 
 if TYPE_CHECKING:
     from pipeline.jobs import Job
+    from pipeline.workplace import Workplace
+
+FEW_FILES = 10_000  # of which the driver reads the footers, whoever else works
 
 
 def fit(options: FitOptions) -> None:
@@ -48,9 +53,10 @@ def fit(options: FitOptions) -> None:
     """
     has_start = options.init not in INITS
     output = _output(options, [options.init] if has_start else [])
-    plan = _plan(options, output, options.names)
+    connect = _workplace(options, output)
+    plan = _plan(options, output, connect, options.names)
     metric = _metric("--metric", options.metric, options.run)
-    request = options.configuration() | {"files": plan.fingerprint()} | _metric_code(metric)
+    request = options.configuration() | {"files": plan.files.fingerprint()} | _metric_code(metric)
     if _finish_pending(options, output, request):
         return
     initial = read_prototypes(output.store, options.init, plan.columns) if has_start else None
@@ -58,7 +64,7 @@ def fit(options: FitOptions) -> None:
     configuration = request | {"k": k}
     if initial:
         configuration["prototypes"] = initial.digest
-    job = _job(options, output, plan, request, configuration)
+    job = _job(options, connect, plan, request, configuration)
     job.fit(options, k, metric, initial)
 
 
@@ -78,16 +84,18 @@ def label(options: LabelOptions) -> None:
     model = _with_policy(load_model(store, folder), options)
     features = model_features(options.model, model, options.names.features)
     metric = _metric(f"--model {options.model}", model.metric, options.run)
-    plan = _plan(options, output, replace(options.names, features=features), model.dimension)
+    names = replace(options.names, features=features)
+    connect = _workplace(options, output)
+    plan = _plan(options, output, connect, names, model.dimension)
     if plan.columns.dimension != model.dimension:
         raise UsageError(
             f"--model {options.model} takes {model.dimension} features, "
             f"the input has {plan.columns.dimension}"
         )
-    configuration = options.configuration() | {"files": plan.fingerprint()}
+    configuration = options.configuration() | {"files": plan.files.fingerprint()}
     configuration |= {"model_content": model.digest} | _metric_code(metric)
     if not _finish_pending(options, output, configuration):
-        _job(options, output, plan, configuration, configuration).label(model)
+        _job(options, connect, plan, configuration, configuration).label(model)
 
 
 def report(options: ReportOptions) -> None:
@@ -108,17 +116,35 @@ def _output(options: FitOptions | LabelOptions, paths: Sequence[str]) -> Output:
     return output
 
 
+def _workplace(options: FitOptions | LabelOptions, output: Output) -> Callable[[], "Workplace"]:
+    """The only way from here to Beam: loads it, and reaches the runner, when first called."""
+
+    @cache
+    def connected() -> "Workplace":
+        with loading():
+            from pipeline.workplace import Workplace
+        return Workplace.connected(options.run, output)
+
+    return connected
+
+
 def _plan(
     options: FitOptions | LabelOptions,
     output: Output,
+    connect: Callable[[], "Workplace"],
     names: ColumnNames,
     dimension: int | None = None,
 ) -> Plan:
     """What will be read; lists have the length `dimension`, where a model says so."""
+
+    def read(store: Store, files: FileTable) -> Footers:
+        few = len(files) <= FEW_FILES
+        return read_footers(store, files) if few else connect().read_footers(files)
+
     store = output.store
-    plan = make_plan(options.input, names, store=store, dimension=dimension)
+    plan = make_plan(options.input, names, store=store, dimension=dimension, read=read)
     parts = [store.plain(part) for part in split_list(options.input)]
-    output.check_input(parts, [footer.file for footer in plan.footers])
+    output.check_input(parts, plan.files)
     return plan
 
 
@@ -134,15 +160,15 @@ def _finish_pending(
 
 def _job(
     options: FitOptions | LabelOptions,
-    output: Output,
+    connect: Callable[[], "Workplace"],
     plan: Plan,
     request: dict[str, Any],
     configuration: dict[str, Any],
 ) -> "Job":
-    """What does the rest; the only way from here to Beam."""
+    """What does the rest."""
     with loading():
         from pipeline.jobs import Job
-    job = Job.connected(options, output, plan, request, configuration)
+    job = Job(connect(), plan, request, configuration)
     _load_tensorflow(options.run, configuration.get("metric"))
     return job
 

@@ -6,6 +6,7 @@ Beam is loaded with this module.
 import contextlib
 import hashlib
 import json
+import uuid
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
@@ -19,15 +20,14 @@ from pipeline.console import say
 from pipeline.data.plan import Plan
 from pipeline.errors import DataError, UsageError
 from pipeline.fit import Fit
-from pipeline.options import FitOptions, LabelOptions
+from pipeline.options import FitOptions
 from pipeline.output.publish import Output
 from pipeline.output.results import Results, write_results
 from pipeline.passes.checkpoint import WorkFolder
 from pipeline.previous import InitialPrototypes
 from pipeline.runners.identity import Worker
-from pipeline.runners.preflight import describe_workers, preflight
-from pipeline.runners.runner import Runner
-from pipeline.runners.settings import Settings
+from pipeline.runners.preflight import describe_workers
+from pipeline.workplace import Workplace
 
 
 @dataclass
@@ -35,37 +35,16 @@ class Job:
     """An answer to be made.
 
     Attributes:
-        output: where it goes.
+        place: where it is made, and where it goes.
         plan: what is read for it.
         request: what the user asked for.
         configuration: the options that it depends on.
-        settings: how its passes run.
     """
 
-    output: Output
+    place: Workplace
     plan: Plan
     request: dict[str, Any]
     configuration: dict[str, Any]
-    settings: Settings
-
-    @classmethod
-    def connected(
-        cls,
-        options: FitOptions | LabelOptions,
-        output: Output,
-        plan: Plan,
-        request: dict[str, Any],
-        configuration: dict[str, Any],
-    ) -> "Job":
-        """A job whose runner is there.
-
-        Raises:
-            UsageError: there is no such runner, or an option of its is missing or does not fit.
-            RunError: what it needs is not there.
-        """
-        settings = Settings(options.run)
-        settings.check()
-        return cls(output, plan, request, configuration, settings.connect())
 
     def fit(
         self, options: FitOptions, k: int, metric: Metric, initial: InitialPrototypes | None
@@ -79,29 +58,30 @@ class Job:
 
     def _carry_out(self, make_files: Callable[[Attempt], dict[str, str]]) -> None:
         """Makes and publishes the files of the output, or only checks that it could be done."""
-        if self.settings.options.check:
+        if self.place.settings.options.check:
             self._only_check()
             return
-        output, fingerprint = self.output, _digest(self.configuration)
-        runner = Runner(self.settings, output.work_folder(fingerprint).path)
+        output, fingerprint = self.place.output, _digest(self.configuration)
+        runner = self.place.runner(output.work_folder(fingerprint))
         runner.cancel_jobs()
         work = output.claim(self.configuration, fingerprint)
         with _abandoning(output, work):
-            workers = self._preflight(runner, work)
+            workers = self._preflight(work)
             attempt = Attempt(self.plan, work, runner, self.configuration, workers)
             output.publish(work, self.request, make_files(attempt))
         say(f"done: {output.path}")
 
     def _only_check(self) -> None:
-        with self.output.scratch() as work:
-            workers = self._preflight(Runner(self.settings, work.path), work)
+        with self.place.output.scratch(f"check-{uuid.uuid4().hex}") as work:
+            workers = self._preflight(work)
+        settings = self.place.settings
         say(
-            f"ready: {self.settings.runner} (environment: {self.settings.environment}) with "
+            f"ready: {settings.runner} (environment: {settings.environment}) with "
             f"{describe_workers(workers)}"
         )
 
-    def _preflight(self, runner: Runner, work: WorkFolder) -> list[Worker]:
-        return preflight(runner, work, self.plan.store, self.plan.footers[0].file)
+    def _preflight(self, work: WorkFolder) -> list[Worker]:
+        return self.place.preflight(work, self.plan.files[0])
 
 
 def _label_files(attempt: Attempt, model: Model) -> dict[str, str]:

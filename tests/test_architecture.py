@@ -89,6 +89,7 @@ DRIVER = (
     "pipeline.metric_identity",
     "pipeline.previous",
     "pipeline.progress",
+    "pipeline.workplace",
 )
 
 

@@ -1,11 +1,11 @@
 """Blocks: lists of row spans, the units of work. Planning is plain integer code."""
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
-from pipeline.data.files import Footer
+from pipeline.data.file_table import FileTable
+from pipeline.data.files import Footers
 from pipeline.data.lazy import LazySequence
 from pipeline.data.store import FileVersion
 from pipeline.data.streams import grouped
@@ -50,18 +50,14 @@ class BlockTable(LazySequence[BlockRef]):
     """Blocks as columns of numbers, some thirty bytes a row group.
 
     Attributes:
-        paths, below: (f,) of the files; see `FileVersion`.
-        sizes, modified: (f,) int64.
+        files: those of the input.
         file: (s,) int32, the file of each span; the other three: see `Span`.
         row_group: (s,) int32.
         first_row, span_rows: (s,) int64.
         ends: (b,) int64, the place behind each block's last span.
     """
 
-    paths: tuple[str, ...]
-    below: tuple[str, ...]
-    sizes: np.ndarray
-    modified: np.ndarray
+    files: FileTable
     file: np.ndarray
     row_group: np.ndarray
     first_row: np.ndarray
@@ -81,36 +77,28 @@ class BlockTable(LazySequence[BlockRef]):
         return BlockRef(place, tuple(map(self._span, range(start, self.ends[place]))))
 
     def _span(self, place: int) -> Span:
-        row_group, first_row = int(self.row_group[place]), int(self.first_row[place])
-        return Span(self._file(self.file[place]), row_group, first_row, int(self.span_rows[place]))
-
-    def _file(self, number: int) -> FileVersion:
-        size, modified = int(self.sizes[number]), int(self.modified[number])
-        return FileVersion(self.paths[number], size, modified, self.below[number])
+        file, row_group = self.files[self.file[place]], int(self.row_group[place])
+        return Span(file, row_group, int(self.first_row[place]), int(self.span_rows[place]))
 
 
-def plan_blocks(footers: Sequence[Footer], block_rows: int) -> BlockTable:
+def plan_blocks(footers: Footers, block_rows: int) -> BlockTable:
     """Packs row groups, in order, into blocks of at most `block_rows` rows.
 
     A row group larger than that is a block of its own, which the reader streams in pieces: a
     column chunk cannot be entered in the middle, so cutting it would decode its start again for
     every piece.
     """
-    files = [footer.file for footer in footers]
-    groups = [np.array(footer.row_groups, np.int64) for footer in footers]
-    rows = np.concatenate([np.empty(0, np.int64), *groups])
-    file = np.repeat(np.arange(len(files), dtype=np.int32), list(map(len, groups)))
-    number = [np.arange(len(group), dtype=np.int32) for group in groups]
-    first = [np.cumsum(group) - group for group in groups]
+    rows, starts = footers.row_groups, np.append(0, footers.ends)
+    counts = np.diff(starts)
+    file = np.repeat(np.arange(len(footers), dtype=np.int32), counts)
+    first = np.repeat(starts[:-1], counts)  # row group of the same file, of each row group
+    before = np.cumsum(rows) - rows
     used = rows > 0
     return BlockTable(
-        paths=tuple(f.path for f in files),
-        below=tuple(f.below for f in files),
-        sizes=np.array([f.size for f in files], np.int64),
-        modified=np.array([f.modified for f in files], np.int64),
+        files=footers.files,
         file=file[used],
-        row_group=np.concatenate([np.empty(0, np.int32), *number])[used],
-        first_row=np.concatenate([np.empty(0, np.int64), *first])[used],
+        row_group=(np.arange(len(rows)) - first).astype(np.int32)[used],
+        first_row=(before - before[first])[used],
         span_rows=rows[used],
         ends=np.cumsum([len(spans) for spans in grouped(rows[used].tolist(), int, block_rows)]),
     )

@@ -1,15 +1,14 @@
 """Which columns are read: what the user names, held against every file's schema."""
 
-import posixpath
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from itertools import islice
 
+import numpy as np
 import pyarrow as pa
 from pyarrow import types
 
-from pipeline.data.files import Footer
+from pipeline.data.files import Footer, Footers
 from pipeline.data.kinds import is_numeric, is_numeric_list
 from pipeline.data.names import ColumnNames
 from pipeline.data.partitions import partition_types, partition_values
@@ -59,7 +58,7 @@ class Columns:
 
 
 def resolve_columns(
-    store: Store, footers: Sequence[Footer], names: ColumnNames, dimension: int | None = None
+    store: Store, footers: Footers, names: ColumnNames, dimension: int | None = None
 ) -> Columns:
     """Decides which columns are read and holds every file's schema against the first's.
 
@@ -73,7 +72,7 @@ def resolve_columns(
             the same type in every file.
     """
     first = footers[0]
-    partitions = partition_types(list(dict.fromkeys(f.file.below for f in footers)))
+    partitions = partition_types(footers.files.folders)
     features = names.features or _numeric_columns(first.schema, names, partitions)
     if not features:
         raise DataError(f"{first.file.path} has no numeric column to cluster by: name --features")
@@ -87,17 +86,17 @@ def resolve_columns(
         _refuse_type(first, names.weight, "a numeric column of weights")
     d = _list_width(store, footers, features[0], dimension) if is_list else len(features)
     columns = Columns(features, d, is_list, names.keys, folders, names.weight)
-    for footer in _kinds(islice(footers, 1, None)):
+    for footer in _others(footers):
         _check_schema(first, footer, columns, every_numeric=not names.features, names=names)
     return columns
 
 
-def _kinds(footers: Iterable[Footer]) -> list[Footer]:
-    """The first footer of each schema, for every folder of those in which files lie."""
-    kinds: dict[tuple[int, str], Footer] = {}
-    for footer in footers:
-        kinds.setdefault((id(footer.schema), posixpath.dirname(footer.file.below)), footer)
-    return list(kinds.values())
+def _others(footers: Footers) -> list[Footer]:
+    """Behind the first the first of each schema, for every folder of those in which files lie."""
+    files = footers.files
+    kinds = footers.schema.astype(np.int64) * len(files.folders) + files.folder
+    _, places = np.unique(kinds[1:], return_index=True)
+    return [footers[place + 1] for place in sorted(places.tolist())]
 
 
 def _check_names(features: Sequence[str], names: ColumnNames) -> None:
@@ -151,7 +150,7 @@ def _feature_layout(footer: Footer, features: Sequence[str]) -> bool:
     return False
 
 
-def _list_width(store: Store, footers: Sequence[Footer], name: str, dimension: int | None) -> int:
+def _list_width(store: Store, footers: Footers, name: str, dimension: int | None) -> int:
     """d of a list column: that of its type, else `dimension`, else that of most lists."""
     kind = _field(footers[0], name).type
     if types.is_fixed_size_list(kind):

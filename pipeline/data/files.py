@@ -1,13 +1,15 @@
 """Which files are read, and what each says of itself."""
 
 from array import array
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from functools import partial
 
+import numpy as np
 import pyarrow as pa
 
+from pipeline.data.file_table import FileTable
 from pipeline.data.footers import read_footer
 from pipeline.data.lazy import LazySequence
 from pipeline.data.names import split_list
@@ -27,34 +29,47 @@ class Footer:
     schema: pa.Schema
     row_groups: tuple[int, ...]
 
-    @property
-    def rows(self) -> int:
-        return sum(self.row_groups)
-
 
 class Footers(LazySequence[Footer]):
-    """The footers of many files, in little memory; equal schemas are one object."""
+    """The footers of many files, in little memory.
+
+    Attributes:
+        files: whose they are.
+        schemas: those that differ, each once.
+        schema: (f,) int32, which of these each file has.
+        row_groups: (g,) int64, the rows of each row group of all files.
+        ends: (f,) int64, the place behind each file's last row group.
+    """
 
     def __init__(self, footers: Iterable[Footer]) -> None:
-        schemas: dict[pa.Schema, pa.Schema] = {}
-        self._files: list[FileVersion] = []
-        self._schemas: list[pa.Schema] = []
-        self._rows, self._ends = array("q"), array("q", [0])
-        for footer in footers:
-            self._files.append(footer.file)
-            self._schemas.append(schemas.setdefault(footer.schema, footer.schema))
-            self._rows.extend(footer.row_groups)
-            self._ends.append(len(self._rows))
+        schemas: dict[pa.Schema, int] = {}
+        schema, rows, ends = array("i"), array("q"), array("q")
+
+        def taken() -> Iterator[FileVersion]:
+            last = None
+            for footer in footers:
+                if last is None or last != footer.schema:  # which is known sooner than its hash
+                    last = footer.schema
+                    number = schemas.setdefault(last, len(schemas))
+                schema.append(number)
+                rows.extend(footer.row_groups)
+                ends.append(len(rows))
+                yield footer.file
+
+        self.files = FileTable.of(taken())
+        self.schemas, self.schema = tuple(schemas), np.array(schema)
+        self.row_groups, self.ends = np.array(rows), np.array(ends)
 
     def __len__(self) -> int:
-        return len(self._files)
+        return len(self.files)
 
     def item(self, place: int) -> Footer:
-        groups = self._rows[self._ends[place] : self._ends[place + 1]]
-        return Footer(self._files[place], self._schemas[place], tuple(groups))
+        groups = self.row_groups[self.ends[place - 1] if place else 0 : self.ends[place]]
+        schema = self.schemas[self.schema[place]]
+        return Footer(self.files[place], schema, tuple(groups.tolist()))
 
 
-def find_files(store: Store, spec: str) -> list[FileVersion]:
+def find_files(store: Store, spec: str) -> FileTable:
     """The files of a comma-separated list of files, globs and folders, each file once.
 
     A comma in a name is written as `\\,`. A folder stands for the `*.parquet` files below it,
@@ -67,19 +82,18 @@ def find_files(store: Store, spec: str) -> list[FileVersion]:
     parts = split_list(spec)
     if not parts:
         raise UsageError(f"--input {spec!r} names no file, glob or folder")
-    by_place: dict[tuple[str, str], FileVersion] = {}
+    return FileTable.of(_each_once(store, parts))
+
+
+def _each_once(store: Store, parts: Iterable[str]) -> Iterator[FileVersion]:
+    """The files that parts of the input stand for; of their path below it they keep the folders."""
+    seen: set[tuple[str, str]] = set()
     for part in parts:
         for file in _expand(store, store.plain(part)):
-            by_place.setdefault(store.place(file.path), file)
-    return _in_folders(by_place.values())
-
-
-def _in_folders(files: Collection[FileVersion]) -> list[FileVersion]:
-    """Files that keep of their path below the input the folders, one string for equal ones."""
-    folders: dict[str, str] = {}
-    heads = (file.below[: file.below.rfind("/") + 1] for file in files)
-    shared = (folders.setdefault(head, head) for head in heads)
-    return [replace(file, below=below) for file, below in zip(files, shared, strict=True)]
+            place = store.place(file.path)
+            if place not in seen:
+                seen.add(place)
+                yield replace(file, below=file.below[: file.below.rfind("/") + 1])
 
 
 def _expand(store: Store, part: str) -> list[FileVersion]:

@@ -2,6 +2,7 @@
 
 import contextlib
 import threading
+from collections import OrderedDict
 from collections.abc import Callable, Hashable, Iterator
 from concurrent.futures import Future
 
@@ -24,14 +25,17 @@ class FooterMemo:
     def __init__(self, limit: int) -> None:
         self._limit = limit
         self._lock = threading.Lock()
-        self._footers: dict[Hashable, Future[pq.FileMetaData]] = {}  # the newest is the last
-        self._sizes: dict[Hashable, int] = {}
+        self._footers: dict[Hashable, Future[pq.FileMetaData]] = {}
+        self._sizes: OrderedDict[Hashable, int] = OrderedDict()  # of those that are read
+        self._total = 0
 
     def get(self, key: Hashable, read: Callable[[], pq.FileMetaData]) -> pq.FileMetaData:
         """The footer kept under `key`, else what `read` returns, which is kept."""
         with self._lock:
-            known = self._footers.pop(key, None)
+            known = self._footers.get(key)
             future = self._footers[key] = known or Future()
+            if key in self._sizes:
+                self._sizes.move_to_end(key)
         if known is None:
             self._fill(key, future, read)
         return future.result()
@@ -50,11 +54,10 @@ class FooterMemo:
     def _admit(self, key: Hashable, size: int) -> None:
         with self._lock:
             self._sizes[key] = size
-            total = sum(self._sizes.values())
-            for old in [k for k in self._footers if k in self._sizes and k != key]:
-                if total <= self._limit:
-                    break
-                total -= self._sizes.pop(old)
+            self._total += size
+            while self._total > self._limit and len(self._sizes) > 1:
+                old, freed = self._sizes.popitem(last=False)
+                self._total -= freed
                 del self._footers[old]
 
 
@@ -95,6 +98,6 @@ def open_parquet(
 
 
 def _footer(store: Store, file: FileVersion, source: pa.NativeFile) -> pq.FileMetaData | None:
-    if file.size <= SMALL_FILE:
+    if file.size <= SMALL_FILE:  # parsed again: a tenth of the read, and too many of these to keep
         return None
     return _FOOTERS.get((store, file), lambda: pq.read_metadata(source))

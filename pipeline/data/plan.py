@@ -1,13 +1,13 @@
 """What the job will read, decided before it reads a row."""
 
-import hashlib
-from collections.abc import Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 
 from kmeans_tf.points import chunk_rows
 from pipeline.data.blocks import BlockTable, plan_blocks
 from pipeline.data.columns import Columns, resolve_columns
-from pipeline.data.files import Footer, find_files, read_footers
+from pipeline.data.file_table import FileTable
+from pipeline.data.files import Footers, find_files, read_footers
 from pipeline.data.names import ColumnNames, split_list
 from pipeline.data.store import Store
 from pipeline.errors import DataError
@@ -17,30 +17,26 @@ from pipeline.errors import DataError
 class Plan:
     """The input, its columns and its blocks, and the store that it is read from."""
 
-    footers: Sequence[Footer]
+    footers: Footers
     columns: Columns
     blocks: BlockTable
     store: Store
 
     @property
+    def files(self) -> FileTable:
+        return self.footers.files
+
+    @property
     def rows(self) -> int:
-        return sum(footer.rows for footer in self.footers)
+        return int(self.footers.row_groups.sum())
 
     @property
     def nbytes(self) -> int:
-        return sum(footer.file.size for footer in self.footers)
+        return int(self.files.sizes.sum())
 
     @property
     def row_groups(self) -> int:
-        return sum(len(footer.row_groups) for footer in self.footers)
-
-    def fingerprint(self) -> str:
-        """Changes when a file is added, removed or rewritten."""
-        digest = hashlib.sha256()
-        for footer in self.footers:
-            file = footer.file
-            digest.update(f"{file.path}\0{file.size}\0{file.modified}\n".encode())
-        return digest.hexdigest()
+        return len(self.footers.row_groups)
 
 
 def make_plan(
@@ -50,6 +46,7 @@ def make_plan(
     store: Store | None = None,
     block_rows: int | None = None,
     dimension: int | None = None,
+    read: Callable[[Store, FileTable], Footers] = read_footers,
 ) -> Plan:
     """Finds the files and columns and plans the blocks.
 
@@ -59,14 +56,15 @@ def make_plan(
         store: where they are; by default what the paths themselves say.
         block_rows: how many rows a block may have; by default as many as make a chunk.
         dimension: how long lists should be, where a model says so; see `resolve_columns`.
+        read: reads the footers of files.
 
     Raises:
         UsageError, DataError: see `find_files`, `read_footers` and `resolve_columns`.
         DataError: there is no row.
     """
     store = store or Store.reaching(split_list(spec))
-    footers = read_footers(store, find_files(store, spec))
-    if not any(footer.rows for footer in footers):
+    footers = read(store, find_files(store, spec))
+    if not footers.row_groups.any():
         raise DataError(f"--input {spec}: no row in {len(footers)} file(s)")
     columns = resolve_columns(store, footers, names, dimension)
     rows = block_rows or chunk_rows(columns.dimension)

@@ -4,18 +4,21 @@ from collections import Counter
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from itertools import groupby
+from operator import itemgetter
+
+import numpy as np
 
 from pipeline.data.batches import BUFFER_BYTES, RowGroups, stored_values
-from pipeline.data.files import FILE_THREADS, Footer
+from pipeline.data.files import FILE_THREADS, Footers
 from pipeline.data.footers import open_parquet
-from pipeline.data.store import Store
+from pipeline.data.store import FileVersion, Store
 
 COUNTED_GROUPS = 256
 COUNTED_VALUES = 1 << 26
 _COUNTED_ROWS = 1024  # at a time
 
 
-def count_widths(store: Store, footers: Sequence[Footer], name: str) -> Counter[int]:
+def count_widths(store: Store, footers: Footers, name: str) -> Counter[int]:
     """How many lists there are of each length but 0.
 
     Every row group is counted, or 256 of them spread evenly over the table. One whose first lists
@@ -23,29 +26,32 @@ def count_widths(store: Store, footers: Sequence[Footer], name: str) -> Counter[
     length throughout; any other is read, and when 2^26 values are, the row groups stand for their
     remaining rows. Where all that was read is null or empty, everything is.
     """
-    groups = [(f, g) for f in footers for g, rows in enumerate(f.row_groups) if rows]
+    groups = np.flatnonzero(footers.row_groups)
     picked = min(len(groups), COUNTED_GROUPS)
-    spread = [groups[i * len(groups) // picked] for i in range(picked)]
-    widths = _count_groups(store, spread, name, COUNTED_VALUES // max(picked, 1))
-    return widths or _count_groups(store, groups, name, None)
+    spread = groups[np.arange(picked) * len(groups) // max(picked, 1)]
+    widths = _count_groups(store, footers, spread, name, COUNTED_VALUES // max(picked, 1))
+    return widths or _count_groups(store, footers, groups, name, None)
 
 
 def _count_groups(
-    store: Store, groups: Sequence[tuple[Footer, int]], name: str, limit: int | None
+    store: Store, footers: Footers, groups: np.ndarray, name: str, limit: int | None
 ) -> Counter[int]:
-    files = [list(of_file) for _, of_file in groupby(groups, lambda group: group[0].file)]
+    """The lists of some row groups (g,), by their places among those of all files."""
+    files = np.searchsorted(footers.ends, groups, side="right")
+    numbers = groups - np.append(0, footers.ends)[files]
+    of_files = groupby(zip(files.tolist(), numbers.tolist(), strict=True), itemgetter(0))
+    tasks = [(footers.files[place], [n for _, n in pairs]) for place, pairs in of_files]
     with ThreadPoolExecutor(FILE_THREADS) as pool:
-        parts = pool.map(lambda of_file: _count_file(store, of_file, name, limit), files)
+        parts = pool.map(lambda task: _count_file(store, task[0], task[1], name, limit), tasks)
         return sum(parts, Counter())
 
 
 def _count_file(
-    store: Store, groups: Sequence[tuple[Footer, int]], name: str, limit: int | None
+    store: Store, file: FileVersion, groups: Sequence[int], name: str, limit: int | None
 ) -> Counter[int]:
-    file = groups[0][0].file
     with open_parquet(store, file, BUFFER_BYTES) as parquet:
         of_file = RowGroups(parquet, file.path, [name])
-        return sum((_count_group(of_file, group, name, limit) for _, group in groups), Counter())
+        return sum((_count_group(of_file, group, name, limit) for group in groups), Counter())
 
 
 def _count_group(of_file: RowGroups, group: int, name: str, limit: int | None) -> Counter[int]:

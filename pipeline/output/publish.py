@@ -9,7 +9,6 @@ finished by the next run and not begun again.
 import contextlib
 import json
 import posixpath
-import uuid
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 
@@ -21,7 +20,7 @@ from pipeline.passes.checkpoint import WorkFolder
 
 SUCCESS = "_SUCCESS"
 _WORK = "_work"
-_RECORD = "publish"
+_RECORD, _CONFIGURATION = "publish", "configuration"
 _FILES = ("prototypes.parquet", "history.parquet", RUN, "report.html")
 _FOLDERS = ("labels", "model")
 
@@ -57,8 +56,11 @@ class Output:
 
     def check_input(self, parts: Sequence[str], files: Sequence[FileVersion]) -> None:
         """Raises a UsageError if the job would read what it writes, or write over what it reads."""
-        for path in [file.path for file in files if self.store.inside(file.path, self.path)]:
-            raise UsageError(f"--input {path} lies in --output {self.path}: name another folder")
+        for file in files:
+            if self.store.inside(file.path, self.path):
+                raise UsageError(
+                    f"--input {file.path} lies in --output {self.path}: name another folder"
+                )
         for part in parts:
             if self.store.is_folder(part) and self.store.inside(self.path, part):
                 raise UsageError(
@@ -82,7 +84,7 @@ class Output:
                 or the folder cannot be written.
         """
         work = self.work_folder(fingerprint)
-        left = self._work_folders()
+        left = [name for name in self._work_folders() if self._is_claimed(name)]
         if self.options.resume == "require" and fingerprint not in left:
             raise UsageError(self._nothing_to_resume(configuration, left))
         if self.options.resume == "never":
@@ -90,15 +92,15 @@ class Output:
         self._remember_missing_folders()
         try:
             text = json.dumps(configuration, indent=1)
-            self.store.write(work.file("configuration"), text.encode())
+            self.store.write(work.file(_CONFIGURATION), text.encode())
         except OSError as error:
             raise UsageError(f"--output {self.path} cannot be written: {error}") from error
         return work
 
     @contextlib.contextmanager
-    def scratch(self) -> Iterator[WorkFolder]:
+    def scratch(self, name: str) -> Iterator[WorkFolder]:
         """A work folder of nobody's configuration, of which nothing is left."""
-        work = self.work_folder(f"check-{uuid.uuid4().hex}")
+        work = self.work_folder(name)
         self._remember_missing_folders()
         try:
             yield work
@@ -171,14 +173,17 @@ class Output:
     def _work_folders(self) -> list[str]:
         return self.store.folders(self.file(_WORK))
 
+    def _is_claimed(self, name: str) -> bool:
+        """Whether a work folder is a configuration's, and not one that a killed driver left."""
+        return self.store.version(self.work_folder(name).file(_CONFIGURATION)) is not None
+
     def _is_used(self) -> bool:
         return bool(self.store.files(self.path) or self.store.folders(self.path))
 
     def _nothing_to_resume(self, configuration: dict, left: list[str]) -> str:
         if not left:
             return f"--resume require: there is no checkpoint in {self.path}"
-        path = posixpath.join(self.file(_WORK), left[0], "configuration")
-        other = json.loads(self.store.read(path))
+        other = json.loads(self.store.read(self.work_folder(left[0]).file(_CONFIGURATION)))
         differing = [
             f"{name} was {other.get(name)!r}, now {value!r}"
             for name, value in configuration.items()

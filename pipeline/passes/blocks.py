@@ -8,6 +8,7 @@ from operator import itemgetter
 import apache_beam as beam
 
 from pipeline.data.blocks import BlockRef, BlockTable
+from pipeline.data.file_table import FileTable
 from pipeline.data.streams import grouped
 from pipeline.passes.checkpoint import WorkFolder
 from pipeline.passes.heartbeat import Heartbeat
@@ -72,7 +73,7 @@ def fetch_blocks(heartbeat: Heartbeat, blocks: BlockRange) -> Iterator[BlockRef]
     Raises:
         RunError: the table is not here.
     """
-    table = fetch(heartbeat.work.store, blocks.table, [BlockTable])
+    table = fetch(heartbeat.work.store, blocks.table, [BlockTable, FileTable])
     for place in range(blocks.start, blocks.stop):
         block = table[place]
         heartbeat.began(block)

@@ -1,5 +1,7 @@
 """What the job writes down between its passes, under the work folder.
 
+files                of which the workers read the footers
+footers/00012        what they found in a range of them
 blocks               what there is to read
 summary              what the scan found
 state/000012         the training state after 12 iterations
@@ -13,6 +15,8 @@ import posixpath
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any, TypeVar
+
+import numpy as np
 
 from kmeans_tf.exact import ExactVector
 from kmeans_tf.model import Model
@@ -76,6 +80,40 @@ class Checkpoint:
     iteration: int
     done: bool
     shared: Shared
+
+
+@dataclass(frozen=True)
+class FooterColumns:
+    """The footers of some files, or what is wrong with the first that has none.
+
+    Attributes:
+        schemas, schema, row_groups, ends: see `Footers`; schemas as Arrow writes them, uint8.
+        problem: why there are none; empty if there are.
+    """
+
+    schemas: tuple[np.ndarray, ...]
+    schema: np.ndarray
+    row_groups: np.ndarray
+    ends: np.ndarray
+    problem: str = ""
+
+
+def save_footers(work: WorkFolder, number: int, footers: FooterColumns) -> None:
+    """Writes down what a worker found in a range of files."""
+    work.store.write(work.file(_footers(number)), pack(footers))
+
+
+def load_footers(work: WorkFolder, number: int) -> FooterColumns:
+    """What `save_footers` wrote.
+
+    Raises:
+        RunError: it is not here.
+    """
+    return _present(_find(work, _footers(number), [FooterColumns]), work)
+
+
+def _footers(number: int) -> str:
+    return posixpath.join("footers", f"{number:05d}")
 
 
 def save_summary(work: WorkFolder, summary: Summary) -> None:

@@ -16,6 +16,7 @@ from collections import Counter
 from dataclasses import asdict, dataclass
 
 from pipeline.data.blocks import BlockRef
+from pipeline.data.store import FileVersion
 from pipeline.errors import JobError
 from pipeline.passes.checkpoint import WorkFolder
 
@@ -61,6 +62,10 @@ class Heartbeat:
     def began(self, block: BlockRef) -> None:
         """This process is at a block from now on."""
         _PROCESS.began(self, f"{self.stage}: block {block.index} of {block.spans[0].file.path}")
+
+    def began_files(self, first: FileVersion) -> None:
+        """This process is at a file, and those behind it, from now on."""
+        _PROCESS.began(self, f"{self.stage}: files from {first.path}")
 
     def did_a_task(self) -> None:
         """This process has got on."""

@@ -33,7 +33,9 @@ from pipeline.passes.shared import Shared
 from pipeline.passes.sums import ONLY, Sum, thread_pool
 from pipeline.passes.totals import LabelTotals
 
-PART_BYTES = 128 << 20  # of the points that a part has labels for
+# Of the points that a part has labels for; between these, a table makes as many parts as `PARTS`.
+LEAST_PART_BYTES, PART_BYTES = 8 << 20, 128 << 20
+PARTS = 16  # so that a small table keeps several workers busy
 ROW_GROUP_ROWS, ROW_GROUP_BYTES = 1 << 20, 64 << 20  # of the labels, at most
 _RESCALE = "rescale the columns, or leave the row out"
 
@@ -87,9 +89,10 @@ class LabelSpec:
         )
 
 
-def part_rows(dimension: int) -> int:
-    """How many rows a part of the labels is to have."""
-    return PART_BYTES // (4 * dimension)
+def part_rows(dimension: int, rows: int) -> int:
+    """How many of a table's rows a part of the labels is to have: whoever labels, the same."""
+    shared = max(LEAST_PART_BYTES, 4 * dimension * rows // PARTS)
+    return min(PART_BYTES, shared) // (4 * dimension)
 
 
 def key_fields(columns: Columns, footer: Footer) -> list[pa.Field]:

@@ -5,6 +5,7 @@ input and the output. A check that fails ends in one message that says what to c
 and workers are one process, it reports by itself.
 """
 
+import contextlib
 import json
 import posixpath
 import uuid
@@ -19,6 +20,7 @@ import pyarrow as pa
 from pipeline.data.store import HIDDEN, FileVersion, Store
 from pipeline.errors import SHARED_OUTPUT, JobError, MemoryLackError, RunError
 from pipeline.passes.checkpoint import WorkFolder
+from pipeline.runners.alarm import Alarm
 from pipeline.runners.identity import Worker, this_worker
 from pipeline.runners.runner import Runner
 
@@ -60,7 +62,7 @@ def preflight(runner: Runner, work: WorkFolder, store: Store, file: FileVersion)
     """
     attempt = f"{_FOLDER}-{uuid.uuid4().hex}"  # its own: what another left is no report to it
     try:
-        sent = _run_probes(runner, partial(probe, work, attempt, store, file))
+        sent = _run_probes(runner, work, attempt, partial(probe, work, attempt, store, file))
         reports = _reports(work.store, work.file(attempt))
     finally:
         work.store.delete(work.file(attempt))
@@ -77,12 +79,19 @@ def describe_workers(workers: Sequence[Worker]) -> str:
     return f"{len(workers)} worker process(es): {places}"
 
 
-def _run_probes(runner: Runner, probe: partial[None]) -> int:
+def _run_probes(runner: Runner, work: WorkFolder, attempt: str, probe: partial[None]) -> int:
     """How many reports have been written."""
     settings = runner.settings
     if settings.one_process:
         probe(0)
         return 1
+    place = f"{settings.runner} (environment: {settings.environment})"
+
+    def complaint(reason: object) -> str:
+        return f"{_answered(work, attempt)} on {place}: {reason}"
+
+    late = f"the job was not over after {settings.start_seconds} s"
+    alarm = Alarm(lambda: complaint(late), settings.start_seconds)
     try:
         runner.run(
             lambda p: (
@@ -91,15 +100,24 @@ def _run_probes(runner: Runner, probe: partial[None]) -> int:
                 | beam.Reshuffle()
                 | beam.Map(probe).with_output_types(type(None))
             ),
-            settings.start_seconds,
+            alarm=alarm,
         )
     except JobError as error:
-        if str(error).startswith(_WORKER):
+        if alarm.reason or str(error).startswith(_WORKER):
             raise
-        place = f"{settings.runner} (environment: {settings.environment})"
         kind = MemoryLackError if isinstance(error, MemoryLackError) else RunError
-        raise kind(f"no worker answered on {place}: {error}") from error
+        raise kind(complaint(error)) from error
     return PROBES
+
+
+def _answered(work: WorkFolder, attempt: str) -> str:
+    """How many workers have, of a job that came to nothing."""
+    count = 0
+    with contextlib.suppress(JobError, OSError):  # what fails here is not what is to be told
+        count = len(_report_names(work.store, work.file(attempt)))
+    return (
+        f"only {count} of {PROBES} reports of the workers came" if count else "no worker answered"
+    )
 
 
 def probe(work: WorkFolder, attempt: str, store: Store, file: FileVersion, number: int) -> None:
@@ -149,10 +167,14 @@ def _name(worker: Worker) -> str:
 
 
 def _reports(store: Store, folder: str) -> list[_Report]:
+    names = _report_names(store, folder)
+    return [_parsed(store.read(posixpath.join(folder, name))) for name in names]
+
+
+def _report_names(store: Store, folder: str) -> list[str]:
     names = (posixpath.basename(file.path) for file in store.files(folder))
     # A worker that was lost while it wrote leaves a hidden file.
-    whole = [name for name in names if not name.startswith(HIDDEN)]
-    return [_parsed(store.read(posixpath.join(folder, name))) for name in whole]
+    return [name for name in names if not name.startswith(HIDDEN)]
 
 
 def _parsed(report: bytes) -> _Report:

@@ -49,20 +49,20 @@ class Runner:
     def run(
         self,
         build: Callable[[beam.Pipeline], object],
-        seconds: int | None = None,
         watchdog: Watchdog | None = None,
+        alarm: Alarm | None = None,
     ) -> Counter:
         """Builds a pipeline, runs it and waits; returns what its workers counted.
 
         Args:
             build: applies the transforms.
-            seconds: how long it may take; None: as long as it likes.
             watchdog: tells whether it moves; without one it may stand still.
+            alarm: ends it, in the place of the watchdog's.
 
         Raises:
             JobError: it failed or stood still, for a reason that is told in one line.
         """
-        alarm = Alarm(watchdog.look, watchdog.look_seconds) if watchdog else _no_alarm()
+        alarm = alarm or _alarm(watchdog)
         result = None
         try:
             pipeline = beam.Pipeline(options=self.settings.beam(f"--job_name={self._job_name}"))
@@ -71,9 +71,7 @@ class Runner:
                 watchdog.start()
             with alarm:
                 result = _run(pipeline)
-                state = result.wait_until_finish(duration=seconds and seconds * 1000)
-            if seconds and not PipelineState.is_terminal(state):
-                raise RunError(f"the job was not over after {seconds} s")
+                result.wait_until_finish()
             return counted(result)
         except BaseException as error:
             if not (alarm.reason or isinstance(error, Exception)):
@@ -159,8 +157,10 @@ def _is_over(result: PipelineResult | None) -> bool:
     return False
 
 
-def _no_alarm() -> Alarm:
-    return Alarm(lambda: None, None)
+def _alarm(watchdog: Watchdog | None) -> Alarm:
+    if watchdog is None:
+        return Alarm(lambda: None, None)
+    return Alarm(watchdog.look, watchdog.look_seconds)
 
 
 def _cause(error: BaseException) -> str:

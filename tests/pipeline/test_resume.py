@@ -184,6 +184,16 @@ def test_require_refuses_a_checkpoint_of_another_configuration(run, stopped):
     assert contents(output) == before
 
 
+def test_what_a_driver_that_was_killed_before_has_left_is_no_checkpoint(run, stopped):
+    output, args = stopped
+    (work,) = (output / "_work").iterdir()
+    shutil.rmtree(work)
+    (output / "_work" / "check-0" / "workers").mkdir(parents=True)
+    ran = run("fit", *args, "--resume=require")
+    assert ran.code == 2
+    assert f"--resume require: there is no checkpoint in {output}" in ran.stderr
+
+
 def test_input_that_changed_since_is_another_configuration(run, fit, tmp_path, monkeypatch):
     write_shards(tmp_path / "in", np.arange(40.0).reshape(20, 2))
     places = (f"--input={tmp_path / 'in'}", f"--output={tmp_path / 'out'}")

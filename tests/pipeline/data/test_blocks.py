@@ -8,18 +8,18 @@ import pyarrow as pa
 from hypothesis import strategies as st
 
 from pipeline.data.blocks import BlockRef, plan_blocks
-from pipeline.data.files import Footer
+from pipeline.data.files import Footer, Footers
 from pipeline.data.store import FileVersion
 
 LIMIT = 100
 row_groups = st.lists(st.lists(st.integers(0, 2 * LIMIT), max_size=6), max_size=12)
 
 
-def footers(groups) -> list[Footer]:
+def footers(groups) -> Footers:
     schema = pa.schema([])
-    return [
+    return Footers(
         Footer(FileVersion(f"{i:05d}", 1, 1), schema, tuple(rows)) for i, rows in enumerate(groups)
-    ]
+    )
 
 
 def rows_of(blocks) -> list[tuple[str, int]]:

@@ -78,7 +78,7 @@ def test_find_files_says_what_matches_nothing(tmp_path):
 
 
 def test_of_its_place_below_the_input_a_file_keeps_the_folders(tree):
-    files = find_files(Store(), f"{tree}/in") + find_files(Store(), f"{tree}/in/*/*.parquet")
+    files = [*find_files(Store(), f"{tree}/in"), *find_files(Store(), f"{tree}/in/*/*.parquet")]
     assert [file.below for file in files] == ["", "", "", "x/", "x/y/", "z/", "x/", "z/"]
 
 
@@ -101,7 +101,7 @@ def test_footers_are_a_list_of_them(groups):
     assert list(footers) == listed
     assert footers[1:-1] == listed[1:-1]
     assert [footers[i - len(listed)] for i in range(len(listed))] == listed
-    assert len({id(f.schema) for f in footers}) == min(len(listed), 2)
+    assert len(footers.schemas) == min(len(listed), 2)
     with pytest.raises(IndexError):
         footers[len(listed)]
 
@@ -115,5 +115,5 @@ def test_a_row_group_takes_little_memory(files, groups):
     planned = tracemalloc.get_traced_memory()[0] - kept
     tracemalloc.stop()
     assert len(blocks) > 1
-    assert kept < 250 * files + 20 * files * groups
-    assert planned < 200 * files * groups
+    assert kept < 100 * files + 10 * files * groups
+    assert planned < 40 * files * groups

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from kmeans_tf import Model
 from pipeline.data.blocks import plan_blocks
-from pipeline.data.files import Footer
+from pipeline.data.files import Footer, Footers
 from pipeline.data.names import ColumnNames
 from pipeline.data.plan import make_plan
 from pipeline.data.store import FileVersion
@@ -47,7 +47,7 @@ def model() -> Model:
 
 def ranges_of(plan, work, rows=None):
     """As many blocks together as have so many rows; by default as the job has it."""
-    rows = rows or part_rows(plan.columns.dimension)
+    rows = rows or part_rows(plan.columns.dimension, plan.rows)
     return SharedBlocks.write(work, plan.blocks).ranges_of(rows)
 
 
@@ -96,17 +96,29 @@ def test_keys_of_files_and_of_folders_stay_with_their_rows(tmp_path, points):
 
 
 @hypothesis.given(st.lists(st.integers(1, 2**26), min_size=1, max_size=40), st.integers(1, 4096))
-def test_a_part_is_of_128_mb_of_points_or_of_one_block(sizes, dimension):
+def test_a_part_is_a_sixteenth_of_the_points_or_8_to_128_mb_or_one_block(sizes, dimension):
     footer = Footer(FileVersion("a", 1, 1), pa.schema([]), tuple(sizes))
     with TemporaryDirectory() as folder:
-        shared = SharedBlocks.write(WorkFolder(folder), plan_blocks([footer], 1))
-    ranges = shared.ranges_of(part_rows(dimension))
+        shared = SharedBlocks.write(WorkFolder(folder), plan_blocks(Footers([footer]), 1))
+    ranges = shared.ranges_of(part_rows(dimension, sum(sizes)))
     assert [r.stop for r in ranges] == [*(r.start for r in ranges[1:]), len(sizes)]
     assert [(r.number, r.count) for r in ranges] == [(i, len(ranges)) for i in range(len(ranges))]
+    whole = sum(sizes) * dimension * 4
+    limit = (8 << 20) if whole < (128 << 20) else min(whole // 16, 128 << 20)
     for r in ranges:
         rows = sum(sizes[r.start : r.stop])
-        assert rows * dimension * 4 <= 128 << 20 or r.stop == r.start + 1
-        assert r.stop == len(sizes) or (rows + sizes[r.stop]) * dimension * 4 > (128 << 20)
+        assert rows * dimension * 4 <= limit or r.stop == r.start + 1
+        assert (
+            r.stop == len(sizes) or (rows + sizes[r.stop]) * dimension * 4 > limit - dimension * 4
+        )
+
+
+@pytest.mark.parametrize(("rows", "parts"), [(1 << 17, 1), (1 << 19, 4), (1 << 21, 16)])
+def test_a_table_of_a_few_megabytes_is_labelled_by_several_workers(tmp_path, rows, parts):
+    """Of 16 features: of 8, 32 and 128 MB."""
+    footer = Footer(FileVersion("a", 1, 1), pa.schema([]), (1 << 15,) * (rows >> 15))
+    shared = SharedBlocks.write(WorkFolder(str(tmp_path)), plan_blocks(Footers([footer]), 1 << 15))
+    assert len(shared.ranges_of(part_rows(16, rows))) == parts
 
 
 @pytest.mark.parametrize(

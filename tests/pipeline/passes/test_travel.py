@@ -12,7 +12,7 @@ from kmeans_tf.layout import SumLayout
 from kmeans_tf.sample import sample_capacity
 from kmeans_tf.state import Proof
 from pipeline.data.blocks import plan_blocks
-from pipeline.data.files import Footer
+from pipeline.data.files import Footer, Footers
 from pipeline.data.store import FileVersion
 from pipeline.passes.checkpoint import latest_state
 from pipeline.passes.train import slices_for
@@ -102,7 +102,7 @@ def test_a_round_over_a_million_row_groups_is_a_small_graph(tmp_path):
         Footer(FileVersion(f"/data/{i:06d}.parquet", 1, 1), pa.schema([]), (5000,) * 100)
         for i in range(10_000)
     ]
-    table = plan_blocks(footers, 1 << 16)
+    table = plan_blocks(Footers(footers), 1 << 16)
     assert len(table.span_rows) == 1_000_000
     work = WorkFolder(str(tmp_path))
     pipeline = beam.Pipeline(runner=IN_PROCESS)

@@ -19,6 +19,7 @@ from pipeline.errors import DataError
 from pipeline.options import RunOptions
 from pipeline.passes.checkpoint import latest_state
 from pipeline.passes.counters import by_name
+from pipeline.passes.footers import ReadFooters, SharedFiles
 from pipeline.runners.preflight import PROBES, probe
 from pipeline.runners.runner import Runner
 from pipeline.runners.settings import Settings
@@ -95,6 +96,7 @@ def all_passes(settings, plan, layout, start, work):
         _ = blocks | scan(plan, work)
         _ = (blocks, first) | train(plan, layout, work)
         _ = blocks | Label(LabelSpec.of(plan, model, work))
+        _ = pipeline | ReadFooters(SharedFiles.write(work, plan.files), work, plan.store)
         _ = pipeline | "Numbers" >> beam.Create(range(PROBES)) | "Probe" >> beam.Map(task)
 
     return by_name(Runner(settings).run(build))
@@ -119,6 +121,7 @@ def test_they_leave_what_the_embedded_runner_leaves(plan, layout, three_blobs, t
     assert mine.prototypes.tobytes() == theirs.prototypes.tobytes()
     assert labels(here).equals(labels(there))
     assert len(labels(there)) == 600
+    assert list(SharedFiles.write(there, plan.files).footers(there)) == list(plan.footers)
     blocks = counters["blocks_by_worker"]
     assert sum(blocks.values()) == ITERATIONS * len(plan.blocks)
     assert os.getpid() not in {int(worker.rpartition(":")[2]) for worker in blocks}

@@ -1,5 +1,8 @@
 """The same answer on every runner, and what is said when one fails."""
 
+import threading
+import uuid
+
 import grpc
 import pytest
 from apache_beam.runners.runner import PipelineState
@@ -60,17 +63,29 @@ def test_a_runner_that_fails_says_how_to_resume(run, three_blobs, tmp_path, monk
     )
 
 
+HEX = "0123456789abcdef0123456789abcdef"
+
+
 class Waiting:
     """A job that does not end."""
 
-    def wait_until_finish(self, duration):
-        return PipelineState.RUNNING
+    state = PipelineState.RUNNING
+    cancelled = 0
+
+    def wait_until_finish(self):
+        assert not threading.Event().wait(60), "nobody ended the wait"
 
     def cancel(self):
-        pass
+        self.cancelled += 1
 
 
-@pytest.mark.usefixtures("workers_elsewhere")
+@pytest.fixture
+def little_patience(monkeypatch):
+    """Workers have a second to answer."""
+    monkeypatch.setattr("pipeline.runners.settings.Settings.start_seconds", 1)
+
+
+@pytest.mark.usefixtures("workers_elsewhere", "little_patience")
 def test_a_lack_of_memory_that_only_the_cluster_knows_of(run, three_blobs, tmp_path, monkeypatch):
     class Flink:
         def failures(self, name_end):
@@ -86,31 +101,48 @@ def test_a_lack_of_memory_that_only_the_cluster_knows_of(run, three_blobs, tmp_p
     ran = run("fit", *places)
     assert ran.code == 5
     assert ran.stderr.endswith(
-        ": the job was not over after 300 s: a JVM of the cluster lacks direct memory: raise "
+        ": the job was not over after 1 s: a JVM of the cluster lacks direct memory: raise "
         "taskmanager.memory.task.off-heap.size or spark.executor.memory, which bounds direct "
         "memory too; then run the same command to resume\n"
     )
 
 
-@pytest.mark.usefixtures("workers_elsewhere")
+@pytest.mark.usefixtures("workers_elsewhere", "little_patience")
 def test_workers_that_never_answer_are_not_waited_for(run, three_blobs, tmp_path, monkeypatch):
-    class Counting:
-        cancelled = 0
-
-        def wait_until_finish(self, duration):
-            assert duration == 300_000, "in milliseconds"
-            return PipelineState.RUNNING
-
-        def cancel(self):
-            self.cancelled += 1
-
-    job = Counting()
+    job = Waiting()
     monkeypatch.setattr("pipeline.runners.runner.beam.Pipeline.run", lambda pipeline: job)
     ran = run("fit", f"--input={three_blobs.folder}", f"--output={tmp_path / 'out'}")
-    assert ran.code == 5
-    assert ran.stderr.startswith("kmeans-tf: error: no worker answered on FnApiRunner")
-    assert "the job was not over after 300 s" in ran.stderr
+    assert ran == (
+        5,
+        "kmeans-tf: error: no worker answered on FnApiRunner (environment: the runner's own): "
+        "the job was not over after 1 s; run the same command again to resume\n",
+    )
     assert job.cancelled == 1
+
+
+@pytest.mark.usefixtures("workers_elsewhere", "little_patience")
+def test_a_job_that_hangs_as_it_is_started_is_not_waited_for_either(
+    run, three_blobs, tmp_path, monkeypatch
+):
+    """As on Beam's own runners, which start it and wait in one; after some have answered."""
+
+    def hang(pipeline):
+        (attempt,) = (tmp_path / "out/_work").iterdir()
+        for number in range(3):
+            report = attempt / f"preflight-{HEX}" / f"{number}"
+            report.parent.mkdir(exist_ok=True)
+            report.write_text("{}")
+        Waiting().wait_until_finish()
+
+    monkeypatch.setattr("pipeline.runners.preflight.uuid.uuid4", lambda: uuid.UUID(HEX))
+    monkeypatch.setattr("pipeline.runners.runner.beam.Pipeline.run", hang)
+    ran = run("fit", f"--input={three_blobs.folder}", f"--output={tmp_path / 'out'}")
+    assert ran == (
+        5,
+        "kmeans-tf: error: only 3 of 8 reports of the workers came on FnApiRunner (environment: "
+        "the runner's own): the job was not over after 1 s; run the same command again to "
+        "resume\n",
+    )
 
 
 @pytest.mark.usefixtures("workers_elsewhere")

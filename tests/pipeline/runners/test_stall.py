@@ -73,3 +73,36 @@ def test_a_worker_that_is_stopped(rows, tmp_path):
     )
     assert any(f" pid {pid}, " in said for pid in pids)
     assert said.endswith("; run the same command again to resume")
+
+
+PATIENCE = 25
+WITH_A_PROBE_THAT_STOPS = f"""
+import sys
+from pipeline.__main__ import main
+from pipeline.runners import preflight
+from pipeline.runners.settings import Settings
+from tests.pipeline.runners.failing import answer_and_stop
+preflight.probe, Settings.start_seconds = answer_and_stop, {PATIENCE}
+sys.exit(main(sys.argv[1:]))
+"""
+
+
+def test_a_worker_that_is_stopped_when_it_has_answered_the_preflight(rows, tmp_path):
+    """Beam's runner of processes waits for it for ever."""
+    processes = ("--direct_running_mode=multi_processing", "--direct_num_workers=2")
+    places = (f"--input={rows}", f"--output={tmp_path / 'out'}")
+    command = ["fit", *places, "--k=4", "--runner=DirectRunner", *processes]
+    with subprocess.Popen(
+        [sys.executable, "-c", WITH_A_PROBE_THAT_STOPS, *command],
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+    ) as driver:
+        try:
+            assert driver.wait(JOB_SECONDS) == 5
+        finally:
+            with contextlib.suppress(ProcessLookupError):
+                os.killpg(driver.pid, signal.SIGKILL)
+        (said,) = [line for line in driver.stderr if line.startswith("kmeans-tf: ")]
+    assert said.startswith("kmeans-tf: error: only ")
+    assert f": the job was not over after {PATIENCE} s; run the same command again" in said
