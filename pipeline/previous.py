@@ -18,8 +18,8 @@ from pyarrow import types
 from kmeans_tf import Model
 from pipeline.console import say
 from pipeline.data.columns import PROTOTYPE_COLUMNS, Columns
+from pipeline.data.floats import to_float64
 from pipeline.data.kinds import is_numeric
-from pipeline.data.rows import to_float64
 from pipeline.data.store import Store
 from pipeline.errors import UsageError
 from pipeline.options import DEFAULT_K, FitOptions

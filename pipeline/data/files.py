@@ -1,5 +1,7 @@
 """Which files are read, and what each says of itself."""
 
+import contextlib
+import json
 from array import array
 from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -19,15 +21,24 @@ from pipeline.errors import DataError, UsageError
 
 FILE_THREADS = 16
 _AHEAD = 4 * FILE_THREADS
+_INDEX = b"index"
 
 
 @dataclass(frozen=True, slots=True)
 class Footer:
-    """What a Parquet file says of itself: its schema, and how many rows each row group has."""
+    """What a Parquet file says of itself: its schema, and how many rows each row group has.
+
+    Of what else a schema carries it keeps which columns are the index of a pandas table.
+    """
 
     file: FileVersion
     schema: pa.Schema
     row_groups: tuple[int, ...]
+
+    @property
+    def index(self) -> tuple[str, ...]:
+        """The columns that are the index of a pandas table."""
+        return tuple(json.loads((self.schema.metadata or {}).get(_INDEX, b"[]")))
 
 
 class Footers(LazySequence[Footer]):
@@ -42,26 +53,32 @@ class Footers(LazySequence[Footer]):
     """
 
     def __init__(self, footers: Iterable[Footer]) -> None:
-        schemas: dict[pa.Schema, int] = {}
+        schemas: dict[tuple[pa.Schema, str], int] = {}
         schema, rows, ends = array("i"), array("q"), array("q")
 
         def taken() -> Iterator[FileVersion]:
             last = None
             for footer in footers:
-                if last is None or last != footer.schema:  # which is known sooner than its hash
+                # Whether they are equal is known sooner than a hash.
+                if last is None or not footer.schema.equals(last, check_metadata=True):
                     last = footer.schema
-                    number = schemas.setdefault(last, len(schemas))
+                    number = schemas.setdefault((last, str(last.metadata)), len(schemas))
                 schema.append(number)
                 rows.extend(footer.row_groups)
                 ends.append(len(rows))
                 yield footer.file
 
         self.files = FileTable.of(taken())
-        self.schemas, self.schema = tuple(schemas), np.array(schema)
+        self.schemas, self.schema = tuple(s for s, _ in schemas), np.array(schema)
         self.row_groups, self.ends = np.array(rows), np.array(ends)
 
     def __len__(self) -> int:
         return len(self.files)
+
+    @property
+    def rows(self) -> np.ndarray:
+        """(f,) int64, of each file."""
+        return np.diff(np.append(0, np.cumsum(self.row_groups))[np.append(0, self.ends)])
 
     def item(self, place: int) -> Footer:
         groups = self.row_groups[self.ends[place - 1] if place else 0 : self.ends[place]]
@@ -132,7 +149,21 @@ def _read_footer(store: Store, file: FileVersion) -> Footer:
         parquet = read_footer(store, file)
         meta = parquet.metadata
         groups = tuple(meta.row_group(i).num_rows for i in range(meta.num_row_groups))
-        return Footer(file, parquet.schema_arrow.remove_metadata(), groups)
+        return Footer(file, _schema(parquet.schema_arrow), groups)
     except (pa.ArrowException, OSError) as error:  # Arrow's name for a garbled footer is OSError
         reason = str(error).splitlines()[0]
         raise DataError(f"{file.path} is not a complete Parquet file: {reason}") from error
+
+
+def _schema(schema: pa.Schema) -> pa.Schema:
+    """A schema of which nothing is left but the types and which columns are a pandas index."""
+    index = _pandas_index((schema.metadata or {}).get(b"pandas", b"{}"))
+    plain = pa.schema([field.remove_metadata() for field in schema])
+    return plain.with_metadata({_INDEX: json.dumps(index)}) if index else plain
+
+
+def _pandas_index(note: bytes) -> list[str]:
+    """The columns that are the index by pandas' note; an index that is a range is none."""
+    with contextlib.suppress(ValueError, AttributeError):  # whoever wrote the note
+        return [name for name in json.loads(note).get("index_columns", ()) if isinstance(name, str)]
+    return []

@@ -1,0 +1,108 @@
+"""Columns as a file has them, turned into what the job takes them for."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import pyarrow as pa
+import pyarrow.compute as pc
+from pyarrow import types
+
+from pipeline.data.floats import as_floats, as_numbers, fits_float32
+from pipeline.data.kinds import is_list, plain
+
+
+@dataclass(frozen=True)
+class Wanted:
+    """A column that is to be read.
+
+    Attributes:
+        name: of a column, or of a field of structs by its path: `place.lat`.
+        kind: the type that all files' values are to have; None: numbers, or lists of them, of
+            whatever type a file has.
+    """
+
+    name: str
+    kind: pa.DataType | None = None
+
+
+def find_fields(fields: Sequence[pa.Field], name: str) -> list[pa.Field]:
+    """From a column down to what is named; none if there is nothing of the name.
+
+    A column goes before a path that reads the same.
+    """
+    same = [field for field in fields if field.name == name]
+    if same:
+        return same[:1]
+    for field in fields:
+        if types.is_struct(field.type) and name.startswith(f"{field.name}."):
+            below = find_fields(list(field.type), name[len(field.name) + 1 :])
+            if below:
+                return [field, *below]
+    return []
+
+
+def find_type(schema: pa.Schema, name: str) -> pa.DataType | None:
+    """The type of a column, or of a field of structs by its path."""
+    fields = find_fields(list(schema), name)
+    return fields[-1].type if fields else None
+
+
+def take(table: pa.Table, wanted: Sequence[Wanted]) -> pa.Table:
+    """What is wanted of a table that was read from a file, in this order.
+
+    Raises:
+        ArrowInvalid: a value does not fit the type that is wanted.
+    """
+    if all(_as_it_is(table.schema, column) for column in wanted):
+        return table.select([column.name for column in wanted])
+    return pa.table({column.name: _taken(table, column) for column in wanted})
+
+
+def _as_it_is(schema: pa.Schema, wanted: Wanted) -> bool:
+    place = schema.get_field_index(wanted.name)
+    if place < 0:
+        return False
+    kind = schema.types[place]
+    return kind == (plain(kind) if wanted.kind is None else wanted.kind)
+
+
+def _taken(table: pa.Table, wanted: Wanted) -> pa.ChunkedArray:
+    column, *inside = find_fields(list(table.schema), wanted.name)
+    data = table.column(column.name)
+    for field in inside:
+        data = pc.struct_field(data, field.name)
+    try:
+        if wanted.kind is None:
+            return _as_numbers(data)
+        return data if data.type == wanted.kind else data.cast(wanted.kind)
+    except pa.ArrowInvalid as error:
+        raise pa.ArrowInvalid(f"column {wanted.name!r}: {error}") from error
+
+
+def _as_numbers(data: pa.ChunkedArray) -> pa.ChunkedArray:
+    chunks = [as_numbers(chunk) for chunk in data.chunks]
+    return pa.chunked_array(chunks, None if chunks else plain(data.type))
+
+
+def alike(tables: Sequence[pa.Table]) -> Sequence[pa.Table]:
+    """Tables of the same columns; numbers that are of several types become floating point."""
+    first, *others = (table.schema for table in tables)
+    if all(schema.equals(first) for schema in others):
+        return tables
+    for j, name in enumerate(first.names):
+        kinds = {kind for table in tables if not types.is_null(kind := table.schema.types[j])}
+        if len(kinds) > 1:
+            wide = pa.float32() if all(map(_fits_float32, kinds)) else pa.float64()
+            tables = [
+                table.set_column(j, name, _as_floats(table.column(j), wide)) for table in tables
+            ]
+    return tables
+
+
+def _fits_float32(kind: pa.DataType) -> bool:
+    return fits_float32(kind.value_type if is_list(kind) else kind)
+
+
+def _as_floats(column: pa.ChunkedArray, kind: pa.DataType) -> pa.ChunkedArray:
+    chunks = [as_floats(chunk, kind) for chunk in column.chunks]
+    return pa.chunked_array(chunks) if chunks else column.cast(pa.null())
