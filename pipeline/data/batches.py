@@ -9,7 +9,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from pipeline.data.kinds import is_numeric_list
+from pipeline.data.kinds import is_list, is_numeric
 from pipeline.data.wanted import Wanted, take
 from pipeline.errors import DataError
 
@@ -135,7 +135,7 @@ class RowGroups:
 def _list_values(table: pa.Table) -> Counter[str]:
     """How many values each column of lists of numbers has."""
     nested = [field for field in table.schema if field.type.num_fields]
-    lists = [field.name for field in nested if is_numeric_list(field.type)]
+    lists = [f.name for f in nested if is_list(f.type) and is_numeric(f.type.value_type)]
     return Counter({name: stored_values(table.column(name)) for name in lists})
 
 

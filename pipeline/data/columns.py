@@ -87,13 +87,19 @@ def resolve_columns(
             one type in all files.
     """
     shards = _shards(footers)
-    partitions = partition_types(footers.files.folders)
+    partitions = partition_types(footers.files.folders, names.partition_types)
     features = names.features or _measures(shards, names)
     if not features:
         raise DataError(
             f"{shards[0].file.path} has no numeric column to cluster by: name --features"
         )
     _check_names(features, names)
+    for name in (*features, *([names.weight] if names.weight else [])):
+        if name in partitions and not _is_stored(name, shards):
+            raise UsageError(
+                f"{name!r} stands in the names of folders: it may be a key, but neither a feature "
+                "nor the weight"
+            )
     stored = [key for key in names.keys if key not in partitions or _is_stored(key, shards)]
     key_types = tuple((key, _key_type(key, shards)) for key in stored)
     folders = tuple((key, partitions[key]) for key in names.keys if key not in stored)

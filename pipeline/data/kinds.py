@@ -54,13 +54,14 @@ def is_tensor(kind: pa.DataType) -> bool:
     """Whether a type is one of Arrow's for tensors, and these are of one dimension.
 
     That for tensors of various shapes is a struct to pyarrow; as many numbers as its shape has,
-    there are dimensions.
+    there are dimensions, which is not known any more where lists of a fixed size are read as lists.
     """
     if isinstance(kind, pa.FixedShapeTensorType):
         return len(kind.shape) == 1
     if not types.is_struct(kind) or [field.name for field in kind] != ["data", "shape"]:
         return False
-    return is_list(kind.field(0).type) and fixed_width(kind.field(1).type) == 1
+    data, shape = (field.type for field in kind)
+    return is_list(data) and is_list(shape) and fixed_width(shape) in (1, None)
 
 
 def fixed_width(kind: pa.DataType) -> int | None:

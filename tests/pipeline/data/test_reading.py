@@ -74,9 +74,9 @@ def test_a_column_whose_name_begins_as_anothers_path_does(fit, tmp_path):
 # Folders with values
 
 
-def test_partition_columns_are_keys_with_their_types(fit, tmp_path):
+def test_partition_columns_are_keys_of_text(fit, tmp_path):
     folders = {
-        "day=1/place=New%20York": 0.0,
+        "day=007/place=New%20York": 0.0,
         "day=2/place=a%2Fb=c, d": 1.0,
         "day=-3/place=日本": 2.0,
         "day=__HIVE_DEFAULT_PARTITION__/place=__HIVE_DEFAULT_PARTITION__": 3.0,
@@ -87,17 +87,29 @@ def test_partition_columns_are_keys_with_their_types(fit, tmp_path):
     args = (f"--init={tmp_path / 'start.npy'}", *LABEL_ONLY)
     answer = fit(tmp_path / "in", tmp_path / "out", "--keys=day,id,place", *args)
     assert answer.run.schema.features == ["v"], "partition columns are no features"
-    assert answer.table.schema.types[:3] == [pa.int64(), pa.string(), pa.string()]
+    assert answer.table.schema.types[:3] == [pa.string()] * 3
     keys = {row["id"]: (row["day"], row["place"]) for row in answer.table.to_pylist()}
     assert keys == {
-        "0.0": (1, "New York"),
-        "1.0": (2, "a/b=c, d"),
-        "2.0": (-3, "日本"),
+        "0.0": ("007", "New York"),
+        "1.0": ("2", "a/b=c, d"),
+        "2.0": ("-3", "日本"),
         "3.0": (None, None),
     }
 
 
-def test_values_of_folders_that_are_not_all_numbers_and_columns_that_go_before_them(fit, tmp_path):
+def test_partition_columns_of_other_types_where_they_are_asked_for(fit, tmp_path):
+    for folder in ("p%20q=7/day=2024-02-29", "p%20q=-12/day=1969-07-20"):
+        write(tmp_path / "in" / folder / "f.parquet", v=[1.0])
+    args = ("--keys=day,p q", "--partition_types=p q:int16,day:date32", "--k=1", *LABEL_ONLY)
+    answer = fit(tmp_path / "in", tmp_path / "out", *args)
+    assert answer.table.schema.types[:2] == [pa.date32(), pa.int16()]
+    dates = [datetime.date(1969, 7, 20), datetime.date(2024, 2, 29)]
+    assert answer.table["day"].to_pylist() == dates
+    assert answer.table["p q"].to_pylist() == [-12, 7]
+    assert answer.run.configuration["partition_types"] == [["p q", "int16"], ["day", "date32"]]
+
+
+def test_columns_go_before_the_values_of_folders(fit, tmp_path):
     write(tmp_path / "in/p=7/q=8/f.parquet", v=[1.0], q=["mine"])
     write(tmp_path / "in/p=x/q=8/f.parquet", v=[2.0], q=["too"])
     answer = fit(tmp_path / "in", tmp_path / "out", "--keys=p,q", "--k=1", *LABEL_ONLY)

@@ -330,3 +330,121 @@ def test_a_column_of_one_file_matters_only_where_it_is_used(tmp_path):
         make_plan(str(tmp_path), ColumnNames())
     with pytest.raises(DataError, match=r"b\.parquet: no column 'note'; it has x, extra"):
         make_plan(str(tmp_path), ColumnNames(("x",), ("note",)))
+
+
+# Vectors, tensors, fields of structs
+
+VECTOR = pa.struct(
+    {
+        "type": pa.int8(),
+        "size": pa.int32(),
+        "indices": pa.list_(pa.int32()),
+        "values": pa.list_(pa.float64()),
+    }
+)
+
+
+def dense(*values):
+    return {"type": 1, "size": None, "indices": None, "values": list(values)}
+
+
+def sparse(size, **values):
+    indices = [int(name[1:]) for name in values]
+    return {"type": 0, "size": size, "indices": indices, "values": list(values.values())}
+
+
+VECTORS = [dense(1, 2, 3, 4), None, sparse(4, i1=5, i3=-6.5), sparse(4), dense(7, 8, 9, 10)]
+FULL = [[1, 2, 3, 4], [np.nan] * 4, [0, 5, 0, -6.5], [0] * 4, [7, 8, 9, 10]]
+
+
+@pytest.mark.parametrize("batch_rows", [2, 1000], ids=["streamed", "joined"])
+def test_vectors_dense_and_sparse(tmp_path, batch_rows):
+    write(tmp_path / "a.parquet", {"v": pa.array(VECTORS, VECTOR)})
+    write(tmp_path / "b.parquet", {"v": pa.array(FULL[:1], pa.list_(pa.float32()))})
+    columns, values, _ = read(tmp_path, ColumnNames(("v",)), batch_rows)
+    assert (columns.is_list, columns.dimension) == (True, 4)
+    np.testing.assert_array_equal(values, [*FULL, FULL[0]])
+
+
+def test_vectors_as_keys_stay_what_they_are(tmp_path):
+    write(tmp_path / "a.parquet", {"v": pa.array(VECTORS, VECTOR)})
+    _, values, keys = read(tmp_path, ColumnNames(("v",), ("v",)))
+    assert keys["v"] == VECTORS
+    np.testing.assert_array_equal(values, FULL)
+
+
+def test_a_vector_with_an_index_beyond_its_size(tmp_path):
+    write(tmp_path / "a.parquet", {"v": pa.array([dense(1, 2), sparse(2, i2=1)], VECTOR)})
+    with pytest.raises(DataError, match="column 'v': a sparse vector has an index beyond its size"):
+        read(tmp_path, ColumnNames(("v",)))
+
+
+def test_tensors_of_various_shapes_but_one_dimension(tmp_path):
+    of_one = {"data": pa.list_(pa.float32()), "shape": pa.list_(pa.int32(), 1)}
+    rows = [{"data": [1, 2], "shape": [2]}, None, {"data": [3, 4], "shape": [2]}]
+    write(tmp_path / "a.parquet", {"v": pa.array(rows, pa.struct(of_one))})
+    _, values, _ = read(tmp_path, ColumnNames(("v",)))
+    np.testing.assert_array_equal(values, [[1, 2], [np.nan] * 2, [3, 4]])
+
+
+@pytest.mark.parametrize(
+    "array",
+    [
+        pa.ExtensionArray.from_storage(
+            pa.fixed_shape_tensor(pa.float32(), [2, 2]),
+            pa.array([[1, 2, 3, 4]], pa.list_(pa.float32(), 4)),
+        ),
+        pa.array(
+            [{"data": [1], "shape": [1, 1]}],
+            pa.struct({"data": pa.list_(pa.float32()), "shape": pa.list_(pa.int32(), 2)}),
+        ),
+        pa.array([[[1.0]]]),
+        pa.array([["a"]]),
+    ],
+)
+def test_what_is_no_list_of_numbers(tmp_path, array):
+    write(tmp_path / "a.parquet", {"v": array})
+    with pytest.raises(
+        DataError, match=r"column 'v' is .*, expected a numeric column, or one list"
+    ):
+        make_plan(str(tmp_path), ColumnNames(("v",)))
+
+
+def test_fields_of_structs_by_their_path(tmp_path):
+    inner = pa.struct({"lat": pa.float32(), "id": pa.string(), "vec": pa.list_(pa.int8(), 2)})
+    kind = pa.struct({"at": inner, "on.off": pa.bool_()})
+    rows = [
+        {"at": {"lat": 1.5, "id": "a", "vec": [1, 2]}, "on.off": True},
+        {"at": None, "on.off": False},
+        None,
+    ]
+    write(tmp_path / "a.parquet", {"p": pa.array(rows, kind), "w": [1, 2, 3]})
+    names = ColumnNames(("p.at.lat", "p.on.off"), ("p.at.id", "w"), "w")
+    columns, values, keys = read(tmp_path, names)
+    assert [field.name for field in columns.key_fields] == ["p.at.id", "w"]
+    np.testing.assert_array_equal(values, [[1.5, 1], [np.nan, 0], [np.nan, np.nan]])
+    assert keys == {"p.at.id": ["a", None, None], "w": [1, 2, 3]}
+    _, values, keys = read(tmp_path, ColumnNames(("p.at.vec",), ("p",)))
+    np.testing.assert_array_equal(values, [[1, 2], [np.nan] * 2, [np.nan] * 2])
+    assert keys["p"] == rows
+
+
+def test_a_column_goes_before_a_path_of_the_same_name(tmp_path):
+    write(tmp_path / "a.parquet", {"p": [{"x": 1.0, "y": 3.0}], "p.x": [2.0]})
+    _, values, _ = read(tmp_path, ColumnNames(("p.x", "p.y")))
+    assert values.tolist() == [[2.0, 3.0]]
+    with pytest.raises(DataError, match=r"no column 'p\.z'"):
+        make_plan(str(tmp_path), ColumnNames(("p.z",)))
+
+
+def test_times_of_96_bits_of_any_year(tmp_path):
+    when = [datetime.datetime(3024, 2, 29, 1, 2, 3, 456789), None, datetime.datetime(12, 12, 12)]
+    kinds = (pa.timestamp("us"), pa.timestamp("us", "UTC"))
+    write(
+        tmp_path / "a.parquet",
+        {"x": [1.0] * 3} | {str(i): pa.array(when, kind) for i, kind in enumerate(kinds)},
+        use_deprecated_int96_timestamps=True,
+    )
+    _, _, keys = read(tmp_path, ColumnNames(("x",), ("0", "1")))
+    assert keys["0"] == when
+    assert [t and t.replace(tzinfo=None) for t in keys["1"]] == when
