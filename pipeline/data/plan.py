@@ -8,7 +8,7 @@ from pipeline.data.blocks import BlockTable, plan_blocks
 from pipeline.data.columns import Columns, resolve_columns
 from pipeline.data.file_table import FileTable
 from pipeline.data.files import Footers, Tell, find_files, read_footers, silent
-from pipeline.data.names import ColumnNames, listed, split_list
+from pipeline.data.names import ColumnNames, split_list
 from pipeline.data.store import Store
 from pipeline.errors import DataError
 
@@ -58,7 +58,7 @@ def make_plan(
         block_rows: how many rows a block may have; by default as many as make a chunk.
         dimension: how long lists should be, where a model says so; see `resolve_columns`.
         read: reads the footers of files.
-        tell: takes lines for the user: what is left out, which columns are used.
+        tell: takes a line for the user where something is left out.
 
     Raises:
         UsageError, DataError: see `find_files`, `read_footers` and `resolve_columns`.
@@ -69,7 +69,5 @@ def make_plan(
     if not footers.row_groups.any():
         raise DataError(f"--input {spec}: no row in {len(footers)} file(s)")
     columns = resolve_columns(store, footers, names, dimension)
-    if not names.features:
-        tell(f"features: {listed(columns.features)}")
     rows = block_rows or chunk_rows(columns.dimension)
     return Plan(footers, columns, plan_blocks(footers, rows), store)

@@ -56,16 +56,6 @@ def test_a_note_of_pandas_that_says_nothing(tmp_path, note):
     assert make_plan(str(tmp_path), ColumnNames()).columns.features == ("x",)
 
 
-def test_the_columns_that_are_used_are_said_unless_they_were_named(tmp_path):
-    write(tmp_path / "a.parquet", id=[1], flag=[True], **{f"x{i}": [0.5] for i in range(20)})
-    said = []
-    make_plan(str(tmp_path), ColumnNames(keys=("id",)), tell=said.append)
-    shown = ", ".join(["flag", *(f"x{i}" for i in range(11))])
-    assert said == [f"features: {shown} and 9 more"]
-    make_plan(str(tmp_path), ColumnNames(("x2",)), tell=said.append)
-    assert len(said) == 1
-
-
 PARTITIONED = {
     (("hour", "int8"),): (DataError, "folder day=1/hour=300/: 'hour' is '300', which is no int8"),
     (("hour", "int128"),): (UsageError, "hour:int128: no such type; expected int64"),

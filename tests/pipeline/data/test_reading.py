@@ -219,6 +219,56 @@ def test_keys_of_any_type_come_through_untouched(fit, three_blobs, tmp_path, man
     assert answer.run.schema.keys["zoned"] == "timestamp[ns, tz=Europe/Berlin]"
 
 
+def test_keys_of_every_type_of_parquet_come_through_without_arrows_note(fit, tmp_path):
+    keys = keys_of_any_type(60)
+    years = [datetime.datetime(1 + 150 * i, 1, 1, 1, 1, 1, i) for i in range(60)]
+    keys |= {
+        **{str(kind): pa.array(range(60)).cast(kind) for kind in (pa.int8(), pa.int16())},
+        **{str(kind): pa.array(range(60)).cast(kind) for kind in (pa.uint8(), pa.uint32())},
+        "decimal32": pa.array([decimal.Decimal(i) for i in range(60)], pa.decimal32(9, 2)),
+        "decimal64": pa.array([decimal.Decimal(i) for i in range(60)], pa.decimal64(18, 3)),
+        "decimal256": pa.array([decimal.Decimal(i) for i in range(60)], pa.decimal256(70, 4)),
+        "milliseconds": pa.array(range(60), pa.time32("ms")),
+        "json": pa.ExtensionArray.from_storage(pa.json_(), pa.array([f"[{i}]" for i in range(60)])),
+        "year": pa.array(years, pa.timestamp("us")),
+        "zoned": keys["zoned"].cast(pa.timestamp("ns", "UTC")),  # all that Parquet says of a zone
+    }
+    del keys["duration"]  # to Parquet a number
+    (tmp_path / "in").mkdir()
+    table = pa.table({"x": np.arange(60.0)} | keys)
+    options = {"store_schema": False, "store_decimal_as_integer": True}
+    pq.write_table(table, tmp_path / "in" / "a.parquet", **options)
+    pq.write_table(table, tmp_path / "in" / "b.parquet", compression="none")
+    args = ("--features=x", f"--keys={','.join(keys)}", "--k=2", *LABEL_ONLY)
+    answer = fit(tmp_path / "in", tmp_path / "out", *args)
+    for name, column in keys.items():
+        mine, theirs = answer.table[name].to_pylist(), column.to_pylist() * 2
+        assert list(map(repr, mine)) == list(map(repr, theirs)), name
+
+
+def test_times_of_96_bits_of_any_year_as_keys(fit, tmp_path):
+    when = [datetime.datetime(3024, 2, 29, 1, 2, 3, 456789), None, datetime.datetime(12, 12, 12)]
+    (tmp_path / "in").mkdir()
+    table = pa.table({"x": [1.0, 2.0, 9.0], "when": pa.array(when, pa.timestamp("us"))})
+    path = tmp_path / "in" / "a.parquet"
+    pq.write_table(table, path, use_deprecated_int96_timestamps=True)
+    assert pq.read_metadata(path).schema.column(1).physical_type == "INT96"
+    answer = fit(tmp_path / "in", tmp_path / "out", "--keys=when", "--k=2", *LABEL_ONLY)
+    assert answer.table.schema.field("when").type == pa.timestamp("us")
+    assert answer.table["when"].to_pylist() == when
+
+
+def test_the_columns_that_are_used_are_said_unless_they_were_named(run, tmp_path):
+    numbers = {f"x{i}": [0.5, 1.5] for i in range(20)}
+    write(tmp_path / "in" / "a.parquet", id=[1, 2], flag=[True, False], **numbers)
+    arguments = (f"--input={tmp_path / 'in'}", "--k=1", *LABEL_ONLY)
+    said = run("fit", *arguments, "--keys=id", f"--output={tmp_path / 'a'}").stderr
+    shown = ", ".join(["flag", *(f"x{i}" for i in range(11))])
+    assert f"features: {shown} and 9 more" in said.splitlines()
+    said = run("fit", *arguments, "--features=x2", f"--output={tmp_path / 'b'}").stderr
+    assert "features:" not in said
+
+
 def test_without_keys_a_row_is_named_by_its_place(fit, three_blobs, tmp_path, start):
     answer = fit(three_blobs.folder, tmp_path / "out", "--features=f0,f1", *start)
     assert answer.table.schema.remove_metadata() == pa.schema(

@@ -435,16 +435,3 @@ def test_a_column_goes_before_a_path_of_the_same_name(tmp_path):
     assert values.tolist() == [[2.0, 3.0]]
     with pytest.raises(DataError, match=r"no column 'p\.z'"):
         make_plan(str(tmp_path), ColumnNames(("p.z",)))
-
-
-def test_times_of_96_bits_of_any_year(tmp_path):
-    when = [datetime.datetime(3024, 2, 29, 1, 2, 3, 456789), None, datetime.datetime(12, 12, 12)]
-    kinds = (pa.timestamp("us"), pa.timestamp("us", "UTC"))
-    write(
-        tmp_path / "a.parquet",
-        {"x": [1.0] * 3} | {str(i): pa.array(when, kind) for i, kind in enumerate(kinds)},
-        use_deprecated_int96_timestamps=True,
-    )
-    _, _, keys = read(tmp_path, ColumnNames(("x",), ("0", "1")))
-    assert keys["0"] == when
-    assert [t and t.replace(tzinfo=None) for t in keys["1"]] == when
