@@ -189,6 +189,8 @@ def _type(footer: Footer, name: str) -> pa.DataType:
     count = footer.schema.names.count(name)
     if count > 1:
         raise DataError(f"{path}: column {name!r} appears {count} times")
+    if kind is None and name in _folder_names(footer):
+        raise DataError(f"{path}: {name!r} stands in its folder, but is a column of other files")
     if kind is None:
         have = [*footer.schema.names, *_folder_names(footer)]
         raise DataError(f"{path}: no column {name!r}; it has {', '.join(have)}")

@@ -3,6 +3,7 @@
 import contextlib
 import json
 import posixpath
+import re
 from array import array
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -24,6 +25,7 @@ from pipeline.errors import DataError, UsageError
 FILE_THREADS = 16
 _AHEAD = 4 * FILE_THREADS
 _INDEX = b"index"
+_UNNAMED_INDEX = re.compile(r"__index_level_\d+__")
 _SUFFIX = ".parquet"
 _NAMED_FILES = 3
 
@@ -216,7 +218,8 @@ def _read_footer(store: Store, file: FileVersion) -> Footer:
 
 def _schema(schema: pa.Schema) -> pa.Schema:
     """A schema of which nothing is left but the types and which columns are a pandas index."""
-    index = _pandas_index((schema.metadata or {}).get(b"pandas", b"{}"))
+    noted = _pandas_index((schema.metadata or {}).get(b"pandas", b"{}"))
+    index = [name for name in schema.names if name in noted or _UNNAMED_INDEX.fullmatch(name)]
     plain = pa.schema([field.remove_metadata() for field in schema])
     return plain.with_metadata({_INDEX: json.dumps(index)}) if index else plain
 

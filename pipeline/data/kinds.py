@@ -16,7 +16,7 @@ def plain(kind: pa.DataType) -> pa.DataType:
         return pa.large_list(pa.float64())
     if types.is_dictionary(kind):
         return plain(kind.value_type)
-    if types.is_list_view(kind) or types.is_large_list_view(kind):
+    if is_list_view(kind):
         return pa.large_list(kind.value_field)
     return kind
 
@@ -41,6 +41,11 @@ def is_list(kind: pa.DataType) -> bool:
     """Whether a type is one of lists that `as_numbers` leaves as they are."""
     tests = (types.is_list, types.is_large_list, types.is_fixed_size_list)
     return any(test(kind) for test in tests)
+
+
+def is_list_view(kind: pa.DataType) -> bool:
+    """Whether a type is one of lists in any order."""
+    return types.is_list_view(kind) or types.is_large_list_view(kind)
 
 
 def is_vector(kind: pa.DataType) -> bool:

@@ -8,7 +8,7 @@ import pyarrow.compute as pc
 from pyarrow import types
 
 from pipeline.data.floats import as_floats, as_numbers, fits_float32
-from pipeline.data.kinds import is_list, plain
+from pipeline.data.kinds import is_list, is_list_view, plain
 
 
 @dataclass(frozen=True)
@@ -74,9 +74,14 @@ def _taken(table: pa.Table, wanted: Wanted) -> pa.ChunkedArray:
     try:
         if wanted.kind is None:
             return _as_numbers(data)
-        return data if data.type == wanted.kind else data.cast(wanted.kind)
+        return data if data.type == wanted.kind else _without_views(data).cast(wanted.kind)
     except pa.ArrowInvalid as error:
         raise pa.ArrowInvalid(f"column {wanted.name!r}: {error}") from error
+
+
+def _without_views(data: pa.ChunkedArray) -> pa.ChunkedArray:
+    """Arrow casts a view of lists that has nulls to lists that are no more valid."""
+    return _as_numbers(data) if is_list_view(data.type) else data
 
 
 def _as_numbers(data: pa.ChunkedArray) -> pa.ChunkedArray:

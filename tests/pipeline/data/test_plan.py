@@ -49,6 +49,19 @@ def test_an_index_of_pandas_is_no_feature(tmp_path):
     assert make_plan(str(tmp_path), named).columns.features == ("row", "x")
 
 
+def test_an_index_of_pandas_that_another_tool_wrote_again_is_no_feature(tmp_path):
+    write(tmp_path / "a.parquet", x=[1.0], **{"__index_level_0__": [3], "__index_level__": [3]})
+    columns = make_plan(str(tmp_path), ColumnNames()).columns
+    assert columns.features == ("x", "__index_level__")
+
+
+def test_a_key_that_is_a_column_of_some_files_and_a_partition_of_others(tmp_path):
+    write(tmp_path / "day=1/a.parquet", x=[1.0])
+    write(tmp_path / "day=2/b.parquet", x=[1.0], day=[2])
+    with pytest.raises(DataError, match=r"a\.parquet: 'day' stands in its folder, but is a column"):
+        make_plan(str(tmp_path), ColumnNames(("x",), ("day",)))
+
+
 @pytest.mark.parametrize("note", ["no JSON", "[]", "{}", '{"index_columns": null}'])
 def test_a_note_of_pandas_that_says_nothing(tmp_path, note):
     table = pa.table({"x": [1.0]}).replace_schema_metadata({"pandas": note})

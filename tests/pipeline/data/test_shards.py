@@ -79,6 +79,7 @@ SAME = {
         None,
     ),
     "fixed lists": ([[1, 2], None], [pa.list_(pa.int32()), pa.list_(pa.int32(), 2)], None),
+    "views": ([["a"], None, []], [pa.list_view(pa.string()), pa.list_(pa.string())], None),
     "structs": (
         [{"a": 1, "b": "x"}, None],
         [
