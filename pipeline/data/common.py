@@ -7,6 +7,8 @@ texts stand in a dictionary, what a time zone is called.
 import pyarrow as pa
 from pyarrow import types
 
+from pipeline.data.kinds import has_fixed_lists
+
 _UNITS = ("s", "ms", "us", "ns")
 _LARGEST_PRECISION = 76
 _DIGITS = {8: 3, 16: 5, 32: 10, 64: 20}  # of an integer, by its bits
@@ -45,6 +47,19 @@ def common_type(a: pa.DataType, b: pa.DataType) -> pa.DataType | None:
         return common_type(_value(a), _value(b))
     rules = (_numbers, _texts, _binaries, _times, _lists, _maps, _structs)
     return next((found for rule in rules if (found := rule(a, b)) is not None), None)
+
+
+def without_fixed_lists(kind: pa.DataType) -> pa.DataType:
+    """A type with lists where it has lists of a fixed size, of which Arrow reads no null."""
+    if not has_fixed_lists(kind):
+        return kind
+    if isinstance(kind, pa.BaseExtensionType):
+        return without_fixed_lists(kind.storage_type)
+    if types.is_struct(kind):
+        return pa.struct([(field.name, without_fixed_lists(field.type)) for field in kind])
+    if types.is_map(kind):
+        return pa.map_(without_fixed_lists(kind.key_type), without_fixed_lists(kind.item_type))
+    return pa.list_(without_fixed_lists(kind.value_type))
 
 
 def _storage(kind: pa.DataType) -> pa.DataType:
@@ -134,8 +149,6 @@ def _lists(a: pa.DataType, b: pa.DataType) -> pa.DataType | None:
     value = common_type(a.value_type, b.value_type)
     if value is None:
         return None
-    if types.is_fixed_size_list(a) and types.is_fixed_size_list(b) and a.list_size == b.list_size:
-        return pa.list_(value, a.list_size)
     large = any(types.is_large_list(k) or types.is_large_list_view(k) for k in (a, b))
     return pa.large_list(value) if large else pa.list_(value)
 

@@ -74,14 +74,16 @@ def _taken(table: pa.Table, wanted: Wanted) -> pa.ChunkedArray:
     try:
         if wanted.kind is None:
             return _as_numbers(data)
-        return data if data.type == wanted.kind else _without_views(data).cast(wanted.kind)
+        return data if data.type == wanted.kind else _cast(data, wanted.kind)
     except pa.ArrowInvalid as error:
         raise pa.ArrowInvalid(f"column {wanted.name!r}: {error}") from error
 
 
-def _without_views(data: pa.ChunkedArray) -> pa.ChunkedArray:
-    """Arrow casts a view of lists that has nulls to lists that are no more valid."""
-    return _as_numbers(data) if is_list_view(data.type) else data
+def _cast(data: pa.ChunkedArray, kind: pa.DataType) -> pa.ChunkedArray:
+    if types.is_null(data.type):
+        return pa.chunked_array([pa.nulls(len(data), kind)])
+    # Arrow casts a view of lists that has nulls to lists that are no more valid.
+    return (_as_numbers(data) if is_list_view(data.type) else data).cast(kind)
 
 
 def _as_numbers(data: pa.ChunkedArray) -> pa.ChunkedArray:

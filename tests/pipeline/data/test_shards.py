@@ -260,10 +260,32 @@ def test_a_list_column_as_key_and_feature(tmp_path):
         tmp_path / "a.parquet", {"v": listed(kind), "t": pa.array([1, 2, 3, 4], pa.duration("s"))}
     )
     columns, values, keys = read(tmp_path, ColumnNames(("v",), ("v", "t")))
-    assert [field.type for field in columns.key_fields] == [kind, pa.duration("s")]
+    assert [field.type for field in columns.key_fields] == [
+        pa.list_(pa.float32()),
+        pa.duration("s"),
+    ]
     assert keys["v"] == ROWS
     assert keys["t"] == [datetime.timedelta(seconds=i) for i in (1, 2, 3, 4)]
     np.testing.assert_array_equal(values[:3], ROWS[:3])
+
+
+@pytest.mark.parametrize(
+    ("kind", "rows"),
+    [
+        (pa.list_(pa.int8(), 2), [[1, 2], None]),
+        (pa.fixed_shape_tensor(pa.float32(), [2]), [[1.5, 2.5], None]),
+        (pa.struct({"a": pa.list_(pa.int8(), 2)}), [{"a": [1, 2]}, {"a": None}, None]),
+        (pa.list_(pa.list_(pa.string(), 1)), [[["x"], None], [], None]),
+        (pa.map_(pa.string(), pa.list_(pa.int8(), 1)), [[("k", [1]), ("n", None)], None]),
+    ],
+    ids=str,
+)
+def test_keys_with_lists_of_a_fixed_size_are_lists_that_can_be_read_back(tmp_path, kind, rows):
+    write(tmp_path / "in" / "a.parquet", {"k": listed(kind, rows), "x": [0.5] * len(rows)})
+    columns, _, keys = read(tmp_path / "in", ColumnNames(("x",), ("k",)))
+    assert keys["k"] == rows
+    write(tmp_path / "out.parquet", {"k": pa.array(keys["k"], columns.key_fields[0].type)})
+    assert pq.read_table(tmp_path / "out.parquet")["k"].to_pylist() == rows
 
 
 def test_a_footer_larger_than_what_is_read_whole_gives_its_fixed_lists_too(tmp_path, monkeypatch):
