@@ -186,7 +186,7 @@ def _key_type(key: str, shards: Sequence[Footer]) -> pa.DataType:
 def _type(footer: Footer, name: str) -> pa.DataType:
     """The type of a column, which has to be there once."""
     kind, path = find_type(footer.schema, name), footer.file.path
-    count = footer.schema.names.count(name)
+    count = len(footer.schema.get_all_field_indices(name))
     if count > 1:
         raise DataError(f"{path}: column {name!r} appears {count} times")
     if kind is None and name in _folder_names(footer):

@@ -122,7 +122,10 @@ def _each_once(store: Store, parts: Iterable[str], tell: Tell) -> Iterator[FileV
     """The files that parts of the input stand for; of their path below it they keep the folders."""
     seen: set[tuple[str, str]] = set()
     for part in map(store.plain, parts):
-        files, others = _expand(store, part)
+        try:
+            files, others = _expand(store, part)
+        except PermissionError as error:
+            raise DataError(f"--input {part}: {error}") from error
         if not files:
             raise DataError("; ".join([f"--input {_nothing(store, part)}", *_left_out(others)]))
         for line in _left_out(others):

@@ -35,20 +35,26 @@ def walk(folder: str, *, recursive: bool) -> Iterator[Entry]:
         found = Path(folder).stat()
     except (FileNotFoundError, NotADirectoryError):
         return
-    yield from _walk(folder, "", recursive, {(found.st_dev, found.st_ino)})
+    if stat.S_ISDIR(found.st_mode):
+        yield from _walk(folder, "", recursive, {(found.st_dev, found.st_ino)})
 
 
 def _walk(folder: str, below: str, recursive: bool, above: set[_Identity]) -> Iterator[Entry]:
-    with os.scandir(folder) as entries:
-        listed = sorted(entries, key=lambda entry: entry.name)
+    try:
+        with os.scandir(folder) as entries:
+            listed = sorted(entries, key=lambda entry: entry.name)
+    except FileNotFoundError:  # gone meanwhile
+        return
     for entry in listed:
         name = below + entry.name
         try:
             found = entry.stat()
-        except OSError:
+        except OSError as error:
             if entry.is_symlink():
                 yield Entry(name, is_folder=False)
-            continue  # it is gone
+            elif not isinstance(error, FileNotFoundError):  # as what is gone meanwhile is
+                raise
+            continue
         here = (found.st_dev, found.st_ino)
         if stat.S_ISREG(found.st_mode):
             yield Entry(name, False, found.st_size, found.st_mtime_ns)

@@ -1,6 +1,6 @@
 """Columns as a file has them, turned into what the job takes them for."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 import pyarrow as pa
@@ -25,17 +25,22 @@ class Wanted:
     kind: pa.DataType | None = None
 
 
-def find_fields(fields: Sequence[pa.Field], name: str) -> list[pa.Field]:
+def find_fields(schema: pa.Schema, name: str) -> list[pa.Field]:
     """From a column down to what is named; none if there is nothing of the name.
 
     A column goes before a path that reads the same.
     """
-    same = [field for field in fields if field.name == name]
-    if same:
-        return same[:1]
+    place = schema.get_field_index(name)
+    return [schema.field(place)] if place >= 0 else _find_inside(schema, name)
+
+
+def _find_inside(fields: Iterable[pa.Field], name: str) -> list[pa.Field]:
     for field in fields:
         if types.is_struct(field.type) and name.startswith(f"{field.name}."):
-            below = find_fields(list(field.type), name[len(field.name) + 1 :])
+            inside = list(field.type)
+            rest = name[len(field.name) + 1 :]
+            same = [child for child in inside if child.name == rest]
+            below = same or _find_inside(inside, rest)
             if below:
                 return [field, *below]
     return []
@@ -43,7 +48,7 @@ def find_fields(fields: Sequence[pa.Field], name: str) -> list[pa.Field]:
 
 def find_type(schema: pa.Schema, name: str) -> pa.DataType | None:
     """The type of a column, or of a field of structs by its path."""
-    fields = find_fields(list(schema), name)
+    fields = find_fields(schema, name)
     return fields[-1].type if fields else None
 
 
@@ -62,12 +67,12 @@ def _as_it_is(schema: pa.Schema, wanted: Wanted) -> bool:
     place = schema.get_field_index(wanted.name)
     if place < 0:
         return False
-    kind = schema.types[place]
+    kind = schema.field(place).type
     return kind == (plain(kind) if wanted.kind is None else wanted.kind)
 
 
 def _taken(table: pa.Table, wanted: Wanted) -> pa.ChunkedArray:
-    column, *inside = find_fields(list(table.schema), wanted.name)
+    column, *inside = find_fields(table.schema, wanted.name)
     data = table.column(column.name)
     for field in inside:
         data = pc.struct_field(data, field.name)
@@ -96,14 +101,24 @@ def alike(tables: Sequence[pa.Table]) -> Sequence[pa.Table]:
     first, *others = (table.schema for table in tables)
     if all(schema.equals(first) for schema in others):
         return tables
-    for j, name in enumerate(first.names):
-        kinds = {kind for table in tables if not types.is_null(kind := table.schema.types[j])}
-        if len(kinds) > 1:
-            wide = pa.float32() if all(map(_fits_float32, kinds)) else pa.float64()
-            tables = [
-                table.set_column(j, name, _as_floats(table.column(j), wide)) for table in tables
-            ]
-    return tables
+    kinds = [set(of_column) for of_column in zip(*(t.schema.types for t in tables), strict=True)]
+    wide = [_wider({kind for kind in several if not types.is_null(kind)}) for several in kinds]
+    return [_with_floats(table, wide) for table in tables]
+
+
+def _wider(kinds: set[pa.DataType]) -> pa.DataType | None:
+    """The floating point that holds numbers of several types; None for one."""
+    if len(kinds) < 2:
+        return None
+    return pa.float32() if all(map(_fits_float32, kinds)) else pa.float64()
+
+
+def _with_floats(table: pa.Table, wide: Sequence[pa.DataType | None]) -> pa.Table:
+    columns = zip(table.columns, wide, strict=True)
+    return pa.table(
+        [column if kind is None else _as_floats(column, kind) for column, kind in columns],
+        table.column_names,
+    )
 
 
 def _fits_float32(kind: pa.DataType) -> bool:

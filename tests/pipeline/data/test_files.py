@@ -192,6 +192,19 @@ def test_names_that_are_no_text(tree):
             find_files(Store(), f"{tree}/{spec}")
 
 
+def test_a_folder_that_may_not_be_read_is_named(tree, monkeypatch):
+    scandir = os.scandir
+
+    def scandir_as_someone_else(path):
+        if str(path).endswith("/x"):
+            raise PermissionError(13, "Permission denied", path)
+        return scandir(path)
+
+    monkeypatch.setattr(os, "scandir", scandir_as_someone_else)
+    with pytest.raises(DataError, match=r"--input .*/in: .*Permission denied: '.*/in/x'"):
+        find_files(Store(), f"{tree}/in")
+
+
 def footer(i: int, rows: list[int], name: str = "x") -> Footer:
     schema = pa.schema({name: pa.float64()})
     return Footer(FileVersion(f"/in/part-{i:08d}.parquet", i, i), schema, tuple(rows))
