@@ -1,36 +1,37 @@
-"""`python -m benchmarks [NAME …]`: overhead, iteration, memory by default; see ON_DEMAND."""
+"""`python -m benchmarks [NAME …]`: BY_DEFAULT, or what is named."""
 
 import argparse
+from importlib import import_module
 
-BENCHMARKS = ("overhead", "iteration", "memory")
-ON_DEMAND = ("wide", "starts", "files", "clusters")  # the last needs Java, Maven and Go
+BY_DEFAULT = ("overhead", "speed", "memory")
+NAMES = (
+    *BY_DEFAULT,
+    "converged",
+    "wide",
+    "files",
+    "starts",
+    "regression",
+    "scale_picture",
+    "scale",  # needs Java and Maven
+    "clusters",  # and Go
+)
 
 
 def main() -> None:
     """Prints the machine and a table for each benchmark asked for."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks")
-    parser.add_argument("names", nargs="*", metavar="NAME", help=", ".join(BENCHMARKS + ON_DEMAND))
-    names = parser.parse_args().names or BENCHMARKS
-    unknown = sorted(set(names) - {*BENCHMARKS, *ON_DEMAND})
-    if unknown:
-        parser.error(f"no benchmark {unknown[0]}: choose from {', '.join(BENCHMARKS + ON_DEMAND)}")
-    from benchmarks import clusters, files, iteration, memory, overhead, starts, wide
+    parser.add_argument("names", nargs="*", metavar="NAME", help=", ".join(NAMES))
+    names = parser.parse_args().names or BY_DEFAULT
+    for unknown in set(names) - set(NAMES):
+        parser.error(f"no benchmark {unknown}: choose from {', '.join(NAMES)}")
     from benchmarks.processes import machine
     from pipeline.console import quiet_logs
 
     quiet_logs()
-    modules = {
-        "overhead": overhead,
-        "iteration": iteration,
-        "memory": memory,
-        "wide": wide,
-        "starts": starts,
-        "files": files,
-        "clusters": clusters,
-    }
     print(machine(), flush=True)
     for name in names:
-        print(f"\n## {name}\n\n{modules[name].measure()}", flush=True)
+        measured = import_module(f"benchmarks.{name}").measure()
+        print(f"\n## {name}\n\n{measured}", flush=True)
 
 
 if __name__ == "__main__":

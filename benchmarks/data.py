@@ -13,12 +13,16 @@ _ROW_GROUP = 1 << 17
 
 @dataclass(frozen=True)
 class Case:
-    """n rows of d float32 features in a number of files, and k prototypes."""
+    """n rows of d float32 features in a number of files, and k prototypes.
+
+    The rows lie around as many centres as there are prototypes, or as are told.
+    """
 
     n: int
     d: int
     k: int
     files: int
+    centres: int | None = None
 
     @property
     def name(self) -> str:
@@ -31,7 +35,8 @@ class Case:
 
     @property
     def folder(self) -> Path:
-        return OUT / f"{self.n}x{self.d}x{self.k}"
+        around = "" if self.centres is None else f"-around-{self.centres}"
+        return OUT / f"{self.n}x{self.d}x{self.k}{around}"
 
     @property
     def start(self) -> Path:
@@ -46,7 +51,8 @@ def make(case: Case) -> Path:
         return table
     table.mkdir(parents=True, exist_ok=True)
     random = np.random.default_rng(1)
-    centres = random.normal(size=(case.k, case.d)).astype(np.float32) * np.float32(1.2)
+    count = case.k if case.centres is None else case.centres
+    centres = random.normal(size=(count, case.d)).astype(np.float32) * np.float32(1.2)
     per_file = case.n // case.files
     for index in range(case.files):
         rows = _rows(random, centres, per_file)

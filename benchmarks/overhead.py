@@ -13,6 +13,7 @@ import apache_beam as beam
 import numpy as np
 import pyarrow as pa
 
+from benchmarks.processes import table
 from kmeans_tf import TrainingOptions, TrainingState, Trial
 from kmeans_tf.layout import SumLayout
 from kmeans_tf.metrics import get_metric
@@ -44,22 +45,28 @@ REPEATS = 5
 _D, _K = 16, 64
 
 
+PLAIN, JOB = "plain chain", "the job's round"
+
+
 def measure() -> str:
     """Runs both in turn and returns a table of milliseconds an iteration."""
-    runs: dict[str, Callable[[], None]] = {"plain chain": _plain, "the job's round": _round}
+    medians = milliseconds()
+    rows = [(name, f"{median:.0f} ms") for name, median in medians.items()]
+    ratio = ("ratio", f"{medians[JOB] / medians[PLAIN]:.2f}")
+    return table(("an iteration of", "median"), [*rows, ratio])
+
+
+def milliseconds(repeats: int = REPEATS) -> dict[str, float]:
+    """The median time of an iteration of each, which run in turn."""
+    runs: dict[str, Callable[[], None]] = {PLAIN: _plain, JOB: _round}
     times: dict[str, list[float]] = {name: [] for name in runs}
-    for repeat in range(REPEATS + 1):
+    for repeat in range(repeats + 1):
         for name, run in runs.items():
             start = time.perf_counter()
             run()
             if repeat:
                 times[name].append((time.perf_counter() - start) * 1e3 / ITERATIONS)
-    medians = {name: statistics.median(of_name) for name, of_name in times.items()}
-    lines = [f"| {name} | {median:.0f} ms |" for name, median in medians.items()]
-    ratio = medians["the job's round"] / medians["plain chain"]
-    return "\n".join(
-        ["| an iteration of | median |", "|---|---|", *lines, f"| ratio | {ratio:.2f} |"]
-    )
+    return {name: statistics.median(of_name) for name, of_name in times.items()}
 
 
 def _plain() -> None:
@@ -101,7 +108,7 @@ def _round() -> None:
             ranges = SharedBlocks.write(spec.work, plan_blocks(Footers([footer]), 1)).ranges()
             blocks = pipeline | Blocks(ranges, spread=not settings.one_process)
             start = pipeline | beam.Create([save_state(spec.work, state)])
-            _ = (blocks, start) | Train(spec, ITERATIONS, _no_work, settings.one_process)
+            _ = (blocks, start) | Train(spec, ITERATIONS, no_work, settings.one_process)
 
         settings = Settings(RunOptions())
         Runner(settings).run(build)
@@ -113,11 +120,12 @@ def _layout() -> SumLayout:
     return SumLayout.fit(summary, get_metric("sqeuclidean"), standard=False, impute=False)
 
 
-def _no_work(spec: TrainSpec, state: TrainingState, block: BlockRef) -> Iterator[Task]:
+def no_work(spec: TrainSpec, state: TrainingState, block: BlockRef) -> Iterator[Task]:
     """One task for a block: stats that move the prototypes a little, so that none is skipped."""
+    k, d = state.trials[0].prototypes.shape
 
     def add(total: IterationStats | None) -> IterationStats:
-        total = total or IterationStats({0: ClusterStats.zero(_K, 1, _D)})
+        total = total or IterationStats({0: ClusterStats.zero(k, 1, d)})
         total.clusters[0].rows += 1
         total.clusters[0].weight += 1
         total.clusters[0].sums += 1 + state.iteration

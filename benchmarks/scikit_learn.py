@@ -1,4 +1,4 @@
-"""What a user would write instead: read, KMeans, write; run as a process of its own."""
+"""What a user would write with scikit-learn, perhaps patched with oneDAL: read, fit, write."""
 
 import json
 import sys
@@ -8,19 +8,30 @@ from pathlib import Path
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
-from sklearn.cluster import KMeans
 
 
-def main(folder: str, start: str, iterations: str, output: str) -> None:
-    """Clusters a folder of Parquet files from prototypes in a file; prints seconds and cost."""
+def main(folder: str, output: str, start: str, iterations: str, patch: str) -> None:
+    """Clusters a folder of Parquet files from prototypes in a file; prints seconds and cost.
+
+    Args:
+        patch: `oneDAL` or `none`.
+    """
+    if patch == "oneDAL":
+        from sklearnex import patch_sklearn
+
+        patch_sklearn(verbose=False)
+    from sklearn.cluster import KMeans
+
     clock = [time.perf_counter()]
     table = pq.read_table(folder)
-    rows = np.stack([column.to_numpy() for column in table.columns], 1)
+    if table.num_columns > 1:
+        rows = np.stack([column.to_numpy() for column in table.columns], 1)
+    else:
+        rows = table.column(0).combine_chunks().flatten().to_numpy().reshape(table.num_rows, -1)
     clock.append(time.perf_counter())
     prototypes = np.load(start)
-    model = KMeans(len(prototypes), init=prototypes, n_init=1, max_iter=int(iterations), tol=0).fit(
-        rows
-    )
+    model = KMeans(len(prototypes), init=prototypes, n_init=1, max_iter=int(iterations), tol=0)
+    model.fit(rows)
     clock.append(time.perf_counter())
     pq.write_table(pa.table({"label": model.labels_}), Path(output), compression="zstd")
     clock.append(time.perf_counter())
@@ -31,7 +42,7 @@ def main(folder: str, start: str, iterations: str, output: str) -> None:
                 "read": read,
                 "fit": fit,
                 "write": write,
-                "iterations": model.n_iter_,
+                "iterations": int(model.n_iter_),
                 "cost": float(model.inertia_),
             }
         )

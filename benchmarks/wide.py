@@ -60,8 +60,8 @@ def _ours(case: Case) -> dict[str, float]:
 
 def _theirs(case: Case) -> dict[str, float]:
     output = OUT / "labels.parquet"
-    script = "benchmarks.faiss_kmeans"
-    finished = run_module(script, make(case), case.start, ITERATIONS, output)
+    options = (make(case), output, case.k, ITERATIONS, case.start, "Kmeans")
+    finished = run_module("benchmarks.faiss_kmeans", *options)
     seconds = finished.json["fit"] / ITERATIONS
     return {"faiss": seconds, "faiss peak": finished.peak, "faiss whole": finished.seconds}
 

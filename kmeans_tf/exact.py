@@ -92,7 +92,7 @@ def float_halves(counts: np.ndarray) -> list[np.ndarray]:
 
 
 _CUTS, _CUT_BITS = 4, 18  # digits of a float64 number below the largest one's top
-_PIECES, _PIECE_BITS = 4, 16  # of an int64 number
+_PIECE_BITS = 16  # of an int64 number, that is cut in as many pieces as it takes
 _DOT_TERMS = 1 << 16  # products of a digit and a piece that add in float64 without rounding
 
 
@@ -106,13 +106,17 @@ def exact_dot(counts: np.ndarray, values: np.ndarray) -> int:
     digits, quantum, left = _digits(values)
     rest = [two_product(half, values[left]) for half in float_halves(counts[left])]
     total = sum(exact_sum(part) for parts in rest for part in parts)
-    sums = np.zeros((_CUTS, _PIECES), object)
+    largest = max(int(counts.max(initial=0)), -int(counts.min(initial=0)))
+    pieces = largest.bit_length() // _PIECE_BITS + 1
+    sums = np.zeros((_CUTS, pieces), object)
     for start in range(0, len(counts), _DOT_TERMS):
         part = slice(start, start + _DOT_TERMS)
-        pieces = [counts[part] >> _PIECE_BITS * place for place in range(_PIECES)]
-        pieces = [p & ((1 << _PIECE_BITS) - 1) for p in pieces[:-1]] + pieces[-1:]
-        part_sums = digits[:, part] @ np.array(pieces, np.float64).T
-        sums += part_sums.astype(np.int64)
+        high, cut = counts[part], np.empty((len(counts[part]), pieces))
+        for place in range(pieces - 1):
+            cut[:, place] = high & ((1 << _PIECE_BITS) - 1)
+            high = high >> _PIECE_BITS
+        cut[:, -1] = high
+        sums += (digits[:, part] @ cut).astype(np.int64)
     for (i, j), part_sum in np.ndenumerate(sums):
         total += _units(int(part_sum) << (_CUT_BITS * i + _PIECE_BITS * j), quantum)
     return total
@@ -122,7 +126,7 @@ def exact_row_squares(values: np.ndarray) -> list[int]:
     """The sums (k,) of squares of each row of finite float64 `values` (k, d), in units."""
     k, d = values.shape
     digits, quantum, left = _digits(values.ravel())
-    rows = np.repeat(np.arange(k), d)[left]
+    rows = np.flatnonzero(left) // d
     parts = two_product(values.ravel()[left], values.ravel()[left])
     rest = [exact_sums(part, rows, k) for part in parts]
     digits, counts = digits.reshape(_CUTS, k, d), [0] * k
@@ -147,7 +151,8 @@ def _digits(values: np.ndarray) -> tuple[np.ndarray, float, np.ndarray]:
     rest[left] = 0.0
     for place in reversed(range(_CUTS)):
         scale = 2.0 ** (_CUT_BITS * place)
-        digits[place] = np.rint(rest / scale)
+        np.multiply(rest, 1.0 / scale, out=digits[place])
+        np.rint(digits[place], out=digits[place])
         rest -= digits[place] * scale
     return digits, quantum, left
 

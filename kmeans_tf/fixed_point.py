@@ -70,6 +70,11 @@ class FixedPoint:
             rest[:, j] -= limbs[:, c]
         return limbs
 
+    def spread(self, values: np.ndarray) -> np.ndarray:
+        """(k, d) -> (k, c): of each limb the value of its column."""
+        each_has_one = np.array_equal(self.column, np.arange(values.shape[1]))
+        return values if each_has_one else values[:, self.column]
+
     def blocks(self, size: int) -> "Iterator[LimbBlock]":
         """The limbs of some columns after others, as many as have about `size` limbs."""
         ends = np.append(np.flatnonzero(np.diff(self.column)) + 1, len(self.column))

@@ -1,6 +1,9 @@
 """The whole training on rows in memory: what the job does, without the job."""
 
 import os
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 
 import numpy as np
 
@@ -9,13 +12,13 @@ from kmeans_tf.layout import SumLayout
 from kmeans_tf.metrics import get_metric, good_rows
 from kmeans_tf.model import Model
 from kmeans_tf.oversampling import PASSES
-from kmeans_tf.points import Points, chunk_rows
+from kmeans_tf.points import Points, chunk_rows, piece_rows
 from kmeans_tf.runtime import configure
 from kmeans_tf.sample import sample_capacity
 from kmeans_tf.seeding import K_MEANS_PLUS_PLUS
 from kmeans_tf.start import AUTO, INITS, K_MEANS_PARALLEL, StartOptions, choose_start, default_init
 from kmeans_tf.state import TrainingOptions, TrainingState
-from kmeans_tf.summary import Summary
+from kmeans_tf.summary import Summary, beside
 from kmeans_tf.training import train
 
 
@@ -34,7 +37,7 @@ def fit(
     """Clusters rows that fit in memory.
 
     Args:
-        rows: (n, d) float64, all finite.
+        rows: (n, d), all finite; float32 or what float64 holds.
         k: how many prototypes.
         weights: (n,) float64 >= 0; None stands for ones.
         init: 'auto' (the best of several starts that are trained on a sample and proven on all
@@ -64,29 +67,32 @@ def fit(
     if isinstance(init, str) and init == K_MEANS_PARALLEL and options.max_iterations <= PASSES:
         raise ValueError(f"{init} takes {PASSES} iterations: give more than {PASSES}")
     metric = get_metric(options.metric)
-    rows = np.ascontiguousarray(rows, np.float64)
+    rows = np.ascontiguousarray(rows)
+    if rows.dtype != np.float32:
+        rows = rows.astype(np.float64, copy=False)
     good = good_rows(metric, rows)
     if not good.all():
         raise ValueError(f"row {int(np.argmin(good))} is not a point of metric {metric.name}")
     ones = np.ones(len(rows)) if weights is None else np.asarray(weights, np.float64)
     if not ((ones >= 0) & (ones < np.inf)).all() or not ones.any():
         raise ValueError("weights are finite numbers from 0, not all of them 0")
+    threads = threads or len(os.sched_getaffinity(0))
+    configure(threads)
     capacity = sample_capacity(rows.shape[1], k)
-    summary = Summary.of(rows, ones, good, seed=seed, capacity=capacity, moments=standard)
+    of = partial(Summary.of, seed=seed, capacity=capacity, moments=standard)
+    summary = _summary(rows, ones, of, threads)
     first, name = None, K_MEANS_PLUS_PLUS
     if isinstance(init, str):
         name = default_init(init, options)
     else:
         first = np.asarray(init, np.float64)
     start = StartOptions(k, name, seed, standard, precision=precision, first=first)
-    threads = threads or len(os.sched_getaffinity(0))
-    configure(threads)
     layout, trial = choose_start(summary, metric, start, threads)
     state = train(
         layout,
         options,
         TrainingState((trial,), precision=layout.encoding.precision),
-        _chunks(layout, rows, weights),
+        _chunks(layout, rows, weights, threads),
         lambda state, stats: advance(layout, options, state, stats, lambda: summary),
         threads,
     )
@@ -94,11 +100,32 @@ def fit(
     return Model.trained(layout.encoding, metric.name, trial.prototypes, trial.labels), state
 
 
-def _chunks(layout: SumLayout, rows: np.ndarray, weights: np.ndarray | None) -> list[Points]:
+def _summary(
+    rows: np.ndarray, weights: np.ndarray, of: Callable[..., Summary], threads: int
+) -> Summary:
+    size = piece_rows(rows.shape[1])
+    starts = iter(range(0, len(rows), size))  # each thread gets the next that none has had
+
+    def share(_: int) -> list[Summary]:
+        found: list[Summary] = []
+        for a in starts:
+            highest = found[0].sample.highest if found else None
+            part, good = rows[a : a + size], np.ones(len(rows[a : a + size]), bool)
+            found = beside(found, of(part, weights[a : a + size], good, highest=highest))
+        return found
+
+    with ThreadPoolExecutor(threads) as pool:
+        return Summary.joined([each for found in pool.map(share, range(threads)) for each in found])
+
+
+def _chunks(
+    layout: SumLayout, rows: np.ndarray, weights: np.ndarray | None, threads: int
+) -> list[Points]:
     size = chunk_rows(rows.shape[1])
-    return [
-        Points.encode(
-            layout.encoding, rows[a : a + size], None if weights is None else weights[a : a + size]
-        )
-        for a in range(0, len(rows), size)
-    ]
+
+    def encoded(a: int) -> Points:
+        some = None if weights is None else weights[a : a + size]
+        return Points.encode(layout.encoding, rows[a : a + size], some)
+
+    with ThreadPoolExecutor(threads) as pool:
+        return list(pool.map(encoded, range(0, len(rows), size)))

@@ -7,7 +7,8 @@ from functools import cached_property
 import numpy as np
 
 from kmeans_tf.encoding import DOUBLE, Encoding, tiles
-from kmeans_tf.runtime import aligned_zeros, resident, tf
+from kmeans_tf.pages import pages
+from kmeans_tf.runtime import resident, tf
 
 CHUNK_ELEMENTS = 1 << 23  # 32 MB of float32
 PIECE_ELEMENTS = 1 << 21  # 16 MB of float64
@@ -71,7 +72,7 @@ class Points:
         if n > CAPACITIES[-1]:
             raise ValueError(f"{n} rows in one chunk; the limit is {CAPACITIES[-1]}")
         capacity = capacity_for(n)
-        values, norms = aligned_zeros((capacity, d)), aligned_zeros((capacity,))
+        values, norms = pages((capacity, d)), pages((capacity,))
         fine = np.empty((n, d)) if encoding.precision == DOUBLE else None
         done = 0
         for rows in (part[tile] for part in parts for tile in tiles(len(part))):
@@ -86,7 +87,7 @@ class Points:
         """(n, d) float64 points as `array` gives them, n at most 2**16, with their weights."""
         n, d = points.shape
         capacity = capacity_for(n)
-        values, norms = aligned_zeros((capacity, d)), aligned_zeros((capacity,))
+        values, norms = pages((capacity, d)), pages((capacity,))
         values[:n] = points
         norms[:n] = _norms_rounded_up(values[:n])
         fine = points - values[:n]

@@ -7,7 +7,6 @@ of it is first asked for, or before that, by a thread that others wait for when 
 
 import contextlib
 import importlib
-import math
 import threading
 from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
@@ -63,21 +62,10 @@ def full_precision() -> None:
     tf.config.experimental.enable_tensor_float_32_execution(False)
 
 
-_ALIGNMENT = 64  # bytes, of memory that TensorFlow uses as it is
-
-
-def aligned_zeros(shape: tuple[int, ...]) -> np.ndarray:
-    """Zeros of float32 in memory that `resident` need not copy."""
-    size = 4 * math.prod(shape)
-    memory = np.zeros(size + _ALIGNMENT, np.uint8)
-    start = -memory.ctypes.data % _ALIGNMENT
-    return memory[start : start + size].view(np.float32).reshape(shape)
-
-
 def resident(array: np.ndarray) -> "tf.Tensor":
     """An array that never changes again as a tensor where ops run: on a GPU, or in its own memory.
 
-    `tf.constant` copies twice where a processor runs them.
+    That begins at a multiple of 64 bytes. `tf.constant` copies twice where a processor runs them.
     """
     shared = tf.experimental.dlpack.from_dlpack(array.__dlpack__())
     if not tf.config.list_logical_devices("GPU"):

@@ -167,6 +167,16 @@ class Summary:
         )
 
 
+def beside(others: list[Summary], more: Summary) -> list[Summary]:
+    """Summaries and one more; joined where there is enough to join, which copies the sample.
+
+    The first of them has most: its sample's `highest` may bound those of others to come.
+    """
+    together = [*others, more]
+    waiting = sum(len(each.sample.ranks) for each in together[1:])
+    return [Summary.joined(together)] if 2 * waiting > more.sample.capacity else together
+
+
 def impute(rows: np.ndarray, means: np.ndarray) -> np.ndarray:
     """Rows (n, d) float64 with the means (d,) for what is not finite."""
     return np.where(np.isfinite(rows), rows, means)

@@ -176,7 +176,7 @@ def _linear_terms(layout: SumLayout, u: np.ndarray, stats: ClusterStats) -> int:
     total = 0
     for start in range(0, len(u), size):
         part = slice(start, start + size)
-        scaled = u[part][:, limbs.column] * limbs.quantum
+        scaled = limbs.spread(u[part]) * limbs.quantum
         total -= 2 * exact_dot(stats.sums[part], scaled)
         squares = exact_row_squares(u[part])
         for weight, quantum in zip(stats.weight[part].T, layout.weights.quantum, strict=True):

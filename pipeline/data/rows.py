@@ -10,6 +10,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from kmeans_tf.metrics import Metric, good_rows, zero_rows
+from kmeans_tf.pages import pages
 from pipeline.data.blocks import BlockRef, Span
 from pipeline.data.columns import Columns
 from pipeline.data.floats import as_lists, as_numbers, fits_float32, to_float64, to_floats
@@ -172,7 +173,7 @@ def _features(read: Mapping[str, pa.Array], columns: Columns) -> np.ndarray:
         return _list_values(read[columns.features[0]], columns.dimension)
     arrays = [read[name] for name in columns.features]
     kind = np.float32 if all(fits_float32(array.type) for array in arrays) else np.float64
-    values = np.empty((len(arrays[0]), columns.dimension), kind, order="F")
+    values = pages((len(arrays[0]), columns.dimension), kind, order="F")
     for j, array in enumerate(arrays):
         values[:, j] = to_floats(array)
     return values

@@ -17,7 +17,7 @@ from pipeline.errors import RunError
 from pipeline.passes.archive import pack, unpack
 from pipeline.passes.checkpoint import WorkFolder
 
-INLINE_BYTES = 1 << 20  # up to which a sum travels itself
+INLINE_BYTES = 1 << 17  # up to which a sum travels itself; a runner is slower than a file
 
 
 @dataclass(frozen=True)

@@ -9,7 +9,7 @@ import numpy as np
 
 from kmeans_tf.metrics import get_metric
 from kmeans_tf.points import piece_rows
-from kmeans_tf.summary import Summary
+from kmeans_tf.summary import Summary, beside
 from pipeline.data.columns import Columns
 from pipeline.data.rows import Rows, count_bad, read_block
 from pipeline.data.store import Store
@@ -82,10 +82,7 @@ class SummarizeBlocks(SumBlocks):
 
 
 def summarize(spec: ScanSpec, rows: Rows, others: list[Summary] | None = None) -> list[Summary]:
-    """The Summary of some rows beside others, which are joined when they are many.
-
-    Of the others the first is the largest.
-    """
+    """The Summary of some rows beside others; see `kmeans_tf.summary.beside`."""
     others = others or []
     good, bad = count_bad(rows, spec.columns, get_metric(spec.metric))
     incomplete = ~np.isfinite(rows.values).all(1)
@@ -100,9 +97,7 @@ def summarize(spec: ScanSpec, rows: Rows, others: list[Summary] | None = None) -
         bad=bad,
         highest=others[0].sample.highest if others else None,
     )
-    others.append(summary)
-    waiting = sum(len(other.sample.ranks) for other in others[1:])
-    return [Summary.joined(others)] if waiting > spec.capacity // 2 else others
+    return beside(others, summary)
 
 
 def _save(work: WorkFolder, _: int, parcel: Parcel) -> None:
