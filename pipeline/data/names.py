@@ -1,10 +1,11 @@
 """The columns that the user names; free of pyarrow, so that the command line starts at once."""
 
 import re
-from collections.abc import Sequence
+from collections.abc import Collection
 from dataclasses import dataclass
+from itertools import islice
 
-_LISTED = 12
+_SHOWN = 8  # names in a message
 
 
 @dataclass(frozen=True)
@@ -30,7 +31,8 @@ def split_list(spec: str) -> list[str]:
     return [part.strip().replace("\\,", ",") for part in parts if part.strip()]
 
 
-def listed(names: Sequence[str]) -> str:
-    """Names for a line of text; of very many, the first."""
-    shown = ", ".join(names[:_LISTED])
-    return shown if len(names) <= _LISTED else f"{shown} and {len(names) - _LISTED:,} more"
+def listed(names: Collection[str]) -> str:
+    """Names for a message: quoted, for one may begin with a blank, and a few of many."""
+    shown = ", ".join(map(repr, islice(names, _SHOWN)))
+    more = len(names) - _SHOWN
+    return f"{shown} and {more:,} more" if more > 0 else shown

@@ -101,14 +101,14 @@ def alike(tables: Sequence[pa.Table]) -> Sequence[pa.Table]:
     first, *others = (table.schema for table in tables)
     if all(schema.equals(first) for schema in others):
         return tables
-    kinds = [set(of_column) for of_column in zip(*(t.schema.types for t in tables), strict=True)]
-    wide = [_wider({kind for kind in several if not types.is_null(kind)}) for several in kinds]
+    kinds = zip(*(table.schema.types for table in tables), strict=True)
+    wide = [_wider([kind for kind in several if not types.is_null(kind)]) for several in kinds]
     return [_with_floats(table, wide) for table in tables]
 
 
-def _wider(kinds: set[pa.DataType]) -> pa.DataType | None:
-    """The floating point that holds numbers of several types; None for one."""
-    if len(kinds) < 2:
+def _wider(kinds: Sequence[pa.DataType]) -> pa.DataType | None:
+    """The floating point that holds numbers of several types; None where all are the same."""
+    if all(kind == kinds[0] for kind in kinds):
         return None
     return pa.float32() if all(map(_fits_float32, kinds)) else pa.float64()
 

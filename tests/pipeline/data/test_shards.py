@@ -205,6 +205,19 @@ def test_numbers_are_the_nearest_float64_whatever_stands_beside_them(tmp_path):
     assert values[:, 0].tolist() == [float(large), 0.333333333333333333, float(np.float32(0.1))]
 
 
+def test_keys_are_no_numbers_where_numbers_differ(tmp_path):
+    for i, kind in enumerate((pa.float32(), pa.float64())):
+        names = pa.array([["a"], None], pa.list_(pa.field("item" if i else "element", pa.string())))
+        write(
+            tmp_path / f"{i}.parquet",
+            {"x": pa.array([0.5, 1.5], kind), "k": names},
+            use_compliant_nested_type=not i,
+        )
+    _, values, keys = read(tmp_path, ColumnNames(("x",), ("k",)))
+    assert values[:, 0].tolist() == [0.5, 1.5] * 2
+    assert keys["k"] == [["a"], None] * 2
+
+
 def test_a_key_that_is_a_feature_too_stays_exact(tmp_path):
     large = (1 << 53) + 1
     write(tmp_path / "a.parquet", {"x": pa.array([large]), "y": [0.5]})
