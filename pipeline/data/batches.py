@@ -10,7 +10,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from pipeline.data.kinds import is_list, is_numeric
-from pipeline.data.wanted import Wanted, take
+from pipeline.data.wanted import Wanted, find_fields, take
 from pipeline.errors import DataError
 
 BUFFER_BYTES = 1 << 20  # of a column: a row group is streamed, not read whole
@@ -79,7 +79,12 @@ class RowGroups:
 
     @cached_property
     def _names(self) -> list[str]:
-        return [column.name for column in self.wanted]
+        """What is wanted as Parquet names it: a path through nulls ends at these."""
+        paths = (column.name for column in self.wanted)
+        return [self._found(path) if "." in path else path for path in paths]
+
+    def _found(self, path: str) -> str:
+        return ".".join(field.name for field in find_fields(self.parquet.schema_arrow, path))
 
     @cached_property
     def _leaves(self) -> dict[str, list[int]]:

@@ -28,7 +28,7 @@ class Wanted:
 def find_fields(schema: pa.Schema, name: str) -> list[pa.Field]:
     """From a column down to what is named; none if there is nothing of the name.
 
-    A column goes before a path that reads the same.
+    A column goes before a path that reads the same, and where there are only nulls, a path ends.
     """
     place = schema.get_field_index(name)
     return [schema.field(place)] if place >= 0 else _find_inside(schema, name)
@@ -36,7 +36,11 @@ def find_fields(schema: pa.Schema, name: str) -> list[pa.Field]:
 
 def _find_inside(fields: Iterable[pa.Field], name: str) -> list[pa.Field]:
     for field in fields:
-        if types.is_struct(field.type) and name.startswith(f"{field.name}."):
+        if not name.startswith(f"{field.name}."):
+            continue
+        if types.is_null(field.type):
+            return [field]
+        if types.is_struct(field.type):
             inside = list(field.type)
             rest = name[len(field.name) + 1 :]
             same = [child for child in inside if child.name == rest]

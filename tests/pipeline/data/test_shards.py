@@ -465,6 +465,16 @@ def test_fields_of_structs_by_their_path(tmp_path):
     assert keys["p"] == rows
 
 
+def test_a_path_through_nothing_but_nulls(tmp_path):
+    rows = [{"at": {"lat": 1.5, "id": "a"}}, None]
+    write(tmp_path / "a.parquet", {"p": rows})
+    write(tmp_path / "b.parquet", {"p": pa.nulls(2)})
+    write(tmp_path / "c.parquet", {"p": pa.array([{"at": None}] * 2)})
+    _, values, keys = read(tmp_path, ColumnNames(("p.at.lat",), ("p.at.id",)))
+    np.testing.assert_array_equal(values, [[1.5], *[[np.nan]] * 5])
+    assert keys["p.at.id"] == ["a", *[None] * 5]
+
+
 def test_a_column_goes_before_a_path_of_the_same_name(tmp_path):
     write(tmp_path / "a.parquet", {"p": [{"x": 1.0, "y": 3.0}], "p.x": [2.0]})
     _, values, _ = read(tmp_path, ColumnNames(("p.x", "p.y")))
