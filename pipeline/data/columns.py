@@ -8,7 +8,7 @@ import numpy as np
 import pyarrow as pa
 from pyarrow import types
 
-from pipeline.data.common import common_type, without_fixed_lists
+from pipeline.data.common import common_type, with_plain_lists
 from pipeline.data.files import Footer, Footers
 from pipeline.data.kinds import fixed_width, is_empty_list, is_numeric, is_numeric_list
 from pipeline.data.names import ColumnNames
@@ -180,7 +180,7 @@ def _key_type(key: str, shards: Sequence[Footer]) -> pa.DataType:
             )
         if wider != common:
             common, first = wider, shard
-    return without_fixed_lists(common)
+    return with_plain_lists(common)
 
 
 def _type(footer: Footer, name: str) -> pa.DataType:

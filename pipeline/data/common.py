@@ -7,7 +7,7 @@ texts stand in a dictionary, what a time zone is called.
 import pyarrow as pa
 from pyarrow import types
 
-from pipeline.data.kinds import has_fixed_lists
+from pipeline.data.kinds import has_other_lists
 
 _UNITS = ("s", "ms", "us", "ns")
 _LARGEST_PRECISION = 76
@@ -49,17 +49,17 @@ def common_type(a: pa.DataType, b: pa.DataType) -> pa.DataType | None:
     return next((found for rule in rules if (found := rule(a, b)) is not None), None)
 
 
-def without_fixed_lists(kind: pa.DataType) -> pa.DataType:
-    """A type with lists where it has lists of a fixed size, of which Arrow reads no null."""
-    if not has_fixed_lists(kind):
+def with_plain_lists(kind: pa.DataType) -> pa.DataType:
+    """A type with lists where it has lists of a fixed size, or views of lists."""
+    if not has_other_lists(kind):
         return kind
     if isinstance(kind, pa.BaseExtensionType):
-        return without_fixed_lists(kind.storage_type)
+        return with_plain_lists(kind.storage_type)
     if types.is_struct(kind):
-        return pa.struct([(field.name, without_fixed_lists(field.type)) for field in kind])
+        return pa.struct([(field.name, with_plain_lists(field.type)) for field in kind])
     if types.is_map(kind):
-        return pa.map_(without_fixed_lists(kind.key_type), without_fixed_lists(kind.item_type))
-    return pa.list_(without_fixed_lists(kind.value_type))
+        return pa.map_(with_plain_lists(kind.key_type), with_plain_lists(kind.item_type))
+    return pa.list_(with_plain_lists(kind.value_type))
 
 
 def _storage(kind: pa.DataType) -> pa.DataType:

@@ -8,7 +8,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from pyarrow import types
 
-from pipeline.data.kinds import is_list, is_list_view, is_tensor, is_vector, plain
+from pipeline.data.kinds import is_list, is_tensor, is_vector, plain
 
 _WHOLE = 1 << 53  # up to here every integer is a float64
 _EXACT_POWER = 22  # up to here every power of ten is one
@@ -108,8 +108,6 @@ def as_numbers(array: pa.Array) -> pa.Array:
         return _vectors(array)
     if types.is_struct(kind) and is_tensor(kind):
         return pc.struct_field(array, 0)
-    if is_list_view(kind):
-        return _lists(_lengths(array), array.flatten(), array)
     return array
 
 

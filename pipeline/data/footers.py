@@ -9,7 +9,7 @@ from concurrent.futures import Future
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from pipeline.data.kinds import has_fixed_lists
+from pipeline.data.kinds import has_other_lists
 from pipeline.data.store import FileVersion, Store
 
 SMALL_FILE = 1 << 20  # read whole in one request, its footer with it
@@ -84,7 +84,7 @@ def open_parquet(
 ) -> Iterator[pq.ParquetFile]:
     """A file whose pages are checked where they say a sum; a small one is in memory.
 
-    Lists of a fixed size are read as lists: Arrow cannot read a null among the others.
+    Lists of a fixed size and views of lists are read as lists; see `has_other_lists`.
 
     Args:
         buffer_bytes: of a column, how much is read at a time; 0: of a row group all.
@@ -96,7 +96,7 @@ def open_parquet(
         small = file.size <= SMALL_FILE
         source = pa.BufferReader(stored.read_buffer()) if small else stored
         parquet = _parquet(source, _footer(store, file, source), buffer_bytes)
-        if any(map(has_fixed_lists, parquet.schema_arrow.types)):
+        if any(map(has_other_lists, parquet.schema_arrow.types)):
             footer = _footer(store, file, source, without_note=True)
             parquet = _parquet(source, footer, buffer_bytes)
         yield parquet

@@ -16,8 +16,8 @@ def plain(kind: pa.DataType) -> pa.DataType:
         return pa.large_list(pa.float64())
     if types.is_dictionary(kind):
         return plain(kind.value_type)
-    if is_list_view(kind):
-        return pa.large_list(kind.value_field)
+    if _is_list_view(kind):
+        return pa.list_(kind.value_type)
     return kind
 
 
@@ -41,11 +41,6 @@ def is_list(kind: pa.DataType) -> bool:
     """Whether a type is one of lists that `as_numbers` leaves as they are."""
     tests = (types.is_list, types.is_large_list, types.is_fixed_size_list)
     return any(test(kind) for test in tests)
-
-
-def is_list_view(kind: pa.DataType) -> bool:
-    """Whether a type is one of lists in any order."""
-    return types.is_list_view(kind) or types.is_large_list_view(kind)
 
 
 def is_vector(kind: pa.DataType) -> bool:
@@ -76,9 +71,21 @@ def fixed_width(kind: pa.DataType) -> int | None:
     return kind.list_size if types.is_fixed_size_list(kind) else None
 
 
-def has_fixed_lists(kind: pa.DataType) -> bool:
-    """Whether lists of a fixed size are anywhere in a type."""
+def has_other_lists(kind: pa.DataType) -> bool:
+    """Whether lists of a fixed size, or views of lists, are anywhere in a type.
+
+    To Parquet they are lists as others are, and Arrow 25 is not at home with them: among lists of a
+    fixed size it reads no null, and it makes no views of lists.
+    """
     if isinstance(kind, pa.BaseExtensionType):
-        return has_fixed_lists(kind.storage_type)
+        return has_other_lists(kind.storage_type)
     inside = (kind.field(i).type for i in range(kind.num_fields))
-    return types.is_fixed_size_list(kind) or any(map(has_fixed_lists, inside))
+    return (
+        types.is_fixed_size_list(kind)
+        or _is_list_view(kind)
+        or any(has_other_lists(child) for child in inside)
+    )
+
+
+def _is_list_view(kind: pa.DataType) -> bool:
+    return types.is_list_view(kind) or types.is_large_list_view(kind)

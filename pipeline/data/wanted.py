@@ -8,7 +8,7 @@ import pyarrow.compute as pc
 from pyarrow import types
 
 from pipeline.data.floats import as_floats, as_numbers, fits_float32
-from pipeline.data.kinds import is_list, is_list_view, plain
+from pipeline.data.kinds import is_list, plain
 
 
 @dataclass(frozen=True)
@@ -91,8 +91,7 @@ def _taken(table: pa.Table, wanted: Wanted) -> pa.ChunkedArray:
 def _cast(data: pa.ChunkedArray, kind: pa.DataType) -> pa.ChunkedArray:
     if types.is_null(data.type):
         return pa.chunked_array([pa.nulls(len(data), kind)])
-    # Arrow casts a view of lists that has nulls to lists that are no more valid.
-    return (_as_numbers(data) if is_list_view(data.type) else data).cast(kind)
+    return data.cast(kind)
 
 
 def _as_numbers(data: pa.ChunkedArray) -> pa.ChunkedArray:

@@ -287,18 +287,35 @@ def test_a_list_column_as_key_and_feature(tmp_path):
     [
         (pa.list_(pa.int8(), 2), [[1, 2], None]),
         (pa.fixed_shape_tensor(pa.float32(), [2]), [[1.5, 2.5], None]),
+        (pa.list_view(pa.int8()), [[1, 2], None, []]),
+        (pa.struct({"a": pa.large_list_view(pa.string())}), [{"a": ["x"]}, {"a": None}, None]),
         (pa.struct({"a": pa.list_(pa.int8(), 2)}), [{"a": [1, 2]}, {"a": None}, None]),
         (pa.list_(pa.list_(pa.string(), 1)), [[["x"], None], [], None]),
         (pa.map_(pa.string(), pa.list_(pa.int8(), 1)), [[("k", [1]), ("n", None)], None]),
     ],
     ids=str,
 )
-def test_keys_with_lists_of_a_fixed_size_are_lists_that_can_be_read_back(tmp_path, kind, rows):
+def test_keys_with_lists_of_other_layouts_are_lists_that_can_be_read_back(tmp_path, kind, rows):
     write(tmp_path / "in" / "a.parquet", {"k": listed(kind, rows), "x": [0.5] * len(rows)})
     columns, _, keys = read(tmp_path / "in", ColumnNames(("x",), ("k",)))
     assert keys["k"] == rows
     write(tmp_path / "out.parquet", {"k": pa.array(keys["k"], columns.key_fields[0].type)})
     assert pq.read_table(tmp_path / "out.parquet")["k"].to_pylist() == rows
+
+
+def test_keys_beside_lists_of_other_layouts(tmp_path):
+    keys = {
+        "view": pa.array([[1], None], pa.list_view(pa.int8())),
+        "word": pa.array(["a", None]).dictionary_encode(),
+        "span": pa.array([1, None], pa.duration("ms")),
+        "text": pa.array(["b", None], pa.large_string()),
+        "flag": pa.ExtensionArray.from_storage(pa.bool8(), pa.array([1, None], pa.int8())),
+    }
+    write(tmp_path / "a.parquet", {"v": pa.array([[1, 2], None], pa.list_(pa.int8(), 2))} | keys)
+    columns, _, found = read(tmp_path, ColumnNames(("v",), tuple(keys)))
+    assert found == {name: column.to_pylist() for name, column in keys.items()}
+    kinds = [field.type for field in columns.key_fields]
+    assert kinds == [pa.list_(pa.int8()), *(keys[name].type for name in list(keys)[1:])]
 
 
 def test_a_footer_larger_than_what_is_read_whole_gives_its_fixed_lists_too(tmp_path, monkeypatch):
