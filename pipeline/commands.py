@@ -142,7 +142,7 @@ def _plan(
         return read_footers(store, files) if few else connect().read_footers(files)
 
     store = output.store
-    plan = make_plan(options.input, names, store=store, dimension=dimension, read=read)
+    plan = make_plan(options.input, names, store=store, dimension=dimension, read=read, tell=say)
     parts = [store.plain(part) for part in split_list(options.input)]
     output.check_input(parts, plan.files)
     return plan

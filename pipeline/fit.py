@@ -18,6 +18,7 @@ from kmeans_tf.summary import Summary
 from pipeline.attempt import Attempt
 from pipeline.checks import check_scanned, estimate_warning, precision_error
 from pipeline.console import say
+from pipeline.data.names import listed
 from pipeline.errors import SHARED_OUTPUT, DataError, RunError, UsageError
 from pipeline.options import FitOptions
 from pipeline.output.results import Results, load_drawing_ahead, write_results
@@ -52,6 +53,8 @@ class Fit:
         Returns:
             The path of every file of the output by the name it is to have.
         """
+        if not self.options.names.features:
+            say(f"features: {listed(self.attempt.plan.columns.features)}")
         layout, start = self._begin()
         state = self.train(layout, start)
         model = self.model(layout, state.trials[0])

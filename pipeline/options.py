@@ -184,6 +184,12 @@ def _add_input(parser: argparse.ArgumentParser) -> None:
     add("--features", default="", help="numeric columns, or one list column; default: all numeric")
     add("--keys", default="", help="columns copied into the labels; default: file and row")
     add("--weight", help="a column of row weights, none negative")
+    add(
+        "--partition_types",
+        default="",
+        metavar="NAME:TYPE",
+        help="types of partition columns, comma-separated: hour:int64; default: text",
+    )
     policies = ("fail", "null", "impute")
     default = "fail" if parser.prog.endswith("fit") else None
     text = "a null, NaN, infinite or wrong-length feature: stop, label it null, or take the mean"
@@ -340,7 +346,15 @@ def _label_options(parsed: argparse.Namespace, beam: tuple[str, ...]) -> LabelOp
 
 def _names(parsed: argparse.Namespace) -> ColumnNames:
     features, keys = split_list(parsed.features), split_list(parsed.keys)
-    return ColumnNames(tuple(features), tuple(keys), parsed.weight)
+    types = tuple(map(_partition_type, split_list(parsed.partition_types)))
+    return ColumnNames(tuple(features), tuple(keys), parsed.weight, types)
+
+
+def _partition_type(text: str) -> tuple[str, str]:
+    name, _, kind = text.rpartition(":")
+    if not (name and kind):
+        raise UsageError(f"--partition_types {text!r}: expected NAME:TYPE, as hour:int64")
+    return name, kind
 
 
 def _refuse_what_is_not_implemented(parsed: argparse.Namespace) -> None:

@@ -18,8 +18,8 @@ from pyarrow import types
 from kmeans_tf import Model
 from pipeline.console import say
 from pipeline.data.columns import PROTOTYPE_COLUMNS, Columns
-from pipeline.data.kinds import is_numeric
-from pipeline.data.rows import to_float64
+from pipeline.data.floats import as_numbers, to_float64
+from pipeline.data.kinds import is_list, is_numeric, plain
 from pipeline.data.store import Store
 from pipeline.errors import UsageError
 from pipeline.options import DEFAULT_K, FitOptions
@@ -84,8 +84,8 @@ def _from_table(
     """Rows (k, d) float64 and labels (k,) int32, None without a column of them."""
     names = _prototype_columns(file, table.schema, columns)
     labels = _label_column(file, table.column("label")) if "label" in table.column_names else None
-    taken = [table.column(name).combine_chunks() for name in names]
-    if len(taken) == 1 and _is_any_list(taken[0].type):
+    taken = [as_numbers(table.column(name).combine_chunks()) for name in names]
+    if len(taken) == 1 and is_list(taken[0].type):
         return np.array(taken[0].to_pylist(), np.float64), labels
     return np.stack([to_float64(column) for column in taken], 1), labels
 
@@ -98,7 +98,7 @@ def _prototype_columns(file: str, schema: pa.Schema, columns: Columns) -> Sequen
         return wanted
     others = [field for field in schema if field.name not in PROTOTYPE_COLUMNS]
     numeric = [field.name for field in others if _is_coordinate(field.type)]
-    lists = [field.name for field in others if _is_any_list(field.type)]
+    lists = [field.name for field in others if is_list(plain(field.type))]
     counted = ((numeric, columns.dimension), (lists, 1))
     in_order = [names for names, count in counted if len(names) == count]
     if not in_order or len(missing) < len(wanted):
@@ -113,11 +113,6 @@ def _prototype_columns(file: str, schema: pa.Schema, columns: Columns) -> Sequen
 def _is_coordinate(kind: pa.DataType) -> bool:
     """Whether a column may be taken for a feature without its name."""
     return is_numeric(kind) and not types.is_boolean(kind)
-
-
-def _is_any_list(kind: pa.DataType) -> bool:
-    tests = (types.is_list, types.is_large_list, types.is_fixed_size_list)
-    return any(test(kind) for test in tests)
 
 
 def _label_column(file: str, column: pa.ChunkedArray) -> np.ndarray:

@@ -1,7 +1,7 @@
-"""Row groups as tables or record batches, held against what the footer says of them."""
+"""Row groups as tables, held against what the footer says of them."""
 
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -9,7 +9,8 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from pipeline.data.kinds import is_numeric_list
+from pipeline.data.kinds import is_list, is_numeric
+from pipeline.data.wanted import Wanted, find_fields, take
 from pipeline.errors import DataError
 
 BUFFER_BYTES = 1 << 20  # of a column: a row group is streamed, not read whole
@@ -26,12 +27,12 @@ class RowGroups:
     Attributes:
         parquet: the file.
         path: its name.
-        columns: what is read.
+        wanted: what is read.
     """
 
     parquet: pq.ParquetFile
     path: str
-    columns: list[str]
+    wanted: Sequence[Wanted]
 
     def whole(self, group: int) -> pa.Table:
         """A row group at once, by this thread alone.
@@ -40,13 +41,14 @@ class RowGroups:
             DataError: see `batches`.
         """
         try:
-            table = self.parquet.read_row_group(group, columns=self.columns, use_threads=False)
+            table = self.parquet.read_row_group(group, columns=self._names, use_threads=False)
+            taken = take(table, self.wanted)
         except (pa.ArrowException, OSError) as error:
             raise self._unreadable(group, error) from error
-        self._check(group, table.num_rows, _list_values(table))
-        return table.select(self.columns)
+        self._check(group, table.num_rows, _list_values(taken))
+        return taken
 
-    def batches(self, group: int, batch_rows: int) -> Iterator[pa.RecordBatch]:
+    def batches(self, group: int, batch_rows: int) -> Iterator[pa.Table]:
         """A row group, at most `batch_rows` rows at a time.
 
         Raises:
@@ -55,10 +57,11 @@ class RowGroups:
         """
         rows, values = 0, Counter[str]()
         try:
-            for batch in self._iter(group, self.columns, batch_rows):
-                rows += batch.num_rows
-                values.update(_list_values(batch))
-                yield batch
+            for batch in self._iter(group, self._names, batch_rows):
+                table = take(pa.Table.from_batches([batch]), self.wanted)
+                rows += table.num_rows
+                values.update(_list_values(table))
+                yield table
         except (pa.ArrowException, OSError) as error:
             raise self._unreadable(group, error) from error
         self._check(group, rows, values)
@@ -75,13 +78,22 @@ class RowGroups:
         return self.parquet.metadata.row_group(group).column(leaves[0]).num_values
 
     @cached_property
+    def _names(self) -> list[str]:
+        """What is wanted as Parquet names it: a path through nulls ends at these."""
+        paths = (column.name for column in self.wanted)
+        return [self._found(path) if "." in path else path for path in paths]
+
+    def _found(self, path: str) -> str:
+        return ".".join(field.name for field in find_fields(self.parquet.schema_arrow, path))
+
+    @cached_property
     def _leaves(self) -> dict[str, list[int]]:
         """The places of the columns that lie in each of those that are read, as Parquet has them.
 
         A name may hold a dot: `a.b` is in both `a.b` and `a`.
         """
         schema = self.parquet.metadata.schema
-        leaves: dict[str, list[int]] = {name: [] for name in self.columns}
+        leaves: dict[str, list[int]] = {name: [] for name in self._names}
         for j in range(len(schema)):
             parts = schema.column(j).path.split(".")
             for i in range(1, len(parts)):
@@ -110,7 +122,7 @@ class RowGroups:
 
     def _check_alone(self, group: int) -> None:
         """Raises a DataError for the first column that has fewer rows than the footer says."""
-        for name in self.columns:
+        for name in self._names:
             try:
                 rows = sum(batch.num_rows for batch in self._iter(group, [name], _ALONE_ROWS))
             except (pa.ArrowException, OSError):
@@ -125,15 +137,14 @@ class RowGroups:
         )
 
 
-def _list_values(table: pa.Table | pa.RecordBatch) -> Counter[str]:
+def _list_values(table: pa.Table) -> Counter[str]:
     """How many values each column of lists of numbers has."""
     nested = [field for field in table.schema if field.type.num_fields]
-    lists = [field.name for field in nested if is_numeric_list(field.type)]
+    lists = [f.name for f in nested if is_list(f.type) and is_numeric(f.type.value_type)]
     return Counter({name: stored_values(table.column(name)) for name in lists})
 
 
-def stored_values(lists: pa.Array | pa.ChunkedArray) -> int:
+def stored_values(lists: pa.ChunkedArray) -> int:
     """How many values Parquet stores for some lists: one for a list that is null or empty."""
-    chunks = lists.chunks if isinstance(lists, pa.ChunkedArray) else [lists]
-    lengths = (pc.max_element_wise(chunk.value_lengths(), 1) for chunk in chunks)
+    lengths = (pc.max_element_wise(chunk.value_lengths(), 1) for chunk in lists.chunks)
     return sum(pc.sum(length, min_count=0).as_py() for length in lengths)

@@ -1,18 +1,20 @@
 """Which columns are read: what the user names, held against every file's schema."""
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 import pyarrow as pa
 from pyarrow import types
 
+from pipeline.data.common import common_type, with_plain_lists
 from pipeline.data.files import Footer, Footers
-from pipeline.data.kinds import is_numeric, is_numeric_list
+from pipeline.data.kinds import fixed_width, is_empty_list, is_numeric, is_numeric_list
 from pipeline.data.names import ColumnNames
 from pipeline.data.partitions import partition_types, partition_values
 from pipeline.data.store import Store
+from pipeline.data.wanted import Wanted, find_type
 from pipeline.data.widths import count_widths
 from pipeline.errors import DataError, UsageError
 
@@ -30,6 +32,8 @@ class Columns:
         dimension: d.
         is_list: whether the features are one list column.
         keys: the columns copied to the labels, in order; empty: the row's own place.
+        key_types: of the keys that are columns of the files, the type of each that holds the
+            values of all files.
         partitions: of the keys, those that come from the folders' names, with their types.
         weight: the column of row weights.
     """
@@ -38,6 +42,7 @@ class Columns:
     dimension: int
     is_list: bool
     keys: tuple[str, ...] = ()
+    key_types: tuple[tuple[str, pa.DataType], ...] = ()
     partitions: tuple[tuple[str, pa.DataType], ...] = ()
     weight: str | None = None
 
@@ -51,16 +56,26 @@ class Columns:
         return f"{self.features[0]}[{place}]" if self.is_list else self.features[place]
 
     @property
-    def stored_keys(self) -> list[str]:
+    def key_fields(self) -> list[pa.Field]:
+        """The keys as the labels have them."""
+        kinds = dict(self.key_types) | dict(self.partitions)
+        return [pa.field(key, kinds[key]) for key in self.keys]
+
+    @property
+    def stored_keys(self) -> list[Wanted]:
         """The keys that are columns of the files."""
-        folders = dict(self.partitions)
-        return [key for key in self.keys if key not in folders]
+        return [Wanted(*key) for key in self.key_types]
+
+    def wanted(self, *, keys: bool) -> list[Wanted]:
+        """What is read of the files; with keys, these too."""
+        read = {name: Wanted(name) for name in self.trained}
+        return list((read | {key.name: key for key in self.stored_keys if keys}).values())
 
 
 def resolve_columns(
     store: Store, footers: Footers, names: ColumnNames, dimension: int | None = None
 ) -> Columns:
-    """Decides which columns are read and holds every file's schema against the first's.
+    """Decides which columns are read, and of what types, by the schemas of all files with rows.
 
     Args:
         dimension: how long the lists of a list column should be, where a model says so; by
@@ -69,34 +84,40 @@ def resolve_columns(
     Raises:
         UsageError: a name appears twice, or is one that the outputs use.
         DataError: a column is missing, appears twice in a file, is of the wrong type, or not of
-            the same type in every file.
+            one type in all files.
     """
-    first = footers[0]
-    partitions = partition_types(footers.files.folders)
-    features = names.features or _numeric_columns(first.schema, names, partitions)
+    shards = _shards(footers)
+    partitions = partition_types(footers.files.folders, names.partition_types)
+    features = names.features or _measures(shards, names)
     if not features:
-        raise DataError(f"{first.file.path} has no numeric column to cluster by: name --features")
+        raise DataError(
+            f"{shards[0].file.path} has no numeric column to cluster by: name --features"
+        )
     _check_names(features, names)
-    folders = tuple((k, partitions[k]) for k in names.keys if _from_folder(k, first, partitions))
-    for name in (*features, *names.keys, *([names.weight] if names.weight else [])):
-        if name not in dict(folders):
-            _field(first, name)
-    is_list = _feature_layout(first, features)
-    if names.weight and not is_numeric(_field(first, names.weight).type):
-        _refuse_type(first, names.weight, "a numeric column of weights")
-    d = _list_width(store, footers, features[0], dimension) if is_list else len(features)
-    columns = Columns(features, d, is_list, names.keys, folders, names.weight)
-    for footer in _others(footers):
-        _check_schema(first, footer, columns, every_numeric=not names.features, names=names)
-    return columns
+    for name in (*features, *([names.weight] if names.weight else [])):
+        if name in partitions and not _is_stored(name, shards):
+            raise UsageError(
+                f"{name!r} stands in the names of folders: it may be a key, but neither a feature "
+                "nor the weight"
+            )
+    stored = [key for key in names.keys if key not in partitions or _is_stored(key, shards)]
+    key_types = tuple((key, _key_type(key, shards)) for key in stored)
+    folders = tuple((key, partitions[key]) for key in names.keys if key not in stored)
+    is_list = _check_features(features, shards)
+    if names.weight:
+        _check_types(names.weight, shards, is_numeric, "a numeric column of weights")
+    d = _list_width(store, footers, features[0], shards, dimension) if is_list else len(features)
+    return Columns(features, d, is_list, names.keys, key_types, folders, names.weight)
 
 
-def _others(footers: Footers) -> list[Footer]:
-    """Behind the first the first of each schema, for every folder of those in which files lie."""
+def _shards(footers: Footers) -> list[Footer]:
+    """The first file with rows of each schema, for every folder of those in which files lie."""
     files = footers.files
-    kinds = footers.schema.astype(np.int64) * len(files.folders) + files.folder
-    _, places = np.unique(kinds[1:], return_index=True)
-    return [footers[place + 1] for place in sorted(places.tolist())]
+    used = np.flatnonzero(footers.rows)
+    used = used if len(used) else np.arange(len(footers))
+    kinds = footers.schema[used].astype(np.int64) * len(files.folders) + files.folder[used]
+    _, places = np.unique(kinds, return_index=True)
+    return [footers[place] for place in used[np.sort(places)].tolist()]
 
 
 def _check_names(features: Sequence[str], names: ColumnNames) -> None:
@@ -117,44 +138,101 @@ def _check_names(features: Sequence[str], names: ColumnNames) -> None:
         raise UsageError(f"--weight {names.weight} is also among --features")
 
 
-def _numeric_columns(
-    schema: pa.Schema, names: ColumnNames, partitions: dict[str, pa.DataType]
-) -> tuple[str, ...]:
-    used = {*names.keys, *partitions, names.weight}
-    numeric = (f.name for f in schema if f.name not in used and is_numeric(f.type))
-    return tuple(dict.fromkeys(numeric))
+def _measures(shards: Sequence[Footer], names: ColumnNames) -> tuple[str, ...]:
+    """Every numeric column that is neither named otherwise nor a pandas index.
+
+    Raises:
+        DataError: a file lacks one.
+    """
+    other = {*names.keys, names.weight}.union(*(shard.index for shard in shards))
+    found: dict[str, Footer] = {}
+    for shard in shards:
+        left_out = other.union(_folder_names(shard))
+        numeric = (field.name for field in shard.schema if is_numeric(field.type))
+        found = {name: shard for name in numeric if name not in left_out} | found
+    for shard in shards:
+        have = set(shard.schema.names).difference(_folder_names(shard))
+        for name in sorted(found.keys() - have):
+            raise DataError(
+                f"{found[name].file.path}: numeric column {name!r} is not in {shard.file.path}: "
+                "name --features, or make the schemas equal"
+            )
+    order = dict.fromkeys(name for shard in shards for name in shard.schema.names)
+    return tuple(name for name in order if name in found)
 
 
-def _field(footer: Footer, name: str) -> pa.Field:
-    places = footer.schema.get_all_field_indices(name)
-    if len(places) == 1:
-        return footer.schema.field(places[0])
-    path = footer.file.path
-    if places:
-        raise DataError(f"{path}: column {name!r} appears {len(places)} times")
-    raise DataError(f"{path}: no column {name!r}; it has {', '.join(footer.schema.names)}")
+def _is_stored(key: str, shards: Iterable[Footer]) -> bool:
+    """Whether a key that is a partition of folders is a column of a file all the same."""
+    return any(find_type(shard.schema, key) is not None for shard in shards)
 
 
-def _refuse_type(footer: Footer, name: str, wanted: str) -> None:
-    kind = _field(footer, name).type
-    raise DataError(f"{footer.file.path}: column {name!r} is {kind}, expected {wanted}")
+def _key_type(key: str, shards: Sequence[Footer]) -> pa.DataType:
+    """The type that holds a key of all files."""
+    common, first = _type(shards[0], key), shards[0]
+    for shard in shards[1:]:
+        kind = _type(shard, key)
+        wider = common_type(common, kind)
+        if wider is None:
+            raise DataError(
+                f"{shard.file.path}: column {key!r} is {kind}, but {common} in "
+                f"{first.file.path}, and no type holds all values of both: write it again as "
+                "one of them, or leave it out of --keys"
+            )
+        if wider != common:
+            common, first = wider, shard
+    return with_plain_lists(common)
 
 
-def _feature_layout(footer: Footer, features: Sequence[str]) -> bool:
+def _type(footer: Footer, name: str) -> pa.DataType:
+    """The type of a column, which has to be there once."""
+    kind, path = find_type(footer.schema, name), footer.file.path
+    count = len(footer.schema.get_all_field_indices(name))
+    if count > 1:
+        raise DataError(f"{path}: column {name!r} appears {count} times")
+    if kind is None and name in _folder_names(footer):
+        raise DataError(f"{path}: {name!r} stands in its folder, but is a column of other files")
+    if kind is None:
+        have = [*footer.schema.names, *_folder_names(footer)]
+        raise DataError(f"{path}: no column {name!r}; it has {', '.join(have)}")
+    return kind
+
+
+def _check_features(features: Sequence[str], shards: Sequence[Footer]) -> bool:
     """Whether the features are one list column."""
-    if len(features) == 1 and is_numeric_list(_field(footer, features[0]).type):
+    wanted = "a numeric column, or one list column of numbers"
+    if len(features) == 1 and any(is_numeric_list(_type(shard, features[0])) for shard in shards):
+        _check_types(features[0], shards, is_numeric_list, wanted)
         return True
     for name in features:
-        if not is_numeric(_field(footer, name).type):
-            _refuse_type(footer, name, "a numeric column, or one list column of numbers")
+        _check_types(name, shards, is_numeric, wanted)
     return False
 
 
-def _list_width(store: Store, footers: Footers, name: str, dimension: int | None) -> int:
+def _check_types(
+    name: str, shards: Sequence[Footer], fits: Callable[[pa.DataType], bool], wanted: str
+) -> None:
+    """Raises a DataError for a column of another type; one of nulls fits beside others."""
+    kinds = [_type(shard, name) for shard in shards]
+    right = next((place for place, kind in enumerate(kinds) if fits(kind)), None)
+    for shard, kind in zip(shards, kinds, strict=True):
+        path = shard.file.path
+        if right is None:
+            raise DataError(f"{path}: column {name!r} is {kind}, expected {wanted}")
+        is_empty = is_empty_list(kind) and is_numeric_list(kinds[right])
+        if not (fits(kind) or types.is_null(kind) or is_empty):
+            raise DataError(
+                f"{path}: column {name!r} is {kind}, but {kinds[right]} in "
+                f"{shards[right].file.path}: expected {wanted} in all files"
+            )
+
+
+def _list_width(
+    store: Store, footers: Footers, name: str, shards: Sequence[Footer], dimension: int | None
+) -> int:
     """d of a list column: that of its type, else `dimension`, else that of most lists."""
-    kind = _field(footers[0], name).type
-    if types.is_fixed_size_list(kind):
-        return kind.list_size
+    first, *others = {fixed_width(_type(shard, name)) for shard in shards}
+    if first is not None and not others:
+        return first
     if dimension is not None:
         return dimension
     widths = count_widths(store, footers, name)
@@ -163,28 +241,5 @@ def _list_width(store: Store, footers: Footers, name: str, dimension: int | None
     return max(widths, key=lambda width: (widths[width], -width))
 
 
-def _check_schema(
-    first: Footer, footer: Footer, columns: Columns, *, every_numeric: bool, names: ColumnNames
-) -> None:
-    for name in [*columns.trained, *columns.stored_keys]:
-        expected, actual = _field(first, name).type, _field(footer, name).type
-        if expected != actual:
-            raise DataError(
-                f"{footer.file.path}: column {name!r} is {actual}, but {expected} in "
-                f"{first.file.path}: all files must have the same schema"
-            )
-    if every_numeric:
-        extra = set(_numeric_columns(footer.schema, names, dict.fromkeys(_folder_names(footer))))
-        for name in sorted(extra - set(columns.features)):
-            raise DataError(
-                f"{footer.file.path}: numeric column {name!r} is not in {first.file.path}: "
-                "name --features, or make the schemas equal"
-            )
-
-
 def _folder_names(footer: Footer) -> list[str]:
     return [name for name, _ in partition_values(footer.file.below)]
-
-
-def _from_folder(key: str, footer: Footer, partitions: dict[str, pa.DataType]) -> bool:
-    return key in partitions and key not in footer.schema.names

@@ -9,9 +9,13 @@ from concurrent.futures import Future
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from pipeline.data.kinds import has_other_lists
 from pipeline.data.store import FileVersion, Store
 
 SMALL_FILE = 1 << 20  # read whole in one request, its footer with it
+_NOTE = b"ARROW:schema"  # Arrow's own, of the types that a file was written from
+_MAGIC = b"PAR1"
+_INT96_UNIT = "us"  # that of Spark and Impala, and of nanoseconds 64 bits hold but 584 years
 _KEPT_BYTES = 8 << 20  # as they lie in the files; in memory it is about ten times as much
 
 
@@ -71,7 +75,7 @@ def read_footer(store: Store, file: FileVersion) -> pq.ParquetFile:
         DataError: it changed or is gone.
     """
     with store.open(file) as source:
-        return pq.ParquetFile(source, metadata=_footer(store, file, source), pre_buffer=False)
+        return _parquet(source, _footer(store, file, source))
 
 
 @contextlib.contextmanager
@@ -80,24 +84,53 @@ def open_parquet(
 ) -> Iterator[pq.ParquetFile]:
     """A file whose pages are checked where they say a sum; a small one is in memory.
 
+    Lists of a fixed size and views of lists are read as lists; see `has_other_lists`.
+
     Args:
         buffer_bytes: of a column, how much is read at a time; 0: of a row group all.
 
     Raises:
         DataError: it changed or is gone.
     """
-    with store.open(file) as source:
+    with store.open(file) as stored:
         small = file.size <= SMALL_FILE
-        yield pq.ParquetFile(
-            pa.BufferReader(source.read_buffer()) if small else source,
-            metadata=_footer(store, file, source),
-            pre_buffer=False,
-            buffer_size=buffer_bytes,
-            page_checksum_verification=True,
-        )
+        source = pa.BufferReader(stored.read_buffer()) if small else stored
+        parquet = _parquet(source, _footer(store, file, source), buffer_bytes)
+        if any(map(has_other_lists, parquet.schema_arrow.types)):
+            footer = _footer(store, file, source, without_note=True)
+            parquet = _parquet(source, footer, buffer_bytes)
+        yield parquet
 
 
-def _footer(store: Store, file: FileVersion, source: pa.NativeFile) -> pq.FileMetaData | None:
+def _parquet(
+    source: pa.NativeFile, footer: pq.FileMetaData | None, buffer_bytes: int = 0
+) -> pq.ParquetFile:
+    return pq.ParquetFile(
+        source,
+        metadata=footer,
+        pre_buffer=False,
+        buffer_size=buffer_bytes,
+        coerce_int96_timestamp_unit=_INT96_UNIT,
+        page_checksum_verification=True,
+    )
+
+
+def _footer(
+    store: Store, file: FileVersion, source: pa.NativeFile, *, without_note: bool = False
+) -> pq.FileMetaData | None:
+    """The footer of a file; None where it is as well read with the file."""
+    read = _read_without_note if without_note else pq.read_metadata
     if file.size <= SMALL_FILE:  # parsed again: a tenth of the read, and too many of these to keep
-        return None
-    return _FOOTERS.get((store, file), lambda: pq.read_metadata(source))
+        return read(source) if without_note else None
+    return _FOOTERS.get((store, file, without_note), lambda: read(source))
+
+
+def _read_without_note(source: pa.NativeFile) -> pq.FileMetaData:
+    """A footer by which columns have the types that Parquet says."""
+    source.seek(source.size() - 8)
+    end = source.read(8)
+    length = int.from_bytes(end[:4], "little")
+    source.seek(source.size() - 8 - length)
+    before, _, behind = source.read(length).rpartition(_NOTE)
+    note = _NOTE.lower() if before else b""
+    return pq.read_metadata(pa.BufferReader(_MAGIC + before + note + behind + end))

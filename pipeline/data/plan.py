@@ -7,7 +7,7 @@ from kmeans_tf.points import chunk_rows
 from pipeline.data.blocks import BlockTable, plan_blocks
 from pipeline.data.columns import Columns, resolve_columns
 from pipeline.data.file_table import FileTable
-from pipeline.data.files import Footers, find_files, read_footers
+from pipeline.data.files import Footers, Tell, find_files, read_footers, silent
 from pipeline.data.names import ColumnNames, split_list
 from pipeline.data.store import Store
 from pipeline.errors import DataError
@@ -47,6 +47,7 @@ def make_plan(
     block_rows: int | None = None,
     dimension: int | None = None,
     read: Callable[[Store, FileTable], Footers] = read_footers,
+    tell: Tell = silent,
 ) -> Plan:
     """Finds the files and columns and plans the blocks.
 
@@ -57,13 +58,14 @@ def make_plan(
         block_rows: how many rows a block may have; by default as many as make a chunk.
         dimension: how long lists should be, where a model says so; see `resolve_columns`.
         read: reads the footers of files.
+        tell: takes a line for the user where something is left out.
 
     Raises:
         UsageError, DataError: see `find_files`, `read_footers` and `resolve_columns`.
         DataError: there is no row.
     """
     store = store or Store.reaching(split_list(spec))
-    footers = read(store, find_files(store, spec))
+    footers = read(store, find_files(store, spec, tell))
     if not footers.row_groups.any():
         raise DataError(f"--input {spec}: no row in {len(footers)} file(s)")
     columns = resolve_columns(store, footers, names, dimension)

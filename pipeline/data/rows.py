@@ -1,28 +1,25 @@
 """From Parquet to rows of numbers, a bounded number of them at a time; which of them are bad."""
 
-import math
 from collections import Counter, deque
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from itertools import groupby
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
-from pyarrow import types
 
 from kmeans_tf.metrics import Metric, good_rows, zero_rows
 from kmeans_tf.pages import pages
 from pipeline.data.blocks import BlockRef, Span
 from pipeline.data.columns import Columns
+from pipeline.data.floats import as_lists, as_numbers, fits_float32, to_float64, to_floats
 from pipeline.data.pieces import Piece, read_pieces
 from pipeline.data.places import Places, Run
 from pipeline.data.store import Store
 from pipeline.data.streams import grouped
 from pipeline.errors import DataError
 
-_WHOLE = 1 << 53  # up to here every integer is a float64
-_EXACT_POWER = 22  # up to here every power of ten is one
 _NAMED_LENGTHS = 8
 
 NULL, NAN, INFINITE, LENGTH, ZERO = "null", "NaN", "infinite", "wrong length", "zero row"
@@ -75,13 +72,15 @@ class Rows:
 
     Attributes:
         places: where they come from.
-        columns: as read, the keys in any number of chunks.
+        columns: as read, in any number of chunks.
         numbers: features and weights.
+        trained: what the numbers were made of, by column; empty where they were known before.
     """
 
     places: Places
-    columns: Mapping[str, pa.Array | pa.ChunkedArray]
+    columns: Mapping[str, pa.ChunkedArray]
     numbers: Numbers
+    trained: Mapping[str, pa.Array] = field(default_factory=dict)
 
     def __len__(self) -> int:
         return len(self.numbers)
@@ -103,8 +102,7 @@ def read_block(
     Raises:
         DataError: a file changed, cannot be decoded or lacks rows, or a weight is not a weight.
     """
-    wanted = list(dict.fromkeys([*columns.trained, *(columns.stored_keys if keys else [])]))
-    for piece in read_pieces(store, block.spans, wanted, batch_rows):
+    for piece in read_pieces(store, block.spans, columns.wanted(keys=keys), batch_rows):
         yield _rows(piece, columns)
 
 
@@ -123,8 +121,7 @@ def read_keys(
     left = deque(numbers)
     if columns.stored_keys:
         for piece in read_pieces(store, block.spans, columns.stored_keys, batch_rows):
-            read = dict(zip(piece.table.column_names, piece.table.columns, strict=True))
-            yield Rows(piece.places, read, _taken(left, len(piece.places)))
+            yield Rows(piece.places, _by_name(piece.table), _taken(left, len(piece.places)))
         return
     for file, _ in groupby(block.spans, lambda span: span.file):
         store.check(file)
@@ -155,10 +152,16 @@ def _taken(numbers: deque[Numbers], count: int) -> Numbers:
 
 
 def _rows(piece: Piece, columns: Columns) -> Rows:
-    read = dict(zip(piece.table.column_names, piece.table.columns, strict=True))
-    read |= {name: _one_chunk(read[name]) for name in columns.trained}
-    numbers = Numbers(_features(read, columns), _weights(read, columns, piece.places))
-    return Rows(piece.places, read, numbers)
+    read = _by_name(piece.table)
+    trained = {name: as_numbers(_one_chunk(read[name])) for name in columns.trained}
+    if columns.is_list:
+        trained[columns.features[0]] = as_lists(trained[columns.features[0]])
+    numbers = Numbers(_features(trained, columns), _weights(trained, columns, piece.places))
+    return Rows(piece.places, read, numbers, trained)
+
+
+def _by_name(table: pa.Table) -> dict[str, pa.ChunkedArray]:
+    return dict(zip(table.column_names, table.columns, strict=True))
 
 
 def _one_chunk(column: pa.ChunkedArray) -> pa.Array:
@@ -169,85 +172,11 @@ def _features(read: Mapping[str, pa.Array], columns: Columns) -> np.ndarray:
     if columns.is_list:
         return _list_values(read[columns.features[0]], columns.dimension)
     arrays = [read[name] for name in columns.features]
-    kind = np.float32 if all(_fits_float32(array.type) for array in arrays) else np.float64
+    kind = np.float32 if all(fits_float32(array.type) for array in arrays) else np.float64
     values = pages((len(arrays[0]), columns.dimension), kind, order="F")
     for j, array in enumerate(arrays):
         values[:, j] = to_floats(array)
     return values
-
-
-def _fits_float32(kind: pa.DataType) -> bool:
-    """Whether every number of a type is a float32 number."""
-    if types.is_floating(kind):
-        return kind.bit_width <= 32
-    return types.is_boolean(kind) or (types.is_integer(kind) and kind.bit_width <= 16)
-
-
-def to_floats(array: pa.Array) -> np.ndarray:
-    """Any numeric array (n,) as (n,) float32 where its type fits in that, else `to_float64`."""
-    if not _fits_float32(array.type):
-        return to_float64(array)
-    if not array.null_count and not types.is_float16(array.type):
-        return array.to_numpy(zero_copy_only=False).astype(np.float32, copy=False)
-    return array.cast(pa.float32()).to_numpy(zero_copy_only=False)
-
-
-def to_float64(array: pa.Array) -> np.ndarray:
-    """Any numeric array (n,) as (n,) float64, each the nearest to its number; null as NaN."""
-    kind = array.type
-    if types.is_decimal(kind):
-        return _decimals(array)
-    if not array.null_count and (types.is_integer(kind) or types.is_floating(kind)):
-        return array.to_numpy(zero_copy_only=False).astype(np.float64, copy=False)
-    if types.is_float16(kind):
-        array = array.cast(pa.float32())
-    return array.cast(pa.float64(), safe=False).to_numpy(zero_copy_only=False)
-
-
-def _decimals(array: pa.Array) -> np.ndarray:
-    """Decimals as the float64 nearest to each; Arrow's own cast is off by one bit in many."""
-    scale, valid = array.type.scale, array.is_valid().to_numpy(zero_copy_only=False)
-    words = _words(array)
-    first = words[:, 0]
-    small = (first >= -_WHOLE) & (first <= _WHOLE) & (words[:, 1:] == first[:, None] >> 63).all(1)
-    small &= abs(scale) <= _EXACT_POWER
-    values = np.full(len(array), np.nan)
-    power = 10.0 ** min(abs(scale), _EXACT_POWER)
-    # Both operands are exact, so their quotient or product is rounded once.
-    values[small] = first[small] / power if scale >= 0 else first[small] * power
-    large = valid & ~small
-    values[large] = _nearest(words[large], scale)
-    values[~valid] = np.nan
-    return values
-
-
-def _words(array: pa.Array) -> np.ndarray:
-    """The whole numbers (n, words) int64 of decimals, least significant word first."""
-    width = array.type.bit_width
-    buffer = array.buffers()[1] or b""
-    kind = np.dtype("<i4" if width == 32 else "<i8")
-    words = np.frombuffer(buffer, kind, len(buffer) // kind.itemsize)
-    per_value = max(width // 64, 1)
-    inside = words[array.offset * per_value : (array.offset + len(array)) * per_value]
-    return inside.reshape(-1, per_value).astype(np.int64, copy=False)
-
-
-def _nearest(words: np.ndarray, scale: int) -> list[float]:
-    """The float64 nearest to each: Python divides and converts integers of any size correctly."""
-    data, size = words.tobytes(), words.shape[1] * words.itemsize
-    pieces = (data[i : i + size] for i in range(0, len(data), size))
-    wholes = [int.from_bytes(piece, "little", signed=True) for piece in pieces]
-    power = 10 ** abs(scale)
-    if scale >= 0:
-        return [whole / power for whole in wholes]
-    return [_float(whole * power) for whole in wholes]
-
-
-def _float(whole: int) -> float:
-    try:
-        return float(whole)
-    except OverflowError:
-        return math.inf if whole > 0 else -math.inf
 
 
 def _list_values(array: pa.Array, d: int) -> np.ndarray:
@@ -294,7 +223,7 @@ def count_bad(rows: Rows, columns: Columns, metric: Metric) -> tuple[np.ndarray,
         reasons |= _list_reasons(rows, name, columns.dimension)
     else:
         for j, name in enumerate(columns.features):
-            is_null = rows.columns[name].is_null().to_numpy(zero_copy_only=False)
+            is_null = rows.trained[name].is_null().to_numpy(zero_copy_only=False)
             reasons |= _number_reasons(name, rows.values[:, j : j + 1], is_null)
     if metric.normalize:
         reasons[", ".join(columns.features), ZERO] = zero_rows(rows.values)
@@ -315,7 +244,7 @@ def _number_reasons(name: str, values: np.ndarray, is_null: np.ndarray):
 
 
 def _list_reasons(rows: Rows, name: str, d: int):
-    array = rows.columns[name]
+    array = rows.trained[name]
     lengths = _list_lengths(array)
     right = lengths == d
     is_null = np.zeros(len(rows), bool)

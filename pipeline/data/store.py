@@ -12,19 +12,20 @@ import posixpath
 import re
 import uuid
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from functools import cache
+from itertools import takewhile
 from pathlib import Path
 from urllib.parse import urlsplit
 
 import pyarrow as pa
 from pyarrow import fs
 
+from pipeline.data.walk import Entry, walk
 from pipeline.errors import DataError, UsageError
 
 _WILDCARDS = set("*?[")
 _OPTIONS = re.compile(r"\?\w+=[^/?]*$")  # behind a URI; any other question mark is a wildcard
-HIDDEN = ("_", ".")  # how names begin that readers of tables pass over
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,35 +106,53 @@ class Store:
         return self._info(path).type == fs.FileType.Directory
 
     def files(self, folder: str, recursive: bool = False) -> list[FileVersion]:
-        """The files in a folder, sorted by name; none if there is no such folder."""
-        system, base = self._locate(folder)
-        selector = fs.FileSelector(base, allow_not_found=True, recursive=recursive)
-        infos = [i for i in system.get_file_info(selector) if i.type == fs.FileType.File]
-        names = ((i.path[len(base) :].lstrip("/"), i) for i in infos)
-        files = (_version(posixpath.join(folder, name), i, name) for name, i in names)
+        """The files in a folder, sorted by name; none if there is no such folder.
+
+        A link to nothing is an empty file; see `lost`.
+        """
+        entries = self._entries(folder, recursive)
+        files = (_file(folder, entry) for entry in entries if not entry.is_folder)
         return sorted(files, key=lambda file: file.path)
 
     def folders(self, folder: str) -> list[str]:
         """The names of the folders in a folder, sorted."""
-        system, base = self._locate(folder)
-        infos = system.get_file_info(fs.FileSelector(base, allow_not_found=True))
-        return sorted(i.base_name for i in infos if i.type == fs.FileType.Directory)
+        return sorted(entry.below for entry in self._entries(folder) if entry.is_folder)
 
     def glob(self, pattern: str) -> list[FileVersion]:
         """The files that match: `*`, `?` and `[…]` within a name, `**` for any folders.
 
         A wildcard at the beginning of a name stands for no hidden one.
         """
+        folder, entries = self._matching(pattern)
+        files = (_file(folder, entry) for entry in entries if not entry.is_folder)
+        return sorted(files, key=lambda file: file.path)
+
+    def glob_folders(self, pattern: str) -> list[tuple[str, str]]:
+        """The folders that match, as `glob` has it, with their paths below the first wildcard."""
+        folder, entries = self._matching(pattern)
+        below = sorted(entry.below for entry in entries if entry.is_folder)
+        return [(posixpath.join(folder, path), path) for path in below]
+
+    @staticmethod
+    def lost(path: str) -> str | None:
+        """Where a link leads, if there is nothing; its name may be no text."""
+        link = Path(path.removeprefix("file://"))
+        return str(link.readlink()) if link.is_symlink() and not link.exists() else None
+
+    def _matching(self, pattern: str) -> tuple[str, list[Entry]]:
+        """The folder in front of the first wildcard, and what in it matches."""
         parts = pattern.split("/")
         fixed = next(i for i, part in enumerate(parts) if _WILDCARDS & set(part))
         folder = "/".join(parts[:fixed]) or ("/" if pattern.startswith("/") else ".")
-        deep = "**" in parts or len(parts) > fixed + 1
-        start = 0 if folder == "." else len(folder.rstrip("/")) + 1
-        files = [
-            replace(file, below=file.path[start:].removeprefix("./"))
-            for file in self.files(folder, recursive=deep)
-        ]
-        return [file for file in files if _matches(file.below.split("/"), parts[fixed:])]
+        entries = self._entries(folder, "**" in parts or len(parts) > fixed + 1)
+        return folder, [e for e in entries if _matches(e.below.split("/"), parts[fixed:])]
+
+    def _entries(self, folder: str, recursive: bool = False) -> Iterable[Entry]:
+        system, base = self._locate(folder)
+        if isinstance(system, fs.LocalFileSystem):
+            return walk(base, recursive=recursive)
+        selector = fs.FileSelector(base, allow_not_found=True, recursive=recursive)
+        return (_entry(base, info) for info in system.get_file_info(selector))
 
     def open(self, file: FileVersion) -> pa.NativeFile:
         """Opens a file for reading, if it is still the one that the job first saw.
@@ -221,9 +240,11 @@ class Store:
 
         Raises:
             UsageError: there is no such kind of store.
+            DataError: the path is no text.
         """
         path = self.plain(path.removeprefix("file://"))
         if "://" not in path:
+            _check_name(path)
             return _local(), path
         root = _roots(path)[0]
         system, base = _remote(dict(self.roots).get(root, root), root)
@@ -254,15 +275,46 @@ def _remote(uri: str, plain: str) -> tuple[fs.FileSystem, str]:
         raise UsageError(f"{plain}: no such store: {str(error).splitlines()[0]}") from error
 
 
-def _version(path: str, info: fs.FileInfo, below: str = "") -> FileVersion:
-    return FileVersion(path, info.size, info.mtime_ns or 0, below)
+def _version(path: str, info: fs.FileInfo) -> FileVersion:
+    return FileVersion(path, info.size, info.mtime_ns or 0)
+
+
+def _file(folder: str, entry: Entry) -> FileVersion:
+    path = posixpath.join(folder, entry.below).removeprefix("./")
+    return FileVersion(path, entry.size, entry.modified, entry.below)
+
+
+def _entry(folder: str, info: fs.FileInfo) -> Entry:
+    is_folder = info.type == fs.FileType.Directory
+    return Entry(
+        info.path[len(folder) :].lstrip("/"), is_folder, info.size or 0, info.mtime_ns or 0
+    )
+
+
+def escaped(path: str) -> str:
+    """A path that can be said: its bytes that are no text, escaped."""
+    return os.fsencode(path).decode(errors="backslashreplace")
+
+
+def _check_name(path: str) -> None:
+    """Raises a DataError for a name that neither Arrow nor the labels can hold."""
+    try:
+        path.encode()
+    except UnicodeEncodeError as error:
+        raise DataError(f"{escaped(path)}: the name is not UTF-8: rename it") from error
+
+
+def is_hidden(name: str) -> bool:
+    """Whether readers of tables pass over a file or folder; not over a partition `_a=1`."""
+    return name.startswith(".") or (name.startswith("_") and "=" not in name)
 
 
 def _matches(names: list[str], patterns: list[str]) -> bool:
     if not patterns:
         return not names
     if patterns[0] == "**":
-        return any(_matches(names[i:], patterns[1:]) for i in range(len(names) + 1))
-    if not names or (names[0][0] in HIDDEN and patterns[0][0] not in HIDDEN):
+        passed = len(list(takewhile(lambda name: not is_hidden(name), names)))
+        return any(_matches(names[i:], patterns[1:]) for i in range(passed + 1))
+    if not names or (is_hidden(names[0]) and patterns[0][0] not in "_."):
         return False
     return fnmatch.fnmatchcase(names[0], patterns[0]) and _matches(names[1:], patterns[1:])

@@ -10,8 +10,10 @@ import numpy as np
 
 from pipeline.data.batches import BUFFER_BYTES, RowGroups, stored_values
 from pipeline.data.files import FILE_THREADS, Footers
+from pipeline.data.floats import as_lists
 from pipeline.data.footers import open_parquet
 from pipeline.data.store import FileVersion, Store
+from pipeline.data.wanted import Wanted
 
 COUNTED_GROUPS = 256
 COUNTED_VALUES = 1 << 26
@@ -50,7 +52,7 @@ def _count_file(
     store: Store, file: FileVersion, groups: Sequence[int], name: str, limit: int | None
 ) -> Counter[int]:
     with open_parquet(store, file, BUFFER_BYTES) as parquet:
-        of_file = RowGroups(parquet, file.path, [name])
+        of_file = RowGroups(parquet, file.path, [Wanted(name)])
         return sum((_count_group(of_file, group, name, limit) for group in groups), Counter())
 
 
@@ -58,11 +60,12 @@ def _count_group(of_file: RowGroups, group: int, name: str, limit: int | None) -
     """The lists of a row group by length, of which at least `limit` values are read."""
     total, in_footer = of_file.rows(group), of_file.values(group, name)
     rows, values, widths = 0, 0, Counter[int]()
-    for batch in of_file.batches(group, _COUNTED_ROWS):
-        lists = batch.column(name)
+    for table in of_file.batches(group, _COUNTED_ROWS):
+        lists = as_lists(table.column(name))
         rows += len(lists)
         values += stored_values(lists)
-        widths.update(lists.value_lengths().fill_null(0).to_pylist())
+        for chunk in lists.chunks:
+            widths.update(chunk.value_lengths().fill_null(0).to_pylist())
         if len(widths) == 1 and in_footer == max(widths) * total:
             return Counter({max(widths): total})
         if limit and values >= limit:

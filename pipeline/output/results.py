@@ -19,7 +19,6 @@ from pipeline.data.columns import Columns
 from pipeline.data.plan import Plan
 from pipeline.output.run_record import RUN, BadRows, Result, RunRecord, Scatter, Start
 from pipeline.passes.checkpoint import WorkFolder
-from pipeline.passes.label import key_fields
 from pipeline.passes.loading import loading
 from pipeline.passes.totals import LabelTotals
 
@@ -157,7 +156,7 @@ def _feature_columns(columns: Columns, rows: np.ndarray) -> dict[str, pa.Array]:
 
 def key_types(plan: Plan) -> dict[str, str]:
     """The types of the keys by name."""
-    return {field.name: str(field.type) for field in key_fields(plan.columns, plan.footers[0])}
+    return {field.name: str(field.type) for field in plan.columns.key_fields}
 
 
 def bad_rows_by_place(totals: LabelTotals) -> list[BadRows]:

@@ -16,7 +16,6 @@ from kmeans_tf.metrics import get_metric, good_rows
 from kmeans_tf.model import Model
 from kmeans_tf.points import piece_rows
 from pipeline.data.columns import LABEL_COLUMNS, PLACE_COLUMNS, Columns
-from pipeline.data.files import Footer
 from pipeline.data.partitions import partition_values
 from pipeline.data.places import Places
 from pipeline.data.plan import Plan
@@ -74,11 +73,10 @@ class LabelSpec:
         Args:
             distances: their type; None for what the model says of rows that nothing is known of.
         """
-        keys = key_fields(plan.columns, plan.footers[0])
         place = zip(PLACE_COLUMNS, (pa.string(), pa.int64()), strict=True)
         kind = pa.from_numpy_dtype(distances or model.distance_type())
         answer = zip(LABEL_COLUMNS, (pa.int32(), kind), strict=True)
-        schema = pa.schema([*(keys or place), *answer])
+        schema = pa.schema([*(plan.columns.key_fields or place), *answer])
         return cls(
             plan.columns,
             schema,
@@ -93,15 +91,6 @@ def part_rows(dimension: int, rows: int) -> int:
     """How many of a table's rows a part of the labels is to have: whoever labels, the same."""
     shared = max(LEAST_PART_BYTES, 4 * dimension * rows // PARTS)
     return min(PART_BYTES, shared) // (4 * dimension)
-
-
-def key_fields(columns: Columns, footer: Footer) -> list[pa.Field]:
-    """The keys as the labels have them."""
-    folders = dict(columns.partitions)
-    return [
-        pa.field(key, folders[key] if key in folders else footer.schema.field(key).type)
-        for key in columns.keys
-    ]
 
 
 @dataclass

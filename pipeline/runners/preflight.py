@@ -17,7 +17,7 @@ import apache_beam as beam
 import numpy as np
 import pyarrow as pa
 
-from pipeline.data.store import HIDDEN, FileVersion, Store
+from pipeline.data.store import FileVersion, Store, is_hidden
 from pipeline.errors import SHARED_OUTPUT, JobError, MemoryLackError, RunError
 from pipeline.passes.checkpoint import WorkFolder
 from pipeline.runners.alarm import Alarm
@@ -174,7 +174,7 @@ def _reports(store: Store, folder: str) -> list[_Report]:
 def _report_names(store: Store, folder: str) -> list[str]:
     names = (posixpath.basename(file.path) for file in store.files(folder))
     # A worker that was lost while it wrote leaves a hidden file.
-    return [name for name in names if not name.startswith(HIDDEN)]
+    return [name for name in names if not is_hidden(name)]
 
 
 def _parsed(report: bytes) -> _Report:

@@ -1,5 +1,6 @@
 """What bad input gets: a line that names it, the documented exit code, and nothing left behind."""
 
+import os
 import shutil
 from pathlib import Path
 
@@ -97,7 +98,8 @@ def no_rows(folder):
 
 def type_differs(folder):
     good(folder)
-    write(folder / "in" / "b.parquet", x=np.arange(3, dtype=np.float32), y=np.arange(3))
+    write(folder / "in" / "b.parquet", x=["1", "2"], y=[1, 2])
+    return ["--features=x,y"]
 
 
 def key_type_differs(folder):
@@ -109,6 +111,32 @@ def key_type_differs(folder):
 def column_missing_in_one(folder):
     good(folder)
     write(folder / "in" / "b.parquet", x=[1.0])
+
+
+def keys_that_no_type_holds(folder):
+    write(folder / "in" / "a.parquet", x=[1.0], id=[1])
+    write(folder / "in" / "b.parquet", x=[1.0], id=[1.5])
+    return ["--keys=id", "--features=x"]
+
+
+def link_to_nothing(folder):
+    good(folder)
+    (folder / "in" / "b.parquet").symlink_to("/not/mounted/b.parquet")
+
+
+def name_that_is_no_text(folder):
+    path = good(folder)
+    path.rename(path.with_name(os.fsdecode(b"gr\xf6\xdfe.parquet")))
+
+
+def partition_of_another_type(folder):
+    write(folder / "in" / "hour=x" / "a.parquet", x=[1.0])
+    return ["--partition_types=hour:int64"]
+
+
+def no_such_partition(folder):
+    good(folder)
+    return ["--partition_types=hour:int64"]
 
 
 def column_more_in_one(folder):
@@ -348,9 +376,14 @@ CASES = [
     (garbled_footer, DATA, ["a.parquet", "not a complete Parquet file"]),
     (garbled_page, DATA, ["a.parquet", "row group 0 cannot be read"]),
     (no_rows, DATA, ["/in", "no row in 2 file(s)"]),
-    (type_differs, DATA, ["b.parquet", "'x' is float", "double in", "a.parquet"]),
+    (type_differs, DATA, ["b.parquet", "'x' is string", "double in", "a.parquet"]),
     (key_type_differs, DATA, ["b.parquet", "'id' is int64", "string in", "a.parquet"]),
-    (column_missing_in_one, DATA, ["b.parquet", "no column 'y'", "it has x"]),
+    (column_missing_in_one, DATA, ["a.parquet", "'y' is not in", "b.parquet", "--features"]),
+    (keys_that_no_type_holds, DATA, ["b.parquet", "'id' is double", "int64 in", "--keys"]),
+    (link_to_nothing, DATA, ["in/b.parquet", "/not/mounted/b.parquet", "not there"]),
+    (name_that_is_no_text, DATA, [r"in/gr\xf6\xdfe.parquet", "not UTF-8"]),
+    (partition_of_another_type, DATA, ["hour=x", "'x'", "no int64", "--partition_types"]),
+    (no_such_partition, USAGE, ["--partition_types hour:int64", "'hour'"]),
     (column_more_in_one, DATA, ["b.parquet", "'z'", "a.parquet", "--features"]),
     (no_such_feature, DATA, ["a.parquet", "no column 'height'", "it has x, y"]),
     (feature_named_twice, USAGE, ["--features", "'x'", "more than once"]),

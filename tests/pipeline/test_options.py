@@ -29,6 +29,7 @@ FIT_OPTIONS = {
     "--scale",
     "--precision",
     "--on_bad_row",
+    "--partition_types",
     "--max_iterations",
     "--tolerance",
     "--deadline",
@@ -50,6 +51,7 @@ LABEL_OPTIONS = {
     "--features",
     "--keys",
     "--weight",
+    "--partition_types",
     "--on_bad_row",
     "--model",
     "--output",
@@ -356,3 +358,17 @@ def test_a_bug_of_ours_is_called_one(run, monkeypatch):
     assert ran.code == 1
     assert "ZeroDivisionError: one over nothing" in ran.stderr
     assert "this is a bug of kmeans-tf" in ran.stderr
+
+
+def test_partition_types_are_names_and_types():
+    options = parse(
+        ["fit", "--input=in", "--output=out", "--partition_types=hour:int64,a:b:date32"]
+    )
+    assert options.names.partition_types == (("hour", "int64"), ("a:b", "date32"))
+    assert options.configuration()["partition_types"] == options.names.partition_types
+
+
+@pytest.mark.parametrize("text", ["hour", "hour:", ":int64"])
+def test_a_partition_type_that_is_none(text):
+    with pytest.raises(UsageError, match=f"--partition_types '{text}': expected NAME:TYPE"):
+        parse(["fit", "--input=in", "--output=out", f"--partition_types={text}"])

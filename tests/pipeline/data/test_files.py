@@ -1,5 +1,6 @@
 """Which files a name stands for, and what their footers are kept as."""
 
+import os
 import tracemalloc
 
 import hypothesis
@@ -87,6 +88,121 @@ def test_a_folder_is_kept_once_for_all_its_files(tree):
     one, other = find_files(Store(), f"{tree}/in/*/*.parquet")[:2]
     assert one.below == "x/"
     assert one.below is other.below
+
+
+def touch(folder, *names):
+    for name in names:
+        path = folder / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.touch()
+
+
+def test_a_glob_may_name_folders(tree):
+    assert names_of(find_files(Store(), f"{tree}/in/[xz]")) == [
+        "x/c.parquet",
+        "x/y/d.parquet",
+        "z/e.parquet",
+    ]
+    assert names_of(find_files(Store(), f"{tree}/in/*")) == ALL
+    touch(tree, "in/_x/f.parquet", "in/.x/f.parquet")
+    assert names_of(find_files(Store(), f"{tree}/in/**")) == ALL
+    assert names_of(find_files(Store(), f"{tree}/in/_*")) == ["_x/f.parquet"]
+
+
+@pytest.mark.parametrize("pattern", ["**/*.parquet", "*/*.parquet", "*"])
+def test_a_folder_with_a_value_is_never_hidden(tmp_path, pattern):
+    touch(tmp_path, "in/_hour=7/a.parquet", "in/_tmp/b.parquet", "in/.hour=7/c.parquet")
+    assert names_of(find_files(Store(), f"{tmp_path}/in/{pattern}")) == ["_hour=7/a.parquet"]
+    assert names_of(find_files(Store(), f"{tmp_path}/in")) == ["_hour=7/a.parquet"]
+
+
+@pytest.mark.parametrize(
+    ("spec", "below"),
+    [
+        ("t", "day=3/hour=4/"),
+        ("t/day=3", "day=3/hour=4/"),
+        ("t/day=3/hour=4", "day=3/hour=4/"),
+        ("t/day=3/hour=4/a.parquet", "day=3/hour=4/"),
+        ("t/day=3/*/*.parquet", "day=3/hour=4/"),
+        ("t/day=*", "day=3/hour=4/"),
+        ("t/day=3/h*", "day=3/hour=4/"),
+        ("*", "t/day=3/hour=4/"),
+    ],
+)
+def test_a_part_of_a_table_knows_its_values(tmp_path, spec, below):
+    root = tmp_path / "run=5"
+    touch(root, "t/day=3/hour=4/a.parquet")
+    (file,) = find_files(Store(), f"{root}/{spec}")
+    assert file.below.removeprefix("run=5/") == below
+    assert file.below.startswith("run=5/") == (spec == "*"), "only values right above count"
+
+
+def test_what_is_left_out_is_said_in_one_line(tree):
+    touch(
+        tree, "in/old.parq", "in/x/B.PARQUET", "in/x/c.parquet.gz", "in/z/000000_0", "in/_SUCCESS"
+    )
+    said = []
+    assert names_of(find_files(Store(), f"{tree}/in", said.append)) == ALL
+    what = "left out for not ending in .parquet"
+    assert said == [f"--input {tree}/in: {what}: old.parq, x/B.PARQUET, x/c.parquet.gz and 1 more"]
+    said.clear()
+    find_files(Store(), f"{tree}/in/[xz]", said.append)
+    assert said == [f"--input {tree}/in/[xz]: {what}: x/B.PARQUET, x/c.parquet.gz, z/000000_0"]
+    touch(tree, "only/a.pq")
+    with pytest.raises(DataError, match=r"only: no \*\.parquet file .*; left out .*: a\.pq$"):
+        find_files(Store(), f"{tree}/only")
+    assert len(find_files(Store(), f"{tree}/in/old.parq,{tree}/only/*.pq")) == 2, (
+        "as they are named"
+    )
+
+
+@pytest.mark.parametrize("name", ["shard.parquet", "day=2", "self.parquet"])
+@pytest.mark.parametrize("spec", ["in", "in/*", "in/{}", "."])
+def test_a_link_to_nothing_is_named(tmp_path, monkeypatch, name, spec):
+    touch(tmp_path, "in/a.parquet")
+    target = name if name == "self.parquet" else f"/nowhere/{name}"
+    (tmp_path / "in" / name).symlink_to(target)
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(DataError, match=f"in/{name} is a link to {target}, which is not there"):
+        find_files(Store(), spec.format(name))
+    (tmp_path / "in" / name).rename(tmp_path / "in" / "_hidden")
+    assert names_of(find_files(Store(), "in")) == ["a.parquet"]
+
+
+def test_links_are_followed_and_each_real_file_is_read_once(tree):
+    (tree / "in" / "x" / "up").symlink_to(tree / "in")
+    (tree / "in" / "z" / "same.parquet").symlink_to(tree / "in" / "a.parquet")
+    (tree / "in" / "z" / "here").symlink_to(".")
+    touch(tree, "elsewhere/f.parquet")
+    (tree / "in" / "far").symlink_to(tree / "elsewhere")
+    (tree / "in" / "hard.parquet").hardlink_to(tree / "elsewhere" / "f.parquet")
+    found = names_of(find_files(Store(), f"{tree}/in,{tree}/in/x/up/x,{tree}/elsewhere"))
+    assert found == sorted([*ALL, "far/f.parquet", "hard.parquet"])
+
+
+def test_names_that_are_no_text(tree):
+    name = os.fsdecode(b"caf\xe9")
+    touch(tree / "in", f"{name}.csv", f"{name}/notes.txt")
+    said = []
+    assert names_of(find_files(Store(), f"{tree}/in", said.append)) == ALL
+    assert said[0].endswith(r"caf\xe9.csv, caf\xe9/notes.txt")
+    touch(tree / "in", f"{name}/f.parquet")
+    for spec in ("in", "in/*", "in/c*/*", f"in/{name}", f"in/{name}/*"):
+        with pytest.raises(DataError, match=r"in/caf\\xe9.*: the name is not UTF-8: rename it"):
+            find_files(Store(), f"{tree}/{spec}")
+
+
+def test_a_folder_that_may_not_be_read_is_named(tree, monkeypatch):
+    scandir = os.scandir
+
+    def scandir_as_someone_else(path):
+        if str(path).endswith("/x"):
+            raise PermissionError(13, "Permission denied", path)
+        return scandir(path)
+
+    monkeypatch.setattr(os, "scandir", scandir_as_someone_else)
+    with pytest.raises(DataError, match=r"--input .*/in: .*Permission denied: '.*/in/x'"):
+        find_files(Store(), f"{tree}/in")
 
 
 def footer(i: int, rows: list[int], name: str = "x") -> Footer:

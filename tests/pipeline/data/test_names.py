@@ -41,6 +41,7 @@ def test_split_list_undoes_escaping(names):
         ("p=__HIVE_DEFAULT_PARTITION__/f.parquet", [("p", None)]),
         ("p=/f.parquet", [("p", "")]),
         ("=p/f.parquet", []),
+        ("a%2Fb%20c=1/f.parquet", [("a/b c", "1")]),
     ],
 )
 def test_partition_values(path, expected):

@@ -1,5 +1,7 @@
 """What is decided before a row is read: the columns, and how many blocks there are."""
 
+import json
+
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -9,7 +11,7 @@ from pipeline.data import widths
 from pipeline.data.batches import RowGroups
 from pipeline.data.names import ColumnNames
 from pipeline.data.plan import make_plan
-from pipeline.errors import DataError
+from pipeline.errors import DataError, UsageError
 from tests.tables import write_shards
 
 
@@ -33,6 +35,63 @@ def test_default_features_are_the_numeric_columns_not_named_otherwise(tmp_path):
     columns = make_plan(str(tmp_path / "in"), ColumnNames(keys=("id",), weight="w")).columns
     assert (columns.features, columns.dimension, columns.is_list) == (("x", "y", "z"), 3, False)
     assert (columns.keys, columns.weight) == (("id",), "w")
+
+
+def test_an_index_of_pandas_is_no_feature(tmp_path):
+    table = pa.table({"x": [1.0], "row": [7], "__index_level_1__": [3], "y": [2]})
+    note = {"index_columns": ["row", "__index_level_1__", {"kind": "range", "name": None}]}
+    pq.write_table(
+        table.replace_schema_metadata({"pandas": json.dumps(note)}), tmp_path / "b.parquet"
+    )
+    write(tmp_path / "a.parquet", x=[1.0], y=[2], row=[8], **{"__index_level_1__": [3]})
+    assert make_plan(str(tmp_path), ColumnNames()).columns.features == ("x", "y")
+    named = ColumnNames(("row", "x"), ("__index_level_1__",))
+    assert make_plan(str(tmp_path), named).columns.features == ("row", "x")
+
+
+def test_an_index_of_pandas_that_another_tool_wrote_again_is_no_feature(tmp_path):
+    write(tmp_path / "a.parquet", x=[1.0], **{"__index_level_0__": [3], "__index_level__": [3]})
+    columns = make_plan(str(tmp_path), ColumnNames()).columns
+    assert columns.features == ("x", "__index_level__")
+
+
+def test_a_key_that_is_a_column_of_some_files_and_a_partition_of_others(tmp_path):
+    write(tmp_path / "day=1/a.parquet", x=[1.0])
+    write(tmp_path / "day=2/b.parquet", x=[1.0], day=[2])
+    with pytest.raises(DataError, match=r"a\.parquet: 'day' stands in its folder, but is a column"):
+        make_plan(str(tmp_path), ColumnNames(("x",), ("day",)))
+
+
+@pytest.mark.parametrize("note", ["no JSON", "[]", "{}", '{"index_columns": null}'])
+def test_a_note_of_pandas_that_says_nothing(tmp_path, note):
+    table = pa.table({"x": [1.0]}).replace_schema_metadata({"pandas": note})
+    pq.write_table(table, tmp_path / "a.parquet")
+    assert make_plan(str(tmp_path), ColumnNames()).columns.features == ("x",)
+
+
+PARTITIONED = {
+    (("hour", "int8"),): (DataError, "folder day=1/hour=300/: 'hour' is '300', which is no int8"),
+    (("hour", "int128"),): (UsageError, "hour:int128: no such type; expected int64"),
+    (("hour", "binary"), ("hour", "list")): (UsageError, "hour:list: no such type"),
+    (("minute", "int8"),): (UsageError, "no partition 'minute'; the folders have day, hour"),
+}
+
+
+@pytest.mark.parametrize("asked", PARTITIONED)
+def test_partition_types_that_cannot_be(tmp_path, asked):
+    write(tmp_path / "t/day=1/hour=12/f.parquet", x=[1.0])
+    write(tmp_path / "t/day=1/hour=300/f.parquet", x=[1.0])
+    kind, message = PARTITIONED[asked]
+    with pytest.raises(kind, match=message):
+        make_plan(str(tmp_path / "t"), ColumnNames(partition_types=asked))
+
+
+def test_messages_list_partitions_among_the_columns(tmp_path):
+    write(tmp_path / "t/day%20x=1/f.parquet", x=[1.0])
+    with pytest.raises(DataError, match=r"no column 'days'; it has x, day x$"):
+        make_plan(str(tmp_path / "t"), ColumnNames(keys=("days",)))
+    with pytest.raises(UsageError, match="'day x' stands in the names of folders: it may be a key"):
+        make_plan(str(tmp_path / "t"), ColumnNames(features=("day x",)))
 
 
 def width(folder, **options) -> int:
@@ -128,10 +187,11 @@ def test_hundreds_of_tiny_files_make_one_block(tmp_path):
 
 def test_files_of_one_schema_are_told_from_those_of_another_by_the_first_that_differs(tmp_path):
     for i in range(6):
-        kind = pa.float32() if i in (3, 5) else pa.float64()
-        write(tmp_path / f"{i}.parquet", x=pa.array([1.0], kind))
-    with pytest.raises(DataError, match=r"3\.parquet: column 'x' is float, but double in .*0\.par"):
-        make_plan(str(tmp_path), ColumnNames())
+        write(tmp_path / f"{i}.parquet", x=["1"] if i in (3, 5) else [1.0])
+    with pytest.raises(
+        DataError, match=r"3\.parquet: column 'x' is string, but double in .*0\.par"
+    ):
+        make_plan(str(tmp_path), ColumnNames(("x",)))
 
 
 def test_a_column_that_is_a_folders_name_elsewhere_is_held_against_it_for_every_folder(tmp_path):

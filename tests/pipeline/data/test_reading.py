@@ -74,9 +74,9 @@ def test_a_column_whose_name_begins_as_anothers_path_does(fit, tmp_path):
 # Folders with values
 
 
-def test_partition_columns_are_keys_with_their_types(fit, tmp_path):
+def test_partition_columns_are_keys_of_text(fit, tmp_path):
     folders = {
-        "day=1/place=New%20York": 0.0,
+        "day=007/place=New%20York": 0.0,
         "day=2/place=a%2Fb=c, d": 1.0,
         "day=-3/place=日本": 2.0,
         "day=__HIVE_DEFAULT_PARTITION__/place=__HIVE_DEFAULT_PARTITION__": 3.0,
@@ -87,17 +87,29 @@ def test_partition_columns_are_keys_with_their_types(fit, tmp_path):
     args = (f"--init={tmp_path / 'start.npy'}", *LABEL_ONLY)
     answer = fit(tmp_path / "in", tmp_path / "out", "--keys=day,id,place", *args)
     assert answer.run.schema.features == ["v"], "partition columns are no features"
-    assert answer.table.schema.types[:3] == [pa.int64(), pa.string(), pa.string()]
+    assert answer.table.schema.types[:3] == [pa.string()] * 3
     keys = {row["id"]: (row["day"], row["place"]) for row in answer.table.to_pylist()}
     assert keys == {
-        "0.0": (1, "New York"),
-        "1.0": (2, "a/b=c, d"),
-        "2.0": (-3, "日本"),
+        "0.0": ("007", "New York"),
+        "1.0": ("2", "a/b=c, d"),
+        "2.0": ("-3", "日本"),
         "3.0": (None, None),
     }
 
 
-def test_values_of_folders_that_are_not_all_numbers_and_columns_that_go_before_them(fit, tmp_path):
+def test_partition_columns_of_other_types_where_they_are_asked_for(fit, tmp_path):
+    for folder in ("p%20q=7/day=2024-02-29", "p%20q=-12/day=1969-07-20"):
+        write(tmp_path / "in" / folder / "f.parquet", v=[1.0])
+    args = ("--keys=day,p q", "--partition_types=p q:int16,day:date32", "--k=1", *LABEL_ONLY)
+    answer = fit(tmp_path / "in", tmp_path / "out", *args)
+    assert answer.table.schema.types[:2] == [pa.date32(), pa.int16()]
+    dates = [datetime.date(1969, 7, 20), datetime.date(2024, 2, 29)]
+    assert answer.table["day"].to_pylist() == dates
+    assert answer.table["p q"].to_pylist() == [-12, 7]
+    assert answer.run.configuration["partition_types"] == [["p q", "int16"], ["day", "date32"]]
+
+
+def test_columns_go_before_the_values_of_folders(fit, tmp_path):
     write(tmp_path / "in/p=7/q=8/f.parquet", v=[1.0], q=["mine"])
     write(tmp_path / "in/p=x/q=8/f.parquet", v=[2.0], q=["too"])
     answer = fit(tmp_path / "in", tmp_path / "out", "--keys=p,q", "--k=1", *LABEL_ONLY)
@@ -205,6 +217,56 @@ def test_keys_of_any_type_come_through_untouched(fit, three_blobs, tmp_path, man
             mine, theirs = mine.view(pa.int64()), theirs.view(pa.int64())
         assert mine.to_pylist() == theirs.to_pylist(), name
     assert answer.run.schema.keys["zoned"] == "timestamp[ns, tz=Europe/Berlin]"
+
+
+def test_keys_of_every_type_of_parquet_come_through_without_arrows_note(fit, tmp_path):
+    keys = keys_of_any_type(60)
+    years = [datetime.datetime(1 + 150 * i, 1, 1, 1, 1, 1, i) for i in range(60)]
+    keys |= {
+        **{str(kind): pa.array(range(60)).cast(kind) for kind in (pa.int8(), pa.int16())},
+        **{str(kind): pa.array(range(60)).cast(kind) for kind in (pa.uint8(), pa.uint32())},
+        "decimal32": pa.array([decimal.Decimal(i) for i in range(60)], pa.decimal32(9, 2)),
+        "decimal64": pa.array([decimal.Decimal(i) for i in range(60)], pa.decimal64(18, 3)),
+        "decimal256": pa.array([decimal.Decimal(i) for i in range(60)], pa.decimal256(70, 4)),
+        "milliseconds": pa.array(range(60), pa.time32("ms")),
+        "json": pa.ExtensionArray.from_storage(pa.json_(), pa.array([f"[{i}]" for i in range(60)])),
+        "year": pa.array(years, pa.timestamp("us")),
+        "zoned": keys["zoned"].cast(pa.timestamp("ns", "UTC")),  # all that Parquet says of a zone
+    }
+    del keys["duration"]  # to Parquet a number
+    (tmp_path / "in").mkdir()
+    table = pa.table({"x": np.arange(60.0)} | keys)
+    options = {"store_schema": False, "store_decimal_as_integer": True}
+    pq.write_table(table, tmp_path / "in" / "a.parquet", **options)
+    pq.write_table(table, tmp_path / "in" / "b.parquet", compression="none")
+    args = ("--features=x", f"--keys={','.join(keys)}", "--k=2", *LABEL_ONLY)
+    answer = fit(tmp_path / "in", tmp_path / "out", *args)
+    for name, column in keys.items():
+        mine, theirs = answer.table[name].to_pylist(), column.to_pylist() * 2
+        assert list(map(repr, mine)) == list(map(repr, theirs)), name
+
+
+def test_times_of_96_bits_of_any_year_as_keys(fit, tmp_path):
+    when = [datetime.datetime(3024, 2, 29, 1, 2, 3, 456789), None, datetime.datetime(12, 12, 12)]
+    (tmp_path / "in").mkdir()
+    table = pa.table({"x": [1.0, 2.0, 9.0], "when": pa.array(when, pa.timestamp("us"))})
+    path = tmp_path / "in" / "a.parquet"
+    pq.write_table(table, path, use_deprecated_int96_timestamps=True)
+    assert pq.read_metadata(path).schema.column(1).physical_type == "INT96"
+    answer = fit(tmp_path / "in", tmp_path / "out", "--keys=when", "--k=2", *LABEL_ONLY)
+    assert answer.table.schema.field("when").type == pa.timestamp("us")
+    assert answer.table["when"].to_pylist() == when
+
+
+def test_the_columns_that_are_used_are_said_unless_they_were_named(run, tmp_path):
+    numbers = {f"x{i}": [0.5, 1.5] for i in range(20)}
+    write(tmp_path / "in" / "a.parquet", id=[1, 2], flag=[True, False], **numbers)
+    arguments = (f"--input={tmp_path / 'in'}", "--k=1", *LABEL_ONLY)
+    said = run("fit", *arguments, "--keys=id", f"--output={tmp_path / 'a'}").stderr
+    shown = "'flag', 'x0', 'x1', 'x2', 'x3', 'x4', 'x5', 'x6' and 13 more"
+    assert f"features: {shown}" in said.splitlines()
+    said = run("fit", *arguments, "--features=x2", f"--output={tmp_path / 'b'}").stderr
+    assert "features:" not in said
 
 
 def test_without_keys_a_row_is_named_by_its_place(fit, three_blobs, tmp_path, start):

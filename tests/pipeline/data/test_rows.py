@@ -12,9 +12,10 @@ import pytest
 from hypothesis import strategies as st
 
 from kmeans_tf.metrics import get_metric
+from pipeline.data.floats import to_float64
 from pipeline.data.names import ColumnNames
 from pipeline.data.plan import make_plan
-from pipeline.data.rows import count_bad, read_block, read_keys, to_float64
+from pipeline.data.rows import count_bad, read_block, read_keys
 from pipeline.errors import DataError
 from tests.tables import write_shards
 

@@ -35,6 +35,7 @@ def schemas() -> list[pa.Schema]:
         pa.schema({"x": pa.float64()}),
         pa.schema([pa.field("x", pa.float64(), nullable=False, metadata={"unit": "m"})]),
         pa.schema({"x": pa.list_(pa.float32(), 3), "word": word}, {"of": "the table"}),
+        pa.schema({"x": pa.float64()}, {"pandas": '{"index_columns": ["x"]}'}),
         pa.schema({"x": pa.large_list(pa.float16()), "when": when, "é": pa.decimal128(9, 2)}),
     ]
 
@@ -71,6 +72,8 @@ def test_they_are_the_drivers_to_the_bit(files, tmp_path):
     assert len(mine.schemas) == len(theirs.schemas) > 2
     for one, other in zip(mine.schemas, theirs.schemas, strict=True):
         assert one.equals(other, check_metadata=True)
+    assert [f.index for f in mine] == [f.index for f in theirs]
+    assert {f.index for f in mine} == {(), ("x",)}
     assert [f.file.below for f in mine] == [f.file.below for f in theirs]
     assert list(mine) == list(theirs)
     assert mine.files.fingerprint() == theirs.files.fingerprint()

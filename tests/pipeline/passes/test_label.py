@@ -92,7 +92,7 @@ def test_keys_of_files_and_of_folders_stay_with_their_rows(tmp_path, points):
         write_shards(folder, rows, shards=2, keys={"id": pa.array(ids).dictionary_encode()})
     (part,) = labelled(plan_of(tmp_path / "in", "id", "day"), WorkFolder(str(tmp_path / "work")))
     assert part["id"].to_pylist() == [f"{day} {j}" for day in "1234" for j in range(10)]
-    assert part["day"].to_pylist() == [day for day in (1, 2, 3, 4) for _ in range(10)]
+    assert part["day"].to_pylist() == [day for day in "1234" for _ in range(10)]
 
 
 @hypothesis.given(st.lists(st.integers(1, 2**26), min_size=1, max_size=40), st.integers(1, 4096))
