@@ -143,7 +143,7 @@ def reads(monkeypatch):
     read_pieces = rows_module.read_pieces
 
     def read(store, spans, wanted, piece_rows):
-        columns.append(",".join(wanted))
+        columns.append(",".join(column.name for column in wanted))
         return read_pieces(store, spans, wanted, piece_rows)
 
     monkeypatch.setattr(rows_module, "read_pieces", read)
