@@ -9,13 +9,15 @@ import tempfile
 import threading
 from collections.abc import Iterator
 
+from pipeline.errors import one_line
+
 _STDERR = 2  # the file descriptor
 
 
 def say(text: str) -> None:
-    """One plain line on standard error."""
+    """One plain line on standard error, whatever names stand in it."""
     try:
-        print(text, file=sys.stderr, flush=True)
+        print(one_line(text), file=sys.stderr, flush=True)
     except OSError:  # nobody reads it any more, which is no reason to end the job
         sys.stderr = io.StringIO()
 

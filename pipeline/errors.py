@@ -17,6 +17,9 @@ class JobError(Exception):
     exit_code = 1
     hint = ""  # what to do, where every message of the kind would end with it
 
+    def __str__(self) -> str:
+        return one_line(super().__str__())
+
     @property
     def told(self) -> str:
         """The line that the user reads."""
@@ -69,6 +72,20 @@ _DISK = re.compile(
 )
 _NETWORK = (URLError, ConnectionError, TimeoutError)  # Python counts them among the disk's errors
 _PLACE = re.compile(r" \[while running .*", re.S)
+
+
+def one_line(text: str) -> str:
+    """Text in which a control character, a line's end or a byte that is no text is escaped.
+
+    A name from the data then can neither break a line nor forge another.
+    """
+    return "".join(c if c.isprintable() else _escaped(c) for c in text)
+
+
+def _escaped(character: str) -> str:
+    if "\udc80" <= character <= "\udcff":  # how Python keeps a byte of a name that is not UTF-8
+        return f"\\x{ord(character) - 0xDC00:02x}"
+    return character.encode("unicode_escape").decode()
 
 
 def find_failure(error: BaseException) -> JobError | None:

@@ -12,7 +12,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import NoReturn
 
-from pipeline.data.names import ColumnNames, split_list
+from pipeline.data.names import LABEL_COLUMNS, ColumnNames, split_names
 from pipeline.errors import UsageError
 
 DEFAULT_K = 8
@@ -230,6 +230,8 @@ def _add_output(parser: argparse.ArgumentParser) -> None:
     add("--output", required=True, metavar="DIR")
     add("--overwrite", action="store_true", help="replace a finished output")
     add("--resume", choices=("auto", "never", "require"), default="auto")
+    for name in LABEL_COLUMNS:
+        add(f"--{name}_column", default=name, help=f"what the labels call the {name}")
 
 
 def _add_run(parser: argparse.ArgumentParser, *, training: bool) -> None:
@@ -339,8 +341,9 @@ def _label_options(parsed: argparse.Namespace, beam: tuple[str, ...]) -> LabelOp
 
 
 def _names(parsed: argparse.Namespace) -> ColumnNames:
-    features, keys = split_list(parsed.features), split_list(parsed.keys)
-    return ColumnNames(tuple(features), tuple(keys), parsed.weight)
+    features, keys = split_names(parsed.features), split_names(parsed.keys)
+    answer = parsed.label_column, parsed.distance_column
+    return ColumnNames(tuple(features), tuple(keys), parsed.weight, *answer)
 
 
 def _refuse_what_is_not_implemented(parsed: argparse.Namespace) -> None:

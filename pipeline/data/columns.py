@@ -11,15 +11,13 @@ from pyarrow import types
 
 from pipeline.data.files import Footer
 from pipeline.data.kinds import is_numeric, is_numeric_list
-from pipeline.data.names import ColumnNames
+from pipeline.data.names import LABEL_COLUMNS, ColumnNames, instead_of, listed
 from pipeline.data.partitions import partition_types, partition_values
 from pipeline.data.store import Store
 from pipeline.data.widths import count_widths
 from pipeline.errors import DataError, UsageError
 
-LABEL_COLUMNS = ("label", "distance")
 PLACE_COLUMNS = ("file", "row")
-PROTOTYPE_COLUMNS = ("label", "rows", "weight", "cost")
 
 
 @dataclass(frozen=True)
@@ -33,6 +31,7 @@ class Columns:
         keys: the columns copied to the labels, in order; empty: the row's own place.
         partitions: of the keys, those that come from the folders' names, with their types.
         weight: the column of row weights.
+        answer: what the labels call the label and its distance.
     """
 
     features: tuple[str, ...]
@@ -41,6 +40,7 @@ class Columns:
     keys: tuple[str, ...] = ()
     partitions: tuple[tuple[str, pa.DataType], ...] = ()
     weight: str | None = None
+    answer: tuple[str, str] = LABEL_COLUMNS
 
     @property
     def trained(self) -> list[str]:
@@ -74,19 +74,18 @@ def resolve_columns(
     """
     first = footers[0]
     partitions = partition_types(list(dict.fromkeys(f.file.below for f in footers)))
-    features = names.features or _numeric_columns(first.schema, names, partitions)
-    if not features:
-        raise DataError(f"{first.file.path} has no numeric column to cluster by: name --features")
+    names = names.among({*first.schema.names, *partitions})
+    features = names.features or _default_features(first, names, partitions)
     _check_names(features, names)
     folders = tuple((k, partitions[k]) for k in names.keys if _from_folder(k, first, partitions))
     for name in (*features, *names.keys, *([names.weight] if names.weight else [])):
         if name not in dict(folders):
-            _field(first, name)
+            _field(first, name, partitions)
     is_list = _feature_layout(first, features)
     if names.weight and not is_numeric(_field(first, names.weight).type):
         _refuse_type(first, names.weight, "a numeric column of weights")
     d = _list_width(store, footers, features[0], dimension) if is_list else len(features)
-    columns = Columns(features, d, is_list, names.keys, folders, names.weight)
+    columns = Columns(features, d, is_list, names.keys, folders, names.weight, names.answer)
     for footer in _kinds(islice(footers, 1, None)):
         _check_schema(first, footer, columns, every_numeric=not names.features, names=names)
     return columns
@@ -105,17 +104,41 @@ def _check_names(features: Sequence[str], names: ColumnNames) -> None:
         twice = [name for name, count in Counter(listed).items() if count > 1]
         if twice:
             raise UsageError(f"{option} names {twice[0]!r} more than once")
-    for key in names.keys:
-        if key in LABEL_COLUMNS:
-            raise UsageError(f"--keys {key}: the labels have a column of this name already")
-    for feature in features:
-        if feature in (*LABEL_COLUMNS, *PROTOTYPE_COLUMNS):
-            raise UsageError(
-                f"feature {feature!r}: the outputs have a column of this name already; choose "
-                "others with --features, or rename it"
-            )
+    _check_answer(names)
     if names.weight in features:
         raise UsageError(f"--weight {names.weight} is also among --features")
+
+
+def _check_answer(names: ColumnNames) -> None:
+    """The labels' own columns are beside the keys, or the row's place, and beside each other."""
+    others = names.keys or PLACE_COLUMNS
+    for option, name in zip(("--label_column", "--distance_column"), names.answer, strict=True):
+        if name in others:
+            raise UsageError(
+                f"--keys {','.join(names.keys)}: the labels have a column {name!r} already: give "
+                f"{option} another name"
+                if names.keys
+                else f"{option} {name}: the labels name the row's place by {listed(PLACE_COLUMNS)}"
+            )
+    if names.answer[0] == names.answer[1]:
+        raise UsageError(f"--label_column and --distance_column are both {names.answer[0]!r}")
+
+
+def _default_features(
+    first: Footer, names: ColumnNames, partitions: dict[str, pa.DataType]
+) -> tuple[str, ...]:
+    """Every numeric column; where there is none, the one column of lists of numbers."""
+    numeric = _numeric_columns(first.schema, names, partitions)
+    if numeric:
+        return numeric
+    used = {*names.keys, names.weight}
+    lists = [f.name for f in first.schema if f.name not in used and is_numeric_list(f.type)]
+    if len(lists) == 1:
+        return (lists[0],)
+    which = f"one of the columns of lists, {listed(lists)}, as " if lists else ""
+    raise DataError(
+        f"{first.file.path} has no numeric column to cluster by: name {which}--features"
+    )
 
 
 def _numeric_columns(
@@ -126,14 +149,15 @@ def _numeric_columns(
     return tuple(dict.fromkeys(numeric))
 
 
-def _field(footer: Footer, name: str) -> pa.Field:
+def _field(footer: Footer, name: str, folders: Iterable[str] = ()) -> pa.Field:
     places = footer.schema.get_all_field_indices(name)
     if len(places) == 1:
         return footer.schema.field(places[0])
     path = footer.file.path
     if places:
         raise DataError(f"{path}: column {name!r} appears {len(places)} times")
-    raise DataError(f"{path}: no column {name!r}; it has {', '.join(footer.schema.names)}")
+    known = dict.fromkeys([*footer.schema.names, *folders])
+    raise DataError(f"{path}: no column {name!r}; {instead_of(name, known)}")
 
 
 def _refuse_type(footer: Footer, name: str, wanted: str) -> None:

@@ -9,6 +9,7 @@ from functools import partial
 import pyarrow as pa
 
 from pipeline.data.footers import read_footer
+from pipeline.data.foreign import is_foreign, recognised
 from pipeline.data.lazy import LazySequence
 from pipeline.data.names import split_list
 from pipeline.data.store import HIDDEN, FileVersion, Store
@@ -87,14 +88,24 @@ def _expand(store: Store, part: str) -> list[FileVersion]:
     if file:
         return [file]
     if store.is_folder(part):
-        below = [f for f in store.files(part, recursive=True) if _is_table(f.below)]
+        files = store.files(part, recursive=True)
+        below = [f for f in files if _is_table(f.below)]
         if not below:
-            raise DataError(f"--input {part}: no *.parquet file in or below this folder")
+            raise DataError(f"--input {part}: {_no_table(store, files)}")
         return below
     matches = store.glob(part) if set("*?[") & set(part) else []
     if not matches:
         raise DataError(f"--input {part}: no file matches")
     return matches
+
+
+def _no_table(store: Store, files: Sequence[FileVersion]) -> str:
+    """What is wrong with a folder without a table; one of another format is told how to convert."""
+    foreign = next((file for file in files if is_foreign(file.below)), None)
+    known = recognised(store.head(foreign)) if foreign else None
+    return "no *.parquet file in or below this folder" + (
+        f"; {foreign.below} is {known}" if foreign and known else ""
+    )
 
 
 def _is_table(name: str) -> bool:
@@ -106,7 +117,7 @@ def read_footers(store: Store, files: Sequence[FileVersion]) -> Footers:
     """The footers of all files, many at a time.
 
     Raises:
-        DataError: a file is not a complete Parquet file.
+        DataError: a file is not a complete Parquet file, or may not be read.
     """
     with ThreadPoolExecutor(FILE_THREADS) as pool:
         tasks = ((1, partial(_read_footer, store, file)) for file in files)
@@ -119,6 +130,11 @@ def _read_footer(store: Store, file: FileVersion) -> Footer:
         meta = parquet.metadata
         groups = tuple(meta.row_group(i).num_rows for i in range(meta.num_row_groups))
         return Footer(file, parquet.schema_arrow.remove_metadata(), groups)
+    except PermissionError as error:
+        raise DataError(f"{file.path} may not be read: permission denied") from error
     except (pa.ArrowException, OSError) as error:  # Arrow's name for a garbled footer is OSError
+        known = recognised(store.head(file))
+        if known:
+            raise DataError(f"{file.path} is {known}") from error
         reason = str(error).splitlines()[0]
         raise DataError(f"{file.path} is not a complete Parquet file: {reason}") from error

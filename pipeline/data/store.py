@@ -145,6 +145,12 @@ class Store:
         system, path = self._locate(file.path)
         return system.open_input_file(path)
 
+    def head(self, file: FileVersion, size: int = 1 << 12) -> bytes:
+        """The first bytes of a file; what it tells of compression in its name is not heeded."""
+        system, path = self._locate(file.path)
+        with system.open_input_stream(path, compression=None) as stream:
+            return stream.read(size)
+
     def check(self, file: FileVersion) -> None:
         """Raises a DataError if a file is not any more the one that the job first saw."""
         now = self.version(file.path)

@@ -16,6 +16,7 @@ from kmeans_tf.model import Model
 from kmeans_tf.runtime import load
 from kmeans_tf.state import Proof, Trial
 from pipeline.data.columns import Columns
+from pipeline.data.names import figure_names
 from pipeline.data.plan import Plan
 from pipeline.output.run_record import RUN, BadRows, Result, RunRecord, Scatter, Start
 from pipeline.passes.checkpoint import WorkFolder
@@ -137,14 +138,19 @@ def history_table(trial: Trial | None) -> pa.Table:
 
 
 def prototypes_table(results: Results) -> pa.Table:
-    """label, rows, weight, cost, and the prototypes in the input's units."""
+    """label, rows, weight, cost, and the prototypes in the input's units.
+
+    A figure of which a feature has the name has another, see `figure_names`.
+    """
     totals, columns = results.totals, results.plan.columns
-    table = {
+    figures = {
         "label": pa.array(results.model.labels),
         "rows": pa.array(totals.rows),
         "weight": pa.array([to_float(weight) for weight in totals.weight], pa.float64()),
         "cost": pa.array(results.cluster_costs),
     }
+    names = figure_names(columns.features)
+    table = {names[figure]: values for figure, values in figures.items()}
     return pa.table(table | _feature_columns(columns, results.model.prototypes))
 
 

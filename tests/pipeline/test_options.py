@@ -44,6 +44,8 @@ FIT_OPTIONS = {
     "--overwrite",
     "--resume",
     "--output",
+    "--label_column",
+    "--distance_column",
 }
 LABEL_OPTIONS = {
     "--input",
@@ -59,6 +61,8 @@ LABEL_OPTIONS = {
     "--check",
     "--threads",
     "--stall_timeout",
+    "--label_column",
+    "--distance_column",
 }
 
 
@@ -99,7 +103,7 @@ def test_oversampling_leaves_an_iteration_for_the_training(run):
     ("option", "field", "expected"),
     [
         ("--features=a,b", "names.features", ("a", "b")),
-        ("--keys=a\\, b , c", "names.keys", ("a, b", "c")),
+        ("--keys=a\\, b , c", "names.keys", ("a, b ", " c")),
         ("--weight=a, b", "names.weight", "a, b"),
         ("--k=5", "k", 5),
         ("--init=random", "init", "random"),
