@@ -103,6 +103,7 @@ def plan_blocks(footers: Sequence[Footer], block_rows: int) -> BlockTable:
     number = [np.arange(len(group), dtype=np.int32) for group in groups]
     first = [np.cumsum(group) - group for group in groups]
     used = rows > 0
+    sizes = [len(spans) for spans in grouped(rows[used].tolist(), int, block_rows)]
     return BlockTable(
         paths=tuple(f.path for f in files),
         below=tuple(f.below for f in files),
@@ -112,5 +113,5 @@ def plan_blocks(footers: Sequence[Footer], block_rows: int) -> BlockTable:
         row_group=np.concatenate([np.empty(0, np.int32), *number])[used],
         first_row=np.concatenate([np.empty(0, np.int64), *first])[used],
         span_rows=rows[used],
-        ends=np.cumsum([len(spans) for spans in grouped(rows[used].tolist(), int, block_rows)]),
+        ends=np.cumsum(sizes, dtype=np.int64),
     )

@@ -100,8 +100,8 @@ def _kinds(footers: Iterable[Footer]) -> list[Footer]:
 
 
 def _check_names(features: Sequence[str], names: ColumnNames) -> None:
-    for option, listed in (("--features", features), ("--keys", names.keys)):
-        twice = [name for name, count in Counter(listed).items() if count > 1]
+    for option, given in (("--features", features), ("--keys", names.keys)):
+        twice = [name for name, count in Counter(given).items() if count > 1]
         if twice:
             raise UsageError(f"{option} names {twice[0]!r} more than once")
     _check_answer(names)

@@ -26,8 +26,7 @@ _TEXTS = {
     "json": ("a JSON file", "pandas.read_json"),
     "json lines": ("a JSON file", "pyarrow.json.read_json"),
 }
-_ENDINGS = (".csv", ".tsv", ".txt", ".json", ".jsonl", ".ndjson", ".orc", ".avro", ".feather")
-_ENDINGS += (".arrow", ".xlsx", ".h5")
+_ENDINGS = tuple(".csv .tsv .txt .json .jsonl .ndjson .orc .avro .feather .arrow .xlsx .h5".split())
 
 
 def recognised(head: bytes) -> str | None:

@@ -1,5 +1,6 @@
 """How jobs run: what the user gave, else what the cluster says of itself, else by runner."""
 
+import difflib
 import math
 import os
 from collections.abc import Callable, Sequence
@@ -91,6 +92,7 @@ _RUNNERS = {
         needs=("project", "region", "temp_location"),
     ),
 }
+_NAMES = tuple("FnApi Direct Prism Flink Spark Portable Dataflow".split())
 _ADDRESSES = (*(kind.master for kind in _RUNNERS.values() if kind.master), "job_endpoint")
 
 
@@ -223,7 +225,7 @@ class Settings:
         try:
             create_runner(self._name)
         except (ValueError, TypeError, ImportError, AttributeError) as error:
-            reason = str(error).splitlines()[0]
+            reason = str(error).splitlines()[0] if "." in self.runner else _other_runner(self.kind)
             raise UsageError(f"--runner {self.runner}: {reason}") from error
 
     def connect(self) -> "Settings":
@@ -286,6 +288,15 @@ class Settings:
         """Whether the runner starts its cluster in a process of the driver's."""
         is_cluster = self._known.master is not None and not self.job_endpoint
         return is_cluster and self._has_no_master
+
+
+def _other_runner(kind: str) -> str:
+    """What to say of a runner that there is not, by its name in lower case."""
+    names = {name.lower(): f"{name}Runner" for name in _NAMES}
+    near = difflib.get_close_matches(kind.removesuffix("runner"), names, 1)
+    if near:
+        return f"no such runner: did you mean {names[near[0]]}?"
+    return f"no such runner: there are {', '.join(names.values())}"
 
 
 def _joined(words: Sequence[str]) -> list[str]:

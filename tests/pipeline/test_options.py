@@ -10,7 +10,15 @@ import pytest
 from kmeans_tf.oversampling import PASSES
 from pipeline.data.names import ColumnNames
 from pipeline.errors import UsageError
-from pipeline.options import FitOptions, LabelOptions, ReportOptions, option_names, parse
+from pipeline.options import (
+    FitOptions,
+    LabelOptions,
+    ReportOptions,
+    RunOptions,
+    option_names,
+    parse,
+)
+from pipeline.runners.settings import Settings
 
 FIT = ["fit", "--input=in", "--output=out"]
 LABEL = ["label", "--input=in", "--output=out", "--model=m"]
@@ -165,6 +173,84 @@ def test_an_unknown_option_offers_the_nearest_name(run, unknown, offered):
     )
 
 
+def test_options_are_taken_with_dashes():
+    words = ["--on-bad-row=null", "--max-iterations", "3", "--label-column=a-b"]
+    options = parse([*FIT, *words, "--direct-num-workers=2", "--job-server-timeout=9"])
+    assert isinstance(options, FitOptions)
+    assert (options.on_bad_row, options.max_iterations) == ("null", 3)
+    assert options.names.label_column == "a-b", "values are left alone"
+    assert options.run.beam == ("--direct_num_workers=2", "--job-server-timeout=9")
+
+
+@pytest.mark.parametrize("option", ["--dry-run", "--dry_run", "--dry-run=true"])
+def test_a_dry_run_leads_to_check(run, option):
+    ran = run(*FIT, option)
+    name = option.partition("=")[0]
+    assert ran == (2, f"kmeans-tf: error: unknown option {name}: did you mean --check?\n")
+
+
+@pytest.mark.parametrize("command", [FIT, LABEL], ids=["fit", "label"])
+@pytest.mark.parametrize(
+    ("words", "name"),
+    [
+        (["--input=more"], "--input"),
+        (["--output", "more"], "--output"),
+        (["--keys=a", "--keys", "b"], "--keys"),
+        (["--on-bad-row=null", "--on_bad_row=fail"], "--on_bad_row"),
+        (["--overwrite", "--overwrite"], "--overwrite"),
+        (["--flink_master=a:1", "--flink-master", "b:1"], "--flink_master"),
+    ],
+    ids=lambda value: " ".join(value) if isinstance(value, list) else None,
+)
+def test_an_option_given_twice_is_refused(run, command, words, name):
+    ran = run(*command, *words)
+    assert ran.code == 2
+    assert f"{name} is given twice" in ran.stderr
+
+
+def test_what_beam_collects_may_be_given_twice():
+    words = ("--experiments=a", "--experiments=b", "--labels=a=b", "--labels=c=d")
+    options = parse([*FIT, *words])
+    assert isinstance(options, FitOptions)
+    assert options.run.beam == words
+
+
+@pytest.mark.parametrize("command", ["fit", "label"])
+@pytest.mark.parametrize(
+    ("words", "name"),
+    [
+        (["--features", ""], "--features"),
+        (["--keys="], "--keys"),
+        (["--on-bad-row="], "--on_bad_row"),
+        (["--stall_timeout", " "], "--stall_timeout"),
+        (["--weight", ""], "--weight"),
+        (["--flink_master="], "--flink_master"),
+        (["--flink-master", ""], "--flink_master"),
+        (["--output", "", "--check"], "--output"),
+    ],
+    ids=lambda value: " ".join(value) if isinstance(value, list) else None,
+)
+def test_an_empty_option_is_refused(run, command, words, name):
+    needed = {"--input": "in", "--output": "out"} | ({"--model": "m"} if command == "label" else {})
+    given = [f"{key}={value}" for key, value in needed.items() if key not in words]
+    ran = run(command, *given, *words)
+    assert ran.code == 2
+    assert f"{name} is empty" in ran.stderr
+
+
+def test_a_report_of_nothing_is_refused(run):
+    assert run("report", "").code == 2
+
+
+@pytest.mark.parametrize(
+    ("runner", "offered"),
+    [("FlinkRuner", "FlinkRunner"), ("sparc", "SparkRunner"), ("direct-runner", "DirectRunner")],
+)
+def test_an_unknown_runner_offers_the_nearest_name(runner, offered):
+    with pytest.raises(UsageError, match=f"--runner {runner}: .*did you mean {offered}"):
+        Settings(RunOptions(runner)).check()
+
+
 def test_an_unknown_option_without_a_near_name_offers_none(run):
     ran = run(*FIT, "--xyzzyplugh=1")
     assert ran == (2, "kmeans-tf: error: unknown option --xyzzyplugh\n")
@@ -234,7 +320,7 @@ def test_a_duration(command, given, seconds):
     assert parse([*command, f"--stall_timeout={given}"]).run.stall_timeout == seconds
 
 
-@pytest.mark.parametrize("given", ["90", "-1s", "10 m", "soon", ""])
+@pytest.mark.parametrize("given", ["90", "-1s", "10 m", "soon"])
 def test_what_is_no_duration(given):
     with pytest.raises(UsageError, match=f"--stall_timeout: '{given}': expected 10m, 90s, 1h"):
         parse([*FIT, f"--stall_timeout={given}"])
