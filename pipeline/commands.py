@@ -70,6 +70,7 @@ def label(options: LabelOptions) -> None:
     """
     output = _output(options, [options.model])
     store = output.store
+    options = replace(options, model=store.plain(options.model))
     if store.inside(options.model, output.path):
         raise UsageError(f"--output {output.path} is where --model is: name another folder")
     folder = find_model(store, options.model)

@@ -15,11 +15,13 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field, replace
 from functools import cache
 from pathlib import Path
+from typing import Any
 from urllib.parse import urlsplit
 
 import pyarrow as pa
 from pyarrow import fs
 
+from pipeline.data.addresses import is_uri, spelt
 from pipeline.errors import DataError, UsageError
 
 _WILDCARDS = set("*?[")
@@ -60,10 +62,10 @@ class Store:
         """The store that knows what the user's paths say of their buckets.
 
         Raises:
-            UsageError: two paths say different things of one bucket.
+            UsageError: two paths say different things of one bucket, or one is no address.
         """
         roots: dict[str, str] = {}
-        for path in paths:
+        for path in map(spelt, paths):
             plain, full = _roots(path)
             if roots.setdefault(plain, full) != full:
                 raise UsageError(f"{plain}: two paths give different users or options for it")
@@ -71,8 +73,13 @@ class Store:
 
     @staticmethod
     def plain(path: str) -> str:
-        """One spelling of a path: absolute, for workers are elsewhere; of a URI, the bare one."""
-        if "://" not in path:
+        """One spelling of a path: absolute, for workers are elsewhere; of a URI, the bare one.
+
+        Raises:
+            UsageError: it is no address; see `spelt`.
+        """
+        path = spelt(path)
+        if not is_uri(path):
             return posixpath.abspath(path)
         scheme, _, rest = _OPTIONS.sub("", path).partition("://")
         bucket, slash, below = rest.partition("/")
@@ -83,7 +90,7 @@ class Store:
         base = self._locate(path)[1]
         if self.is_local(path):
             return "", os.path.realpath(base)
-        return _roots(path)[0], base
+        return _roots(spelt(path))[0], base
 
     def is_local(self, path: str) -> bool:
         """Whether a path is one of this machine's own file system."""
@@ -108,7 +115,7 @@ class Store:
         """The files in a folder, sorted by name; none if there is no such folder."""
         system, base = self._locate(folder)
         selector = fs.FileSelector(base, allow_not_found=True, recursive=recursive)
-        infos = [i for i in system.get_file_info(selector) if i.type == fs.FileType.File]
+        infos = [i for i in _asked(system, folder, selector) if i.type == fs.FileType.File]
         names = ((i.path[len(base) :].lstrip("/"), i) for i in infos)
         files = (_version(posixpath.join(folder, name), i, name) for name, i in names)
         return sorted(files, key=lambda file: file.path)
@@ -116,7 +123,7 @@ class Store:
     def folders(self, folder: str) -> list[str]:
         """The names of the folders in a folder, sorted."""
         system, base = self._locate(folder)
-        infos = system.get_file_info(fs.FileSelector(base, allow_not_found=True))
+        infos = _asked(system, folder, fs.FileSelector(base, allow_not_found=True))
         return sorted(i.base_name for i in infos if i.type == fs.FileType.Directory)
 
     def glob(self, pattern: str) -> list[FileVersion]:
@@ -220,7 +227,7 @@ class Store:
 
     def _info(self, path: str) -> fs.FileInfo:
         system, base = self._locate(path)
-        return system.get_file_info(base)
+        return _asked(system, path, base)
 
     def _locate(self, path: str) -> tuple[fs.FileSystem, str]:
         """The file system of a path or URI, and the path in it.
@@ -228,8 +235,8 @@ class Store:
         Raises:
             UsageError: there is no such kind of store.
         """
-        path = self.plain(path.removeprefix("file://"))
-        if "://" not in path:
+        path = self.plain(path)
+        if not is_uri(path):
             return _local(), path
         root = _roots(path)[0]
         system, base = _remote(dict(self.roots).get(root, root), root)
@@ -239,7 +246,7 @@ class Store:
 
 def _roots(path: str) -> tuple[str, str]:
     """A URI's scheme and bucket, without and with its user and options; both empty for a path."""
-    if "://" not in path or path.startswith("file://"):
+    if not is_uri(path):
         return "", ""
     options = _OPTIONS.search(path)
     parts = urlsplit(path)
@@ -256,8 +263,18 @@ def _local() -> fs.FileSystem:
 def _remote(uri: str, plain: str) -> tuple[fs.FileSystem, str]:
     try:
         return fs.FileSystem.from_uri(uri)
-    except pa.ArrowInvalid as error:
+    except (pa.ArrowInvalid, NotImplementedError) as error:
         raise UsageError(f"{plain}: no such store: {str(error).splitlines()[0]}") from error
+    except OSError as error:  # what Arrow would load to reach it is not there
+        raise UsageError(f"{plain} cannot be reached: {str(error).splitlines()[0]}") from error
+
+
+def _asked(system: fs.FileSystem, path: str, what: Any) -> Any:
+    """What a store says of a path or of what is below it."""
+    try:
+        return system.get_file_info(what)
+    except pa.ArrowException as error:  # none of those that a disk or a network has
+        raise UsageError(f"{path} cannot be reached: {str(error).splitlines()[0]}") from error
 
 
 def _version(path: str, info: fs.FileInfo, below: str = "") -> FileVersion:

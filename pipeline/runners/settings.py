@@ -92,7 +92,7 @@ _RUNNERS = {
         needs=("project", "region", "temp_location"),
     ),
 }
-_NAMES = tuple("FnApi Direct Prism Flink Spark Portable Dataflow".split())
+_NAMES = ("FnApi", "Direct", "Prism", "Flink", "Spark", "Portable", "Dataflow")
 _ADDRESSES = (*(kind.master for kind in _RUNNERS.values() if kind.master), "job_endpoint")
 
 

@@ -484,6 +484,7 @@ def test_an_output_that_holds_something_else(run, tmp_path):
         ran = fit_to(run, tmp_path, tmp_path / "out", *options)
         assert ran.code == USAGE
         assert f"--output {tmp_path / 'out'} exists and is not an output" in ran.stderr
+        assert "'notes.txt' is in it" in ran.stderr
     assert contents(tmp_path / "out") == {"notes.txt": b"mine"}
 
 
@@ -497,7 +498,8 @@ def test_an_output_that_cannot_be_written(run, tmp_path, place):
 
 
 def test_an_empty_folder_is_a_place_to_write_to(run, tmp_path):
-    (tmp_path / "out").mkdir()
+    (tmp_path / "out" / "lost+found").mkdir(parents=True)
+    (tmp_path / "out" / ".gitkeep").touch()
     assert fit_to(run, tmp_path, tmp_path / "out", "--max_iterations=0").code == 0
 
 
