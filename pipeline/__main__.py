@@ -21,6 +21,7 @@ def command() -> NoReturn:
 
     SIGTERM, with which schedulers and containers end a job, interrupts it as Ctrl-C does.
     """
+    environment.prepare_process()
     signal.signal(signal.SIGTERM, _interrupt)
     _leave(main())
 

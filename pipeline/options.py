@@ -210,7 +210,11 @@ def _add_clustering(parser: argparse.ArgumentParser) -> None:
         "lloyd), k-means++, k-means-parallel, random, or a path: prototypes (Parquet, npy) or an "
         "earlier output",
     )
-    add("--metric", default="sqeuclidean", help="sqeuclidean, cosine, l1 or module:function")
+    add(
+        "--metric",
+        default="sqeuclidean",
+        help="sqeuclidean, cosine, l1, or your own: module:function or path/to/module.py:function",
+    )
     add("--scale", choices=("none", "standard"), default="none")
     add(
         "--precision",

@@ -3,12 +3,10 @@
 import hashlib
 import io
 import posixpath
-import tempfile
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from decimal import Decimal
-from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
@@ -184,8 +182,7 @@ def load_model(store: Store, folder: str) -> Model:
     Raises:
         UsageError: it is none of this job's.
     """
-    with tempfile.TemporaryDirectory() as copy:
-        store.download(folder, Path(copy))
+    with store.local_copy(folder) as copy:
         try:
             return Model.load(copy)
         except ValueError as error:

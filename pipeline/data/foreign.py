@@ -26,8 +26,8 @@ _TEXTS = {
     "json": ("a JSON file", "pandas.read_json"),
     "json lines": ("a JSON file", "pyarrow.json.read_json"),
 }
-_ENDINGS = (".csv", ".tsv", ".txt", ".json", ".jsonl", ".ndjson")
-_ENDINGS = (*_ENDINGS, ".orc", ".avro", ".feather", ".arrow", ".xlsx", ".h5")
+_TEXT_ENDINGS = (".csv", ".tsv", ".txt", ".json", ".jsonl", ".ndjson")
+_ENDINGS = (*_TEXT_ENDINGS, ".orc", ".avro", ".feather", ".arrow", ".xlsx", ".h5")
 
 
 def recognised(head: bytes) -> str | None:

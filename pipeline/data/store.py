@@ -10,6 +10,7 @@ import fnmatch
 import os
 import posixpath
 import re
+import tempfile
 import uuid
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field, replace
@@ -197,6 +198,26 @@ class Store:
         target = self._locate(target)[1]
         system.create_dir(posixpath.dirname(target), recursive=True)
         system.move(base, target)
+
+    @contextlib.contextmanager
+    def local_copy(self, folder: str) -> Iterator[str]:
+        """A local folder with the files of one: itself, or a temporary copy."""
+        if self.is_local(folder):
+            yield self.plain(folder)
+            return
+        with tempfile.TemporaryDirectory() as copy:
+            self.download(folder, Path(copy))
+            yield copy
+
+    @contextlib.contextmanager
+    def local_folder(self, target: str) -> Iterator[str]:
+        """A local folder whose files lie in `target` afterwards: itself, or a temporary one."""
+        if self.is_local(target):
+            yield self.plain(target)
+            return
+        with tempfile.TemporaryDirectory() as folder:
+            yield folder
+            self.upload(Path(folder), target)
 
     def upload(self, folder: Path, target: str) -> None:
         """Copies a local folder's files below `target`."""

@@ -1,10 +1,8 @@
 """The files of the output folder, beside the labels."""
 
 import posixpath
-import tempfile
 import threading
 from dataclasses import dataclass
-from pathlib import Path
 from types import ModuleType
 
 import numpy as np
@@ -212,9 +210,8 @@ def _parquet(table: pa.Table) -> bytes:
 
 
 def _write_model(work: WorkFolder, model: Model) -> list[str]:
-    with tempfile.TemporaryDirectory() as folder:
+    place = work.file("model")
+    work.store.delete(place)
+    with work.store.local_folder(place) as folder:
         model.save(folder)
-        work.store.delete(work.file("model"))
-        work.store.upload(Path(folder), work.file("model"))
-        files = (p for p in Path(folder).rglob("*") if p.is_file())
-        return sorted(f"model/{p.relative_to(folder).as_posix()}" for p in files)
+    return [f"model/{file.below}" for file in work.store.files(place, recursive=True)]

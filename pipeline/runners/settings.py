@@ -2,7 +2,6 @@
 
 import difflib
 import math
-import os
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 
@@ -11,6 +10,7 @@ from apache_beam.runners import create_runner
 
 from pipeline.errors import UsageError
 from pipeline.options import ALWAYS, AUTO, RunOptions
+from pipeline.passes.cores import cores
 from pipeline.runners import endpoints
 from pipeline.runners.flink import FlinkCluster
 from pipeline.runners.views import RememberedOptions
@@ -96,11 +96,6 @@ _NAMES = ("FnApi", "Direct", "Prism", "Flink", "Spark", "Portable", "Dataflow")
 _ADDRESSES = (*(kind.master for kind in _RUNNERS.values() if kind.master), "job_endpoint")
 
 
-def default_threads() -> int:
-    """How many chunks the processes of a machine work on at once, if nobody says."""
-    return os.cpu_count() or 1
-
-
 @dataclass(frozen=True)
 class Settings:
     """How jobs run.
@@ -144,8 +139,8 @@ class Settings:
             return self._known.threads
         processes = 1
         if self._direct.direct_running_mode == _PROCESSES:
-            processes = self._direct.direct_num_workers or default_threads()
-        return max(1, default_threads() // processes)
+            processes = self._direct.direct_num_workers or cores()
+        return max(1, cores() // processes)
 
     @property
     def one_process(self) -> bool:
