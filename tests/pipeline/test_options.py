@@ -377,6 +377,8 @@ def test_an_interrupt_says_how_to_go_on(run, monkeypatch):
     ran = run(*FIT)
     assert ran.code == 130
     assert "run the same command again to resume" in ran.stderr
+    for option in ("--check", "--resume=never"):
+        assert run(*FIT, option) == (130, "kmeans-tf: interrupted\n")
 
 
 def with_a_fit_of(body):
