@@ -54,7 +54,7 @@ class SetupError(RunError):
 class FullDiskError(RunError):
     """There was no room; until there is, the same job fails again."""
 
-    hint = "; free some space there, then run the same command to resume"
+    hint = ": free some space there; run the same command again to resume"
 
 
 class MemoryLackError(RunError):

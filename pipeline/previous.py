@@ -17,7 +17,7 @@ from kmeans_tf import Model
 from pipeline.console import say
 from pipeline.data.columns import Columns
 from pipeline.data.kinds import is_numeric
-from pipeline.data.names import FIGURES, figure_names, instead_of, listed, meant
+from pipeline.data.names import figure_names, figures_among, instead_of, listed, meant
 from pipeline.data.rows import to_float64
 from pipeline.data.store import Store
 from pipeline.errors import UsageError
@@ -97,7 +97,8 @@ def _prototype_columns(file: str, schema: pa.Schema, columns: Columns) -> Sequen
     missing = [name for name in wanted if name not in schema.names]
     if not missing:
         return wanted
-    others = [field for field in schema if field.name not in FIGURES]
+    figures = figures_among(schema.names)
+    others = [field for field in schema if field.name not in figures]
     numeric = [field.name for field in others if _is_coordinate(field.type)]
     lists = [field.name for field in others if _is_any_list(field.type)]
     counted = ((numeric, columns.dimension), (lists, 1))

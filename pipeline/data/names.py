@@ -70,6 +70,17 @@ def figure_names(features: Sequence[str]) -> dict[str, str]:
     return names
 
 
+def figures_among(columns: Collection[str]) -> set[str]:
+    """Which columns of a prototypes.parquet are figures, where its features are not known."""
+    figures = set()
+    for figure in FIGURES:
+        name = figure
+        while _APART + name in columns:
+            name = _APART + name
+        figures.add(name)
+    return figures
+
+
 def listed(names: Collection[str]) -> str:
     """Names for a message: quoted, for one may begin with a blank, and a few of many."""
     shown = ", ".join(map(repr, islice(names, _SHOWN)))

@@ -60,7 +60,7 @@ def test_a_disk_that_refuses_in_a_stack_trace(raised):
 def test_a_disk_that_refuses():
     failure = find_failure(OSError(28, "No space left on device"))
     assert type(failure) is FullDiskError
-    assert failure.told.endswith("; free some space there, then run the same command to resume")
+    assert failure.told.endswith(": free some space there; run the same command again to resume")
     assert str(failure) == "reading or writing failed: [Errno 28] No space left on device"
 
 

@@ -8,7 +8,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from pipeline.console import say
-from pipeline.data.names import figure_names, instead_of, listed, meant
+from pipeline.data.names import figure_names, figures_among, instead_of, listed, meant
 from pipeline.errors import DataError, one_line
 from tests.pipeline.answer import Answer
 
@@ -103,6 +103,7 @@ def test_figures_stay_apart():
         "weight": "weight",
         "cost": "cost",
     }
+    assert figures_among([*names.values(), "rows", "cluster_rows", "x"]) == {*names.values()}
 
 
 def test_a_list_of_names_is_short():
