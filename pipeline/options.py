@@ -355,6 +355,12 @@ def _label_options(parsed: argparse.Namespace, beam: tuple[str, ...]) -> LabelOp
 
 def _names(parsed: argparse.Namespace) -> ColumnNames:
     features, keys = split_names(parsed.features), split_names(parsed.keys)
+    for option, given, names in (
+        ("--features", parsed.features, features),
+        ("--keys", parsed.keys, keys),
+    ):
+        if given and not names:
+            raise UsageError(f"{option} {given} names no column")
     answer = parsed.label_column, parsed.distance_column
     return ColumnNames(tuple(features), tuple(keys), parsed.weight, *answer)
 

@@ -111,14 +111,16 @@ def _check_names(features: Sequence[str], names: ColumnNames) -> None:
 
 def _check_answer(names: ColumnNames) -> None:
     """The labels' own columns are beside the keys, or the row's place, and beside each other."""
-    others = names.keys or PLACE_COLUMNS
     for option, name in zip(("--label_column", "--distance_column"), names.answer, strict=True):
-        if name in others:
+        if name in names.keys:
             raise UsageError(
-                f"--keys {','.join(names.keys)}: the labels have a column {name!r} already: give "
-                f"{option} another name"
-                if names.keys
-                else f"{option} {name}: the labels name the row's place by {listed(PLACE_COLUMNS)}"
+                f"--keys {name}: the labels have a column of this name already: give {option} "
+                "another"
+            )
+        if not names.keys and name in PLACE_COLUMNS:
+            raise UsageError(
+                f"{option} {name}: without --keys the labels name the row's place by "
+                f"{listed(PLACE_COLUMNS)}"
             )
     if names.answer[0] == names.answer[1]:
         raise UsageError(f"--label_column and --distance_column are both {names.answer[0]!r}")

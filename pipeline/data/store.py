@@ -27,6 +27,7 @@ from pipeline.errors import DataError, UsageError
 
 _WILDCARDS = set("*?[")
 _OPTIONS = re.compile(r"\?\w+=[^/?]*$")  # behind a URI; any other question mark is a wildcard
+_AZURE = ("abfs", "abfss")
 HIDDEN = ("_", ".")  # how names begin that readers of tables pass over
 
 
@@ -84,7 +85,7 @@ class Store:
             return posixpath.abspath(path)
         scheme, _, rest = _OPTIONS.sub("", path).partition("://")
         bucket, slash, below = rest.partition("/")
-        return f"{scheme}://{bucket.rpartition('@')[2]}{slash}{below}".rstrip("/")
+        return f"{scheme}://{_without_user(scheme, bucket)}{slash}{below}".rstrip("/")
 
     def place(self, path: str) -> tuple[str, str]:
         """What tells a file from all others: its file system, and its path with links resolved."""
@@ -271,8 +272,14 @@ def _roots(path: str) -> tuple[str, str]:
         return "", ""
     options = _OPTIONS.search(path)
     parts = urlsplit(path)
-    plain = f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}"
+    plain = f"{parts.scheme}://{_without_user(parts.scheme, parts.netloc)}"
     return plain, f"{parts.scheme}://{parts.netloc}{options[0] if options else ''}"
+
+
+def _without_user(scheme: str, bucket: str) -> str:
+    """A bucket without the user before it, which to Azure is the container."""
+    user, _, host = bucket.rpartition("@")
+    return bucket if scheme in _AZURE and ":" not in user else host
 
 
 @cache

@@ -381,7 +381,7 @@ CASES = [
     (nothing_numeric, DATA, ["a.parquet", "no numeric column", "--features"]),
     (no_such_key, DATA, ["a.parquet", "no column 'id'"]),
     (key_named_twice, USAGE, ["--keys", "'y'", "more than once"]),
-    (key_that_the_labels_use, USAGE, ["--keys", "'label'", "--label_column"]),
+    (key_that_the_labels_use, USAGE, ["--keys label", "--label_column another"]),
     (key_that_names_the_distance, USAGE, ["--keys miles", "--distance_column another"]),
     (label_that_names_the_place, USAGE, ["--label_column row", "'file', 'row'"]),
     (label_and_distance_of_one_name, USAGE, ["--label_column", "--distance_column", "'l'"]),

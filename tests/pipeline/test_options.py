@@ -295,6 +295,8 @@ REFUSED = [
     (["--optimizer=adam", "--learning_rate=nan"], ["--learning_rate", "nan"]),
     (["--optimizer=adam", "--learning_rate=inf"], ["--learning_rate", "inf"]),
     (["stray"], ["stray"]),
+    (["--features=,"], ["--features ,", "names no column"]),
+    (["--keys", ", ,"], ["--keys , ,", "names no column"]),
     (["--direct_num_workers=two"], ["--direct_num_workers", "two"]),
     (["--direct_num_workers"], ["--direct_num_workers"]),
     (["--direct_running_mode=sideways"], ["--direct_running_mode", "sideways"]),

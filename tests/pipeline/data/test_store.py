@@ -174,6 +174,11 @@ def home(tmp_path, monkeypatch):
         ("S3://B/In", "s3://B/In"),
         ("GS://b/x", "gs://b/x"),
         ("s3a://me:secret@b/in?region=x", "s3://b/in"),
+        (
+            "abfss://box@account.dfs.core.windows.net/in",
+            "abfss://box@account.dfs.core.windows.net/in",
+        ),
+        ("abfs://account:secret@box.host/in", "abfs://box.host/in"),
         ("./~", "{home}/../~"),
         ("day:1/a", "{home}/../day:1/a"),
         ("/data/x://y", "/data/x:/y"),
@@ -221,7 +226,7 @@ def test_a_store_that_arrow_cannot_reach_is_told_why(run, tmp_path, monkeypatch)
     monkeypatch.setattr("pipeline.data.store._remote", lambda uri, plain: (Unreachable(), "c"))
     ran = run("fit", "--input=abfss://c@account/in", f"--output={tmp_path / 'out'}", "--k=2")
     assert ran.code == 2
-    assert "abfss://account/in cannot be reached: Unknown error: no token\n" in ran.stderr
+    assert "abfss://c@account/in cannot be reached: Unknown error: no token\n" in ran.stderr
 
 
 # Paths compared
