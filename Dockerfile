@@ -2,7 +2,7 @@
 #
 # Runners that start containers themselves (Dataflow, Flink with --environment_type=DOCKER) use it
 # as it is. Beside a Flink TaskManager or a Spark executor it runs the warm pool instead:
-# docker run --network host --entrypoint python IMAGE -m pipeline.worker_pool
+# docker run --network host --entrypoint kmeans-tf-worker-pool IMAGE
 #
 # Python and Beam must be those of the driver; the job checks both before it reads any data.
 ARG PYTHON=3.11
@@ -12,7 +12,7 @@ FROM apache/beam_python${PYTHON}_sdk:${BEAM} AS beam
 
 FROM python:${PYTHON}-slim AS wheel
 WORKDIR /source
-COPY setup.py README.md ./
+COPY setup.py README.md kmeans_tf_job.py ./
 COPY kmeans_tf kmeans_tf
 COPY pipeline pipeline
 RUN pip wheel --no-cache-dir --no-deps --wheel-dir /wheels .
@@ -23,7 +23,9 @@ ARG BEAM
 ARG BEAM_EXTRA=""
 ARG WORKER=worker
 COPY --from=wheel /wheels /wheels
-RUN pip install --no-cache-dir /wheels/*.whl "apache-beam[${BEAM_EXTRA}]==${BEAM}" \
+COPY constraints.txt /wheels/
+RUN pip install --no-cache-dir --constraint /wheels/constraints.txt \
+    /wheels/*.whl "apache-beam[${BEAM_EXTRA}]==${BEAM}" \
     && useradd --create-home worker
 COPY --from=beam /opt/apache/beam /opt/apache/beam
 # Boot would start Python in a virtual environment of its own otherwise.

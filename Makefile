@@ -1,11 +1,15 @@
 .DEFAULT_GOAL := help
-PYTHON ?= python3
+# The first that is supported and can make an environment.
+PYTHONS := python3.13 python3.12 python3.11 python3
+USABLE := import sys, venv, ensurepip; assert (3, 11) <= sys.version_info < (3, 14)
+PYTHON ?= $(shell for p in $(PYTHONS); do $$p -c '$(USABLE)' 2>/dev/null && echo $$p && break; done)
+LACKING := make setup needs Python 3.11, 3.12 or 3.13 with its venv module: install one, or uv
 BIN := .venv/bin
 export OPENBLAS_NUM_THREADS ?= 1
 export TF_CPP_MIN_LOG_LEVEL ?= 3
 export TF_ENABLE_ONEDNN_OPTS ?= 0
 
-.PHONY: help setup run seed test lint type format bench regression wheel clean
+.PHONY: help setup constraints run seed test lint type format bench regression wheel clean
 .PHONY: flink-up flink-down spark-up spark-down prism test-clusters test-dataflow
 
 help: ## List the targets
@@ -16,11 +20,16 @@ setup: .venv/installed ## Install everything into .venv
 .venv/installed: EXTRAS := dev
 # Of its own: Beam starts slower where Google's libraries are.
 .venv-dataflow/installed: EXTRAS := test,dataflow
-.venv/installed .venv-dataflow/installed: setup.py
-	$(PYTHON) -m venv $(@D)
-	$(@D)/bin/python -m pip install --quiet --upgrade pip setuptools wheel
-	$(@D)/bin/python -m pip install --quiet --editable '.[$(EXTRAS)]'
+.venv/installed .venv-dataflow/installed: setup.py constraints.txt
+	@if $(or $(PYTHON),false) -c '$(USABLE)' 2>/dev/null; then $(PYTHON) -m venv $(@D); \
+	elif command -v uv >/dev/null; then uv venv --quiet --seed --python 3.13 $(@D); \
+	else echo '$(LACKING)' >&2; exit 1; fi
+	$(@D)/bin/python -m pip install --quiet --upgrade pip --constraint constraints.txt setuptools wheel
+	$(@D)/bin/python -m pip install --quiet --constraint constraints.txt --editable '.[$(EXTRAS)]'
 	@touch $@
+
+constraints: ## Resolve all dependencies anew and pin them in constraints.txt
+	python3.11 .ci/dependencies renew
 
 run: setup ## Cluster the colours of a photograph, and draw it before and after
 	$(BIN)/python -m examples.palette

@@ -19,7 +19,8 @@ setup(
     long_description=(HERE / "README.md").read_text(),
     long_description_content_type="text/markdown",
     license="Apache-2.0",
-    python_requires=">=3.11",
+    python_requires=">=3.11,<3.14",
+    py_modules=["kmeans_tf_job"],
     packages=find_packages(include=["kmeans_tf", "kmeans_tf.*", "pipeline", "pipeline.*"]),
     package_data={"": ["py.typed", "*.j2"]},
     install_requires=[
@@ -48,5 +49,10 @@ setup(
             "scikit-learn-intelex; platform_machine == 'x86_64'",
         ],
     },
-    entry_points={"console_scripts": ["kmeans-tf = pipeline.__main__:command"]},
+    entry_points={
+        "console_scripts": [
+            "kmeans-tf = kmeans_tf_job:command",
+            "kmeans-tf-worker-pool = kmeans_tf_job:worker_pool",
+        ]
+    },
 )

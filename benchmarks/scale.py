@@ -18,7 +18,7 @@ from benchmarks.scale_costs import FEATURES, MANY, costs
 from benchmarks.scale_model import Costs, Job, Runner, Seconds, Workers, first_iteration, iteration
 from cluster import flink, spark
 from cluster.__main__ import flags
-from pipeline.runners.settings import default_threads
+from pipeline.passes.cores import cores as usable_cores
 
 PER_JOB = 4  # iterations
 JOBS = {FEATURES: 2, MANY: 1}
@@ -90,7 +90,7 @@ def _told(
 
 def _places() -> Iterator[tuple[str, Workers, Sequence[str]]]:
     """Each runner with some workers, by name, numbers and Beam options; it is up meanwhile."""
-    cores = default_threads()
+    cores = usable_cores()
     yield EMBEDDED, Workers(1, cores, cores), []
     for count in (1, 2, 4):
         threads = max(1, cores // count)

@@ -29,7 +29,7 @@ from pipeline.data.names import ColumnNames
 from pipeline.data.plan import Plan, make_plan
 from pipeline.passes.archive import pack, unpack
 from pipeline.passes.chunks import Chunk
-from pipeline.runners.settings import default_threads
+from pipeline.passes.cores import cores as usable_cores
 from pipeline.transforms import (
     Loader,
     WorkFolder,
@@ -56,7 +56,7 @@ class Counted:
 
 def costs() -> tuple[Costs, dict[Case, list[float]]]:
     """The constants, and what share of a case's rows each iteration compared anew."""
-    configure(default_threads())
+    configure(usable_cores())
     load()
     alone = [_alone(case, iterations) for case, iterations in CASES]
     reads = [seen for case in alone for seen in case.reads] + [_read(FILES)[0]]
@@ -194,7 +194,7 @@ def _bytes() -> tuple[float, float, float]:
 
 def _crowded(case: Case) -> float:
     """How much longer a step takes while all cores are at one."""
-    cores = default_threads()
+    cores = usable_cores()
     _, chunks, layout = _read(case)
     prototypes = layout.encoding.encode_prototypes(np.load(case.start).astype(np.float64))
     state = TrainingState((Trial.start(prototypes),))

@@ -12,9 +12,15 @@ from __future__ import annotations
 
 import importlib
 import operator
+import sys
+import threading
+import zlib
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cache
+from importlib.util import module_from_spec, spec_from_file_location
+from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 import numpy as np
@@ -25,6 +31,7 @@ from kmeans_tf.runtime import load, on_processor, tf
 Cost = Callable[["tf.Tensor", "tf.Tensor"], "tf.Tensor"]
 
 DEFAULT_GRADIENT_BOUND = 2.0**20
+_MODULES = threading.RLock()  # one thread loads a user's module while others wait
 SAFE_SQUARES = 2.0**-960, 2.0**1000  # between these a sum of squares has lost nothing
 UP, DOWN = 2.0**600, 2.0**-600  # of numbers whose squares are not
 
@@ -125,7 +132,7 @@ METRICS = {
 
 @cache
 def get_metric(name: str) -> Metric:
-    """The metric called `name`, or a user's own `module:function`.
+    """The metric called `name`, or a user's own, see `metric_module`.
 
     The function is a `Cost`, any callable; it may carry an attribute `gradient_bound` (see
     `Metric`).
@@ -135,18 +142,51 @@ def get_metric(name: str) -> Metric:
     """
     if name in METRICS:
         return METRICS[name]
-    module, _, attribute = name.partition(":")
+    module, _, attribute = name.rpartition(":")
     if not module or not attribute:
         names = ", ".join(METRICS)
         raise ValueError(f"unknown metric {name!r}: expected one of {names}, or module:function")
     load()  # not by the module, while another thread may be at it: it has many ways in
     try:
-        cost = operator.attrgetter(attribute)(importlib.import_module(module))
+        cost = operator.attrgetter(attribute)(metric_module(name))
     except Exception as error:  # the module is the user's code
         raise ValueError(f"metric {name!r} cannot be imported: {_reason(error)}") from error
     if not callable(cost):
         raise ValueError(f"metric {name!r} is a {type(cost).__name__}, not a function")
     return Metric(name, _hashable(cost), gradient_bound=_gradient_bound(name, cost))
+
+
+def metric_module(name: str) -> ModuleType:
+    """The module of a user's own metric, `module:function` or `path/to/module.py:function`.
+
+    Raises:
+        Exception: whatever its code, or that it is not there, raises.
+    """
+    place = name.rpartition(":")[0]
+    with _MODULES:
+        return _module_of(Path(place)) if place.endswith(".py") else importlib.import_module(place)
+
+
+def _module_of(path: Path) -> ModuleType:
+    """A file as a module of its own name, or of another where a module has that already."""
+    path = path.absolute()
+    name = path.stem
+    if name in sys.modules and getattr(sys.modules[name], "__file__", None) != str(path):
+        name = f"{name}_{zlib.crc32(str(path).encode()):08x}"
+    if name in sys.modules:
+        return sys.modules[name]
+    spec = spec_from_file_location(name, path)
+    if spec is None or spec.loader is None:
+        raise ImportError(f"{path} is no module")
+    if str(path.parent) not in sys.path:
+        sys.path.append(str(path.parent))  # of what it imports from beside it
+    module = sys.modules[name] = module_from_spec(spec)
+    try:
+        spec.loader.exec_module(module)
+    except BaseException:
+        del sys.modules[name]
+        raise
+    return module
 
 
 def _hashable(cost: Any) -> Cost:

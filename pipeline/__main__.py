@@ -12,7 +12,7 @@ from typing import NoReturn
 from pipeline import environment
 from pipeline.console import quiet_logs, say
 from pipeline.errors import INTERRUPTED, JobError, RunError, find_failure, is_interrupt
-from pipeline.options import FitOptions, LabelOptions, ReportOptions, parse
+from pipeline.options import NEVER, FitOptions, LabelOptions, ReportOptions, parse
 from pipeline.passes.loading import loading
 
 
@@ -21,6 +21,7 @@ def command() -> NoReturn:
 
     SIGTERM, with which schedulers and containers end a job, interrupts it as Ctrl-C does.
     """
+    environment.prepare_process()
     signal.signal(signal.SIGTERM, _interrupt)
     _leave(main())
 
@@ -29,11 +30,12 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Runs a command and returns its exit code."""
     environment.prepare()
     quiet_logs()
+    options = None
     try:
         options = parse(sys.argv[1:] if argv is None else argv)
         _run(options)
     except (Exception, KeyboardInterrupt) as error:
-        return _explain(error)
+        return _explain(error, resumes=_leaves_what_can_be_resumed(options))
     return 0
 
 
@@ -48,15 +50,24 @@ def _run(options: FitOptions | LabelOptions | ReportOptions) -> None:
         commands.report(options)
 
 
-def _explain(error: BaseException) -> int:
+def _leaves_what_can_be_resumed(options: FitOptions | LabelOptions | ReportOptions | None) -> bool:
+    """Whether the same command takes up what it did before it failed."""
+    if options is None or isinstance(options, ReportOptions):
+        return False
+    return not options.run.check and options.output.resume != NEVER
+
+
+def _explain(error: BaseException, *, resumes: bool) -> int:
     if is_interrupt(error):
-        say(f"kmeans-tf: interrupted{RunError.hint}")
+        say(f"kmeans-tf: interrupted{RunError.hint if resumes else ''}")
         return INTERRUPTED
     failure = error if isinstance(error, JobError) else find_failure(error)
     if failure is None:
         traceback.print_exception(error)
         say("kmeans-tf: this is a bug of kmeans-tf")
         return JobError.exit_code
+    if not resumes:
+        failure.hint = ""
     say(failure.told)
     return failure.exit_code
 

@@ -128,6 +128,8 @@ class Attempt:
             DataError: there are bad rows, and the policy is to fail.
         """
         totals = find_manifest(self.work)
+        if not self.plan.rows:
+            self.warn(f"no row in {len(self.plan.footers)} file(s): the answer is empty")
         if totals is None:
             distances = model.distance_type(*corners)
             spec = LabelSpec.of(self.plan, model, self.work, self.cache, distances)

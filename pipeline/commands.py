@@ -5,7 +5,6 @@ neither Beam nor TensorFlow, which take seconds to load. `jobs` does.
 """
 
 import contextlib
-import os
 import posixpath
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
@@ -27,6 +26,7 @@ from pipeline.errors import UsageError
 from pipeline.metric_identity import metric_identity
 from pipeline.options import FitOptions, LabelOptions, ReportOptions, RunOptions
 from pipeline.output.publish import Output
+from pipeline.passes.cores import cores
 from pipeline.passes.loading import loading
 from pipeline.previous import (
     find_model,
@@ -52,6 +52,7 @@ def fit(options: FitOptions) -> None:
         JobError: it failed, for a reason that is told in one line.
     """
     has_start = options.init not in INITS
+    options = replace(options, metric=_placed(options.metric))
     output = _output(options, [options.init] if has_start else [])
     connect = _workplace(options, output)
     plan = _plan(options, output, connect, options.names)
@@ -76,6 +77,7 @@ def label(options: LabelOptions) -> None:
     """
     output = _output(options, [options.model])
     store = output.store
+    options = replace(options, model=store.plain(options.model))
     if store.inside(options.model, output.path):
         raise UsageError(f"--output {output.path} is where --model is: name another folder")
     folder = find_model(store, options.model)
@@ -181,7 +183,7 @@ def _load_tensorflow(run: RunOptions, metric: str | None) -> None:
     """
     if metric in METRICS:
         environment.prepare(environment.WITHOUT_KERAS)
-    load_ahead(run.threads or os.cpu_count() or 1, _quietly)
+    load_ahead(run.threads or cores(), _quietly)
 
 
 @contextlib.contextmanager
@@ -190,10 +192,17 @@ def _quietly() -> Iterator[None]:
         yield
 
 
+def _placed(metric: str) -> str:
+    """A metric's name, of which a file is where every process on this machine finds it."""
+    place, colon, function = metric.rpartition(":")
+    return f"{Store.plain(place)}:{function}" if colon and place.endswith(".py") else metric
+
+
 def _metric(option: str, name: str, run: RunOptions) -> Metric:
     """A metric, which is tried if it is the user's own."""
     if name in METRICS:
         return METRICS[name]
+    environment.reach_working_folder()
     _load_tensorflow(run, name)
     try:
         metric = get_metric(name)

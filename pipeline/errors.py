@@ -17,6 +17,9 @@ class JobError(Exception):
     exit_code = 1
     hint = ""  # what to do, where every message of the kind would end with it
 
+    def __str__(self) -> str:
+        return one_line(super().__str__())
+
     @property
     def told(self) -> str:
         """The line that the user reads."""
@@ -42,6 +45,18 @@ class RunError(JobError):
     hint = "; run the same command again to resume"
 
 
+class SetupError(RunError):
+    """What the job needs is not there; the message says what to do, and nothing else helps."""
+
+    hint = ""
+
+
+class FullDiskError(RunError):
+    """There was no room; until there is, the same job fails again."""
+
+    hint = ": free some space there; run the same command again to resume"
+
+
 class MemoryLackError(RunError):
     """The cluster lacks memory; the message says what to raise, for the same job fails again."""
 
@@ -58,7 +73,18 @@ INTERRUPTED = 130
 SHARED_OUTPUT = "give an --output that every worker and the driver reach"
 _BAD_SHOWN = 5
 
-_KINDS = {kind.__name__: kind for kind in (UsageError, DataError, RunError, NoResumeError)}
+_KINDS = {
+    kind.__name__: kind for kind in (UsageError, DataError, RunError, SetupError, NoResumeError)
+}
+# What a disk says that it will say again, and what to do.
+_REFUSED = {
+    "Permission denied": "give this user the right to it",
+    "Operation not permitted": "give this user the right to it",
+    "Read-only file system": "name a place that can be written",
+    "No usable temporary directory": "set TMPDIR to a folder that can be written",
+    "Too many open files": "allow more of them, with ulimit -n",
+}
+_FULL = ("No space left on device", "Disk quota exceeded")
 _RAISED = re.compile(
     rf"pipeline\.errors\.({'|'.join(_KINDS)}): (.+?)(?: \[while running .*)?$", re.M
 )
@@ -69,6 +95,20 @@ _DISK = re.compile(
 )
 _NETWORK = (URLError, ConnectionError, TimeoutError)  # Python counts them among the disk's errors
 _PLACE = re.compile(r" \[while running .*", re.S)
+
+
+def one_line(text: str) -> str:
+    """Text in which a control character, a line's end or a byte that is no text is escaped.
+
+    A name from the data then can neither break a line nor forge another.
+    """
+    return "".join(c if c.isprintable() else _escaped(c) for c in text)
+
+
+def _escaped(character: str) -> str:
+    if "\udc80" <= character <= "\udcff":  # how Python keeps a byte of a name that is not UTF-8
+        return f"\\x{ord(character) - 0xDC00:02x}"
+    return character.encode("unicode_escape").decode()
 
 
 def find_failure(error: BaseException) -> JobError | None:
@@ -97,8 +137,11 @@ def without_place(error: object) -> str:
 
 def disk_failure(error: object) -> RunError:
     """The message for a read or write that the file system refused."""
-    first_line = without_place(error).splitlines()[0]
-    return RunError(f"reading or writing failed: {first_line}")
+    told = f"reading or writing failed: {without_place(error).splitlines()[0]}"
+    for words, remedy in _REFUSED.items():
+        if words in told:
+            return SetupError(f"{told}: {remedy}")
+    return (FullDiskError if any(words in told for words in _FULL) else RunError)(told)
 
 
 def bad_rows_error(bad_rows: int, rows: int, bad: Counter) -> DataError:

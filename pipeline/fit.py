@@ -19,7 +19,7 @@ from pipeline.attempt import Attempt
 from pipeline.checks import check_scanned, estimate_warning, precision_error
 from pipeline.console import say
 from pipeline.data.names import listed
-from pipeline.errors import SHARED_OUTPUT, DataError, RunError, UsageError
+from pipeline.errors import SHARED_OUTPUT, DataError, SetupError, UsageError
 from pipeline.options import FitOptions
 from pipeline.output.results import Results, load_drawing_ahead, write_results
 from pipeline.passes.checkpoint import (
@@ -243,7 +243,7 @@ class Fit:
         """The state that the workers reached; a round that is lost would be run for ever."""
         reached = latest_state(self.attempt.work)
         if reached.iteration <= state.iteration and not reached.done:
-            raise RunError(
+            raise SetupError(
                 f"the checkpoints of the workers did not reach {self.attempt.work.path} here: "
                 + SHARED_OUTPUT
             )

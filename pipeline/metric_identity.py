@@ -8,7 +8,6 @@ instance holds, the globals that it names and the attributes of modules that it 
 import copyreg
 import dis
 import hashlib
-import importlib
 import json
 import os
 import sys
@@ -30,7 +29,7 @@ from typing import Any
 
 import numpy as np
 
-from kmeans_tf.metrics import Metric
+from kmeans_tf.metrics import Metric, metric_module
 from kmeans_tf.runtime import tf
 from pipeline.console import say
 
@@ -63,7 +62,7 @@ def metric_identity(metric: Metric) -> str:
     and the values that it holds. Where one of these cannot be known, a line says so, and the
     digest is like no other.
     """
-    home = importlib.import_module(metric.name.partition(":")[0])
+    home = metric_module(metric.name)
     describe = _Description(home.__name__.partition(".")[0])
     try:
         parts = [metric.gradient_bound, describe.module(home), describe.value(metric.cost)]

@@ -8,11 +8,11 @@ import argparse
 import difflib
 import math
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import NoReturn
 
-from pipeline.data.names import ColumnNames, split_list
+from pipeline.data.names import LABEL_COLUMNS, ColumnNames, split_list, split_names
 from pipeline.errors import UsageError
 
 DEFAULT_K = 8
@@ -22,6 +22,9 @@ _NOT_YET = "not implemented"
 AUTO, ALWAYS, NEVER = "auto", "always", "never"
 _K_MEANS_PARALLEL = "k-means-parallel"
 _OVERSAMPLING_PASSES = 6
+_INSTEAD = {"--dry_run": "--check"}  # Beam's, of another meaning
+_LISTS = ("--input", "--features", "--keys")
+_ONE_VALUE = argparse._StoreAction | argparse._StoreConstAction  # others collect what they get
 _UNITS = {"s": 1, "m": 60, "h": 3600}
 
 
@@ -126,15 +129,21 @@ def parse(argv: Sequence[str]) -> FitOptions | LabelOptions | ReportOptions:
         UsageError: a message that names the option.
     """
     parser = build_parser()
+    chosen = parser.commands.get(argv[0]) if argv else None
+    if chosen:
+        argv = _spelt(argv, chosen._option_string_actions)
+        _check_words(argv, chosen._option_string_actions)
     parsed, rest = parser.parse_known_args(argv)
     if parsed.command is None:
         raise UsageError("say what to do: fit, label or report (--help tells more)")
     if parsed.command == "report":
         if rest:
             raise UsageError(f"report takes one folder and no option {rest[0]}")
+        if not parsed.folder.strip():
+            raise UsageError("report: DIR is empty: is a variable not set?")
         return ReportOptions(parsed.folder)
-    _check_beam_options(rest, option_names(parsed.command))
-    return (_fit_options if parsed.command == "fit" else _label_options)(parsed, tuple(rest))
+    beam = _beam_options(rest, option_names(parsed.command))
+    return (_fit_options if parsed.command == "fit" else _label_options)(parsed, beam)
 
 
 def build_parser() -> _Parser:
@@ -207,7 +216,11 @@ def _add_clustering(parser: argparse.ArgumentParser) -> None:
         "lloyd), k-means++, k-means-parallel, random, or a path: prototypes (Parquet, npy) or an "
         "earlier output",
     )
-    add("--metric", default="sqeuclidean", help="sqeuclidean, cosine, l1 or module:function")
+    add(
+        "--metric",
+        default="sqeuclidean",
+        help="sqeuclidean, cosine, l1, or your own: module:function or path/to/module.py:function",
+    )
     add("--scale", choices=("none", "standard"), default="none")
     add(
         "--precision",
@@ -236,6 +249,8 @@ def _add_output(parser: argparse.ArgumentParser) -> None:
     add("--output", required=True, metavar="DIR")
     add("--overwrite", action="store_true", help="replace a finished output")
     add("--resume", choices=("auto", "never", "require"), default="auto")
+    for name in LABEL_COLUMNS:
+        add(f"--{name}_column", default=name, help=f"what the labels call the {name}")
 
 
 def _add_run(parser: argparse.ArgumentParser, *, training: bool) -> None:
@@ -345,9 +360,21 @@ def _label_options(parsed: argparse.Namespace, beam: tuple[str, ...]) -> LabelOp
 
 
 def _names(parsed: argparse.Namespace) -> ColumnNames:
-    features, keys = split_list(parsed.features), split_list(parsed.keys)
-    types = tuple(map(_partition_type, split_list(parsed.partition_types)))
-    return ColumnNames(tuple(features), tuple(keys), parsed.weight, types)
+    features, keys = split_names(parsed.features), split_names(parsed.keys)
+    for option, given, names in (
+        ("--features", parsed.features, features),
+        ("--keys", parsed.keys, keys),
+    ):
+        if given and not names:
+            raise UsageError(f"{option} {given} names no column")
+    return ColumnNames(
+        features=tuple(features),
+        keys=tuple(keys),
+        weight=parsed.weight,
+        partition_types=tuple(map(_partition_type, split_list(parsed.partition_types))),
+        label_column=parsed.label_column,
+        distance_column=parsed.distance_column,
+    )
 
 
 def _partition_type(text: str) -> tuple[str, str]:
@@ -401,25 +428,74 @@ def _check_at_least(option: str, value: int | None, least: int) -> None:
         raise UsageError(f"{option} {value}: expected a whole number from {least}")
 
 
-def _check_beam_options(rest: Sequence[str], own: set[str]) -> None:
-    """Raises a UsageError for what Beam does not know either."""
+def _spelt(words: Sequence[str], known: Collection[str]) -> list[str]:
+    """A command line in which options are spelt as they are known, with dashes or underscores."""
+    return [_as_known(word, known) for word in words]
+
+
+def _as_known(word: str, known: Collection[str]) -> str:
+    name, equals, value = word.partition("=")
+    spellings = (name, _underscored(name), f"--{name[2:].replace('_', '-')}")
+    is_option = name.startswith("--")
+    spelt = next((s for s in spellings if is_option and s in known), name)
+    return f"{spelt}{equals}{value}"
+
+
+def _underscored(name: str) -> str:
+    return f"--{name[2:].replace('-', '_')}"
+
+
+def _check_words(words: Sequence[str], actions: Mapping[str, argparse.Action]) -> None:
+    """Raises a UsageError for an option that is given twice, is empty, or that another stands for.
+
+    The last would win, and an empty one is a script's variable that is not set.
+    """
+    seen = set[str]()
+    for i, word in enumerate(words):
+        name, equals, value = word.partition("=")
+        if not name.startswith("--"):
+            continue
+        if _underscored(name) in _INSTEAD:
+            raise UsageError(f"unknown option {name}: did you mean {_INSTEAD[_underscored(name)]}?")
+        if name not in actions:
+            continue
+        action = actions[name]
+        if not equals and action.nargs != 0:
+            value = words[i + 1] if i + 1 < len(words) else "missing"  # which the parser says
+        if (equals or action.nargs != 0) and not value.strip():
+            raise UsageError(f"{name} is empty: is a variable not set? Else leave it out")
+        if action.dest in seen and isinstance(action, _ONE_VALUE):
+            once = "put commas between its values" if name in _LISTS else "give it once"
+            raise UsageError(f"{name} is given twice: {once}")
+        seen.add(action.dest)
+
+
+def _beam_options(rest: Sequence[str], own: set[str]) -> tuple[str, ...]:
+    """Beam's options as it spells them.
+
+    Raises:
+        UsageError: Beam does not know one either, or it is given twice or empty.
+    """
     if not rest:
-        return
+        return ()
+    _check_words(rest, {})
     from pipeline.beam_options import beam_parser
 
     parser = beam_parser()
+    words = _spelt(rest, parser._option_string_actions)
+    _check_words(words, parser._option_string_actions)
     try:
-        _, unknown = parser.parse_known_args(list(rest))
+        _, unknown = parser.parse_known_args(words)
     except argparse.ArgumentError as error:
         raise UsageError(str(error)) from error
-    if not unknown:
-        return
-    word = unknown[0]
+    if unknown:
+        raise UsageError(_unknown(unknown[0], own | {*parser._option_string_actions}))
+    return tuple(words)
+
+
+def _unknown(word: str, known: Collection[str]) -> str:
     if not word.startswith("--"):
-        raise UsageError(f"unexpected argument {word!r}")
+        return f"unexpected argument {word!r}"
     name = word.partition("=")[0]
-    known = own | {o for action in parser._actions for o in action.option_strings}
-    nearest = difflib.get_close_matches(name, known, 1)
-    raise UsageError(
-        f"unknown option {name}" + (f": did you mean {nearest[0]}?" if nearest else "")
-    )
+    nearest = difflib.get_close_matches(_underscored(name), known, 1)
+    return f"unknown option {name}" + (f": did you mean {nearest[0]}?" if nearest else "")

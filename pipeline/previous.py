@@ -3,12 +3,10 @@
 import hashlib
 import io
 import posixpath
-import tempfile
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from decimal import Decimal
-from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
@@ -17,15 +15,17 @@ from pyarrow import types
 
 from kmeans_tf import Model
 from pipeline.console import say
-from pipeline.data.columns import PROTOTYPE_COLUMNS, Columns
+from pipeline.data.columns import Columns
 from pipeline.data.floats import as_numbers, to_float64
 from pipeline.data.kinds import is_list, is_numeric, plain
+from pipeline.data.names import figure_names, figures_among, instead_of, listed, meant
 from pipeline.data.store import Store
 from pipeline.errors import UsageError
 from pipeline.options import DEFAULT_K, FitOptions
 from pipeline.output.run_record import RUN, RunRecord
 
 LARGEST_LABEL = 2**31 - 1
+_NAMED = 5  # columns in a message
 
 
 @dataclass(frozen=True)
@@ -83,7 +83,8 @@ def _from_table(
 ) -> tuple[np.ndarray, np.ndarray | None]:
     """Rows (k, d) float64 and labels (k,) int32, None without a column of them."""
     names = _prototype_columns(file, table.schema, columns)
-    labels = _label_column(file, table.column("label")) if "label" in table.column_names else None
+    label = figure_names(names)["label"]
+    labels = _label_column(file, table.column(label)) if label in table.column_names else None
     taken = [as_numbers(table.column(name).combine_chunks()) for name in names]
     if len(taken) == 1 and is_list(taken[0].type):
         return np.array(taken[0].to_pylist(), np.float64), labels
@@ -96,17 +97,17 @@ def _prototype_columns(file: str, schema: pa.Schema, columns: Columns) -> Sequen
     missing = [name for name in wanted if name not in schema.names]
     if not missing:
         return wanted
-    others = [field for field in schema if field.name not in PROTOTYPE_COLUMNS]
+    figures = figures_among(schema.names)
+    others = [field for field in schema if field.name not in figures]
     numeric = [field.name for field in others if _is_coordinate(field.type)]
     lists = [field.name for field in others if is_list(plain(field.type))]
     counted = ((numeric, columns.dimension), (lists, 1))
     in_order = [names for names, count in counted if len(names) == count]
     if not in_order or len(missing) < len(wanted):
         raise UsageError(
-            f"--init {file}: no column {', '.join(map(repr, missing))}; "
-            f"it has {', '.join(schema.names)}"
+            f"--init {file}: no column {listed(missing)}; {instead_of(missing[0], schema.names)}"
         )
-    say(f"--init {file}: {', '.join(in_order[0])} taken for {', '.join(wanted)}, in this order")
+    say(f"--init {file}: {listed(in_order[0])} taken for {listed(wanted)}, in this order")
     return in_order[0]
 
 
@@ -177,8 +178,7 @@ def load_model(store: Store, folder: str) -> Model:
     Raises:
         UsageError: it is none of this job's.
     """
-    with tempfile.TemporaryDirectory() as copy:
-        store.download(folder, Path(copy))
+    with store.local_copy(folder) as copy:
         try:
             return Model.load(copy)
         except ValueError as error:
@@ -196,19 +196,21 @@ def model_features(path: str, model: Model, asked: tuple[str, ...]) -> tuple[str
         UsageError: it knows some of them and not others.
     """
     known = model.features
+    asked = meant(asked, known)
     if not asked or Counter(asked) == Counter(known):
         return known
     if not known or set(asked) == set(known):  # the plan refuses a name that appears twice
         return asked
-    names = ", ".join(known)
+    names = listed(known)
     if set(asked) & set(known):
-        missing = [f"{name!r} is missing" for name in known if name not in asked]
-        extra = [f"{name!r} is none of them" for name in asked if name not in known]
+        wrong = [f"{name!r} is missing" for name in known if name not in asked]
+        wrong += [f"{name!r} is none of them" for name in asked if name not in known]
+        more = f" and {len(wrong) - _NAMED:,} more" if len(wrong) > _NAMED else ""
         raise UsageError(
-            f"--features {','.join(asked)}: --model {path} takes {names}: "
-            f"{', '.join(missing + extra)}: name these in any order, or leave --features out"
+            f"--features: --model {path} takes {names}: {', '.join(wrong[:_NAMED])}{more}: name "
+            "these in any order, or leave --features out"
         )
-    say(f"--features: {', '.join(asked)} taken for the model's {names}, in this order")
+    say(f"--features: {listed(asked)} taken for the model's {names}, in this order")
     return asked
 
 

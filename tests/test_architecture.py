@@ -66,6 +66,7 @@ BELOW = {
     "pipeline.runners": (
         "pipeline.data.store",
         "pipeline.passes.checkpoint",
+        "pipeline.passes.cores",
         "pipeline.passes.counters",
         "pipeline.passes.heartbeat",
         *SPEECH,

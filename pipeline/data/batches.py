@@ -117,6 +117,9 @@ class RowGroups:
     def _unreadable(self, group: int, error: Exception) -> DataError:
         """What to raise for a row group that cannot be decoded, unless rows are missing."""
         self._check_alone(group)
+        encrypted = [name for name in self._names if self._is_encrypted(group, name)]
+        if encrypted:
+            return DataError(f"{self.path}: column {encrypted[0]!r} is encrypted: leave it out")
         reason = str(error).splitlines()[0]
         return DataError(f"{self.path}: row group {group} cannot be read: {reason}")
 
@@ -129,6 +132,14 @@ class RowGroups:
                 continue  # the caller has the reason
             if rows != self.rows(group):
                 raise self._damage(group, f"column {name!r} has {rows} rows", self.rows(group))
+
+    def _is_encrypted(self, group: int, name: str) -> bool:
+        """Whether a column cannot be read for want of a key, in a file that has others."""
+        try:
+            next(self._iter(group, [name], 1), None)
+        except (pa.ArrowException, OSError) as error:
+            return "decrypt" in str(error)
+        return False
 
     def _damage(self, group: int, what: str, expected: int) -> DataError:
         return DataError(

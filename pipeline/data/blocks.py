@@ -94,11 +94,12 @@ def plan_blocks(footers: Footers, block_rows: int) -> BlockTable:
     first = np.repeat(starts[:-1], counts)  # row group of the same file, of each row group
     before = np.cumsum(rows) - rows
     used = rows > 0
+    sizes = [len(spans) for spans in grouped(rows[used].tolist(), int, block_rows)]
     return BlockTable(
         files=footers.files,
         file=file[used],
         row_group=(np.arange(len(rows)) - first).astype(np.int32)[used],
         first_row=(before - before[first])[used],
         span_rows=rows[used],
-        ends=np.cumsum([len(spans) for spans in grouped(rows[used].tolist(), int, block_rows)]),
+        ends=np.cumsum(sizes, dtype=np.int64),
     )

@@ -11,16 +11,14 @@ from pyarrow import types
 from pipeline.data.common import common_type, with_plain_lists
 from pipeline.data.files import Footer, Footers
 from pipeline.data.kinds import fixed_width, is_empty_list, is_numeric, is_numeric_list
-from pipeline.data.names import ColumnNames
+from pipeline.data.names import LABEL_COLUMNS, ColumnNames, instead_of, listed
 from pipeline.data.partitions import partition_types, partition_values
 from pipeline.data.store import Store
 from pipeline.data.wanted import Wanted, find_type
 from pipeline.data.widths import count_widths
 from pipeline.errors import DataError, UsageError
 
-LABEL_COLUMNS = ("label", "distance")
 PLACE_COLUMNS = ("file", "row")
-PROTOTYPE_COLUMNS = ("label", "rows", "weight", "cost")
 
 
 @dataclass(frozen=True)
@@ -36,6 +34,7 @@ class Columns:
             values of all files.
         partitions: of the keys, those that come from the folders' names, with their types.
         weight: the column of row weights.
+        answer: what the labels call the label and its distance.
     """
 
     features: tuple[str, ...]
@@ -45,6 +44,7 @@ class Columns:
     key_types: tuple[tuple[str, pa.DataType], ...] = ()
     partitions: tuple[tuple[str, pa.DataType], ...] = ()
     weight: str | None = None
+    answer: tuple[str, str] = LABEL_COLUMNS
 
     @property
     def trained(self) -> list[str]:
@@ -88,11 +88,8 @@ def resolve_columns(
     """
     shards = _shards(footers)
     partitions = partition_types(footers.files.folders, names.partition_types)
-    features = names.features or _measures(shards, names)
-    if not features:
-        raise DataError(
-            f"{shards[0].file.path} has no numeric column to cluster by: name --features"
-        )
+    names = names.among({*partitions}.union(*(shard.schema.names for shard in shards)))
+    features = names.features or _default_features(shards, names)
     _check_names(features, names)
     for name in (*features, *([names.weight] if names.weight else [])):
         if name in partitions and not _is_stored(name, shards):
@@ -107,7 +104,7 @@ def resolve_columns(
     if names.weight:
         _check_types(names.weight, shards, is_numeric, "a numeric column of weights")
     d = _list_width(store, footers, features[0], shards, dimension) if is_list else len(features)
-    return Columns(features, d, is_list, names.keys, key_types, folders, names.weight)
+    return Columns(features, d, is_list, names.keys, key_types, folders, names.weight, names.answer)
 
 
 def _shards(footers: Footers) -> list[Footer]:
@@ -121,21 +118,46 @@ def _shards(footers: Footers) -> list[Footer]:
 
 
 def _check_names(features: Sequence[str], names: ColumnNames) -> None:
-    for option, listed in (("--features", features), ("--keys", names.keys)):
-        twice = [name for name, count in Counter(listed).items() if count > 1]
+    for option, given in (("--features", features), ("--keys", names.keys)):
+        twice = [name for name, count in Counter(given).items() if count > 1]
         if twice:
             raise UsageError(f"{option} names {twice[0]!r} more than once")
-    for key in names.keys:
-        if key in LABEL_COLUMNS:
-            raise UsageError(f"--keys {key}: the labels have a column of this name already")
-    for feature in features:
-        if feature in (*LABEL_COLUMNS, *PROTOTYPE_COLUMNS):
-            raise UsageError(
-                f"feature {feature!r}: the outputs have a column of this name already; choose "
-                "others with --features, or rename it"
-            )
+    _check_answer(names)
     if names.weight in features:
         raise UsageError(f"--weight {names.weight} is also among --features")
+
+
+def _check_answer(names: ColumnNames) -> None:
+    """The labels' own columns are beside the keys, or the row's place, and beside each other."""
+    for option, name in zip(("--label_column", "--distance_column"), names.answer, strict=True):
+        if name in names.keys:
+            raise UsageError(
+                f"--keys {name}: the labels have a column of this name already: give {option} "
+                "another"
+            )
+        if not names.keys and name in PLACE_COLUMNS:
+            raise UsageError(
+                f"{option} {name}: without --keys the labels name the row's place by "
+                f"{listed(PLACE_COLUMNS)}"
+            )
+    if names.answer[0] == names.answer[1]:
+        raise UsageError(f"--label_column and --distance_column are both {names.answer[0]!r}")
+
+
+def _default_features(shards: Sequence[Footer], names: ColumnNames) -> tuple[str, ...]:
+    """Every numeric column; where there is none, the one column of lists of numbers."""
+    numeric = _measures(shards, names)
+    if numeric:
+        return numeric
+    used = {*names.keys, names.weight}
+    first = shards[0]
+    lists = [f.name for f in first.schema if f.name not in used and is_numeric_list(f.type)]
+    if len(lists) == 1:
+        return (lists[0],)
+    which = f"one of the columns of lists, {listed(lists)}, as " if lists else ""
+    raise DataError(
+        f"{first.file.path} has no numeric column to cluster by: name {which}--features"
+    )
 
 
 def _measures(shards: Sequence[Footer], names: ColumnNames) -> tuple[str, ...]:
@@ -192,8 +214,8 @@ def _type(footer: Footer, name: str) -> pa.DataType:
     if kind is None and name in _folder_names(footer):
         raise DataError(f"{path}: {name!r} stands in its folder, but is a column of other files")
     if kind is None:
-        have = [*footer.schema.names, *_folder_names(footer)]
-        raise DataError(f"{path}: no column {name!r}; it has {', '.join(have)}")
+        known = dict.fromkeys([*footer.schema.names, *_folder_names(footer)])
+        raise DataError(f"{path}: no column {name!r}; {instead_of(name, known)}")
     return kind
 
 

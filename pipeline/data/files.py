@@ -15,6 +15,7 @@ import pyarrow as pa
 
 from pipeline.data.file_table import FileTable
 from pipeline.data.footers import read_footer
+from pipeline.data.foreign import is_foreign, recognised
 from pipeline.data.lazy import LazySequence
 from pipeline.data.names import split_list
 from pipeline.data.partitions import folders_of
@@ -127,7 +128,7 @@ def _each_once(store: Store, parts: Iterable[str], tell: Tell) -> Iterator[FileV
         except PermissionError as error:
             raise DataError(f"--input {part}: {error}") from error
         if not files:
-            raise DataError("; ".join([f"--input {_nothing(store, part)}", *_left_out(others)]))
+            raise DataError("--input " + "; ".join(_nothing(store, part, others)))
         for line in _left_out(others):
             tell(f"--input {part}: {line}")
         for file in files:
@@ -157,10 +158,14 @@ def _expand(store: Store, part: str) -> tuple[list[FileVersion], list[FileVersio
     return sorted(files, key=lambda file: file.path), others
 
 
-def _nothing(store: Store, part: str) -> str:
-    if store.is_folder(part):
-        return f"{part}: no *{_SUFFIX} file in or below this folder"
-    return f"{part}: no file matches"
+def _nothing(store: Store, part: str, others: Sequence[FileVersion]) -> list[str]:
+    """Why a part stands for nothing; a file of another format is told how to convert."""
+    if not store.is_folder(part):
+        return [f"{part}: no file matches", *_left_out(others)]
+    foreign = next((file for file in others if is_foreign(file.below)), None)
+    known = recognised(store.head(foreign)) if foreign else None
+    seen = [f"{escaped(foreign.below)} is {known}"] if foreign and known else _left_out(others)
+    return [f"{part}: no *{_SUFFIX} file in or below this folder", *seen]
 
 
 def _tables(store: Store, folder: str) -> tuple[list[FileVersion], list[FileVersion]]:
@@ -201,7 +206,7 @@ def read_footers(store: Store, files: Sequence[FileVersion]) -> Footers:
     """The footers of all files, many at a time.
 
     Raises:
-        DataError: a file is not a complete Parquet file.
+        DataError: a file is not a complete Parquet file, or may not be read.
     """
     with ThreadPoolExecutor(FILE_THREADS) as pool:
         tasks = ((1, partial(_read_footer, store, file)) for file in files)
@@ -214,7 +219,12 @@ def _read_footer(store: Store, file: FileVersion) -> Footer:
         meta = parquet.metadata
         groups = tuple(meta.row_group(i).num_rows for i in range(meta.num_row_groups))
         return Footer(file, _schema(parquet.schema_arrow), groups)
+    except PermissionError as error:
+        raise DataError(f"{file.path} may not be read: permission denied") from error
     except (pa.ArrowException, OSError) as error:  # Arrow's name for a garbled footer is OSError
+        known = recognised(store.head(file))
+        if known:
+            raise DataError(f"{file.path} is {known}") from error
         reason = str(error).splitlines()[0]
         raise DataError(f"{file.path} is not a complete Parquet file: {reason}") from error
 

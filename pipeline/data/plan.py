@@ -62,11 +62,11 @@ def make_plan(
 
     Raises:
         UsageError, DataError: see `find_files`, `read_footers` and `resolve_columns`.
-        DataError: there is no row.
+        DataError: there is no row, and no model whose answer for none would be an answer.
     """
     store = store or Store.reaching(split_list(spec))
     footers = read(store, find_files(store, spec, tell))
-    if not footers.row_groups.any():
+    if dimension is None and not footers.row_groups.any():
         raise DataError(f"--input {spec}: no row in {len(footers)} file(s)")
     columns = resolve_columns(store, footers, names, dimension)
     rows = block_rows or chunk_rows(columns.dimension)

@@ -10,22 +10,26 @@ import fnmatch
 import os
 import posixpath
 import re
+import tempfile
 import uuid
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from functools import cache
 from itertools import takewhile
 from pathlib import Path
+from typing import Any
 from urllib.parse import urlsplit
 
 import pyarrow as pa
 from pyarrow import fs
 
+from pipeline.data.addresses import is_uri, spelt
 from pipeline.data.walk import Entry, walk
 from pipeline.errors import DataError, UsageError
 
 _WILDCARDS = set("*?[")
 _OPTIONS = re.compile(r"\?\w+=[^/?]*$")  # behind a URI; any other question mark is a wildcard
+_AZURE = ("abfs", "abfss")
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,10 +65,10 @@ class Store:
         """The store that knows what the user's paths say of their buckets.
 
         Raises:
-            UsageError: two paths say different things of one bucket.
+            UsageError: two paths say different things of one bucket, or one is no address.
         """
         roots: dict[str, str] = {}
-        for path in paths:
+        for path in map(spelt, paths):
             plain, full = _roots(path)
             if roots.setdefault(plain, full) != full:
                 raise UsageError(f"{plain}: two paths give different users or options for it")
@@ -72,19 +76,24 @@ class Store:
 
     @staticmethod
     def plain(path: str) -> str:
-        """One spelling of a path: absolute, for workers are elsewhere; of a URI, the bare one."""
-        if "://" not in path:
+        """One spelling of a path: absolute, for workers are elsewhere; of a URI, the bare one.
+
+        Raises:
+            UsageError: it is no address; see `spelt`.
+        """
+        path = spelt(path)
+        if not is_uri(path):
             return posixpath.abspath(path)
         scheme, _, rest = _OPTIONS.sub("", path).partition("://")
         bucket, slash, below = rest.partition("/")
-        return f"{scheme}://{bucket.rpartition('@')[2]}{slash}{below}".rstrip("/")
+        return f"{scheme}://{_without_user(scheme, bucket)}{slash}{below}".rstrip("/")
 
     def place(self, path: str) -> tuple[str, str]:
         """What tells a file from all others: its file system, and its path with links resolved."""
         base = self._locate(path)[1]
         if self.is_local(path):
             return "", os.path.realpath(base)
-        return _roots(path)[0], base
+        return _roots(spelt(path))[0], base
 
     def is_local(self, path: str) -> bool:
         """Whether a path is one of this machine's own file system."""
@@ -152,7 +161,7 @@ class Store:
         if isinstance(system, fs.LocalFileSystem):
             return walk(base, recursive=recursive)
         selector = fs.FileSelector(base, allow_not_found=True, recursive=recursive)
-        return (_entry(base, info) for info in system.get_file_info(selector))
+        return (_entry(base, info) for info in _asked(system, folder, selector))
 
     def open(self, file: FileVersion) -> pa.NativeFile:
         """Opens a file for reading, if it is still the one that the job first saw.
@@ -163,6 +172,12 @@ class Store:
         self.check(file)
         system, path = self._locate(file.path)
         return system.open_input_file(path)
+
+    def head(self, file: FileVersion, size: int = 1 << 12) -> bytes:
+        """The first bytes of a file; what it tells of compression in its name is not heeded."""
+        system, path = self._locate(file.path)
+        with system.open_input_stream(path, compression=None) as stream:
+            return stream.read(size)
 
     def check(self, file: FileVersion) -> None:
         """Raises a DataError if a file is not any more the one that the job first saw."""
@@ -204,6 +219,26 @@ class Store:
         system.create_dir(posixpath.dirname(target), recursive=True)
         system.move(base, target)
 
+    @contextlib.contextmanager
+    def local_copy(self, folder: str) -> Iterator[str]:
+        """A local folder with the files of one: itself, or a temporary copy."""
+        if self.is_local(folder):
+            yield self.plain(folder)
+            return
+        with tempfile.TemporaryDirectory() as copy:
+            self.download(folder, Path(copy))
+            yield copy
+
+    @contextlib.contextmanager
+    def local_folder(self, target: str) -> Iterator[str]:
+        """A local folder whose files lie in `target` afterwards: itself, or a temporary one."""
+        if self.is_local(target):
+            yield self.plain(target)
+            return
+        with tempfile.TemporaryDirectory() as folder:
+            yield folder
+            self.upload(Path(folder), target)
+
     def upload(self, folder: Path, target: str) -> None:
         """Copies a local folder's files below `target`."""
         for file in sorted(p for p in folder.rglob("*") if p.is_file()):
@@ -233,7 +268,7 @@ class Store:
 
     def _info(self, path: str) -> fs.FileInfo:
         system, base = self._locate(path)
-        return system.get_file_info(base)
+        return _asked(system, path, base)
 
     def _locate(self, path: str) -> tuple[fs.FileSystem, str]:
         """The file system of a path or URI, and the path in it.
@@ -242,8 +277,8 @@ class Store:
             UsageError: there is no such kind of store.
             DataError: the path is no text.
         """
-        path = self.plain(path.removeprefix("file://"))
-        if "://" not in path:
+        path = self.plain(path)
+        if not is_uri(path):
             _check_name(path)
             return _local(), path
         root = _roots(path)[0]
@@ -254,12 +289,18 @@ class Store:
 
 def _roots(path: str) -> tuple[str, str]:
     """A URI's scheme and bucket, without and with its user and options; both empty for a path."""
-    if "://" not in path or path.startswith("file://"):
+    if not is_uri(path):
         return "", ""
     options = _OPTIONS.search(path)
     parts = urlsplit(path)
-    plain = f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}"
+    plain = f"{parts.scheme}://{_without_user(parts.scheme, parts.netloc)}"
     return plain, f"{parts.scheme}://{parts.netloc}{options[0] if options else ''}"
+
+
+def _without_user(scheme: str, bucket: str) -> str:
+    """A bucket without the user before it, which to Azure is the container."""
+    user, _, host = bucket.rpartition("@")
+    return bucket if scheme in _AZURE and ":" not in user else host
 
 
 @cache
@@ -271,8 +312,18 @@ def _local() -> fs.FileSystem:
 def _remote(uri: str, plain: str) -> tuple[fs.FileSystem, str]:
     try:
         return fs.FileSystem.from_uri(uri)
-    except pa.ArrowInvalid as error:
+    except (pa.ArrowInvalid, NotImplementedError) as error:
         raise UsageError(f"{plain}: no such store: {str(error).splitlines()[0]}") from error
+    except OSError as error:  # what Arrow would load to reach it is not there
+        raise UsageError(f"{plain} cannot be reached: {str(error).splitlines()[0]}") from error
+
+
+def _asked(system: fs.FileSystem, path: str, what: Any) -> Any:
+    """What a store says of a path or of what is below it."""
+    try:
+        return system.get_file_info(what)
+    except pa.ArrowException as error:  # none of those that a disk or a network has
+        raise UsageError(f"{path} cannot be reached: {str(error).splitlines()[0]}") from error
 
 
 def _version(path: str, info: fs.FileInfo) -> FileVersion:

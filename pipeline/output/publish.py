@@ -23,6 +23,8 @@ _WORK = "_work"
 _RECORD, _CONFIGURATION = "publish", "configuration"
 _FILES = ("prototypes.parquet", "history.parquet", RUN, "report.html")
 _FOLDERS = ("labels", "model")
+# What systems and tools put into a folder to keep it, or of themselves.
+_OF_NOBODY = {"lost+found", ".gitkeep", ".keep", ".DS_Store", "Thumbs.db", "desktop.ini"}
 
 
 @dataclass
@@ -48,10 +50,11 @@ class Output:
             raise UsageError(
                 f"--output {self.path} holds a finished output: give --overwrite to replace it"
             )
-        if not self.finished and not self._work_folders() and self._is_used():
+        others = [] if self.finished or self._work_folders() else self._others()
+        if others:
             raise UsageError(
-                f"--output {self.path} exists and is not an output of this job: "
-                "name a new or an empty folder"
+                f"--output {self.path} exists and is not an output of this job, for {others[0]!r} "
+                "is in it: name a new or an empty folder"
             )
 
     def check_input(self, parts: Sequence[str], files: Sequence[FileVersion]) -> None:
@@ -177,8 +180,10 @@ class Output:
         """Whether a work folder is a configuration's, and not one that a killed driver left."""
         return self.store.version(self.work_folder(name).file(_CONFIGURATION)) is not None
 
-    def _is_used(self) -> bool:
-        return bool(self.store.files(self.path) or self.store.folders(self.path))
+    def _others(self) -> list[str]:
+        """What is in the folder and was not there when somebody made it for this job."""
+        files = (file.below for file in self.store.files(self.path))
+        return [n for n in (*files, *self.store.folders(self.path)) if n not in _OF_NOBODY]
 
     def _nothing_to_resume(self, configuration: dict, left: list[str]) -> str:
         if not left:

@@ -1,10 +1,8 @@
 """The files of the output folder, beside the labels."""
 
 import posixpath
-import tempfile
 import threading
 from dataclasses import dataclass
-from pathlib import Path
 from types import ModuleType
 
 import numpy as np
@@ -16,6 +14,7 @@ from kmeans_tf.model import Model
 from kmeans_tf.runtime import load
 from kmeans_tf.state import Proof, Trial
 from pipeline.data.columns import Columns
+from pipeline.data.names import figure_names
 from pipeline.data.plan import Plan
 from pipeline.output.run_record import RUN, BadRows, Result, RunRecord, Scatter, Start
 from pipeline.passes.checkpoint import WorkFolder
@@ -136,14 +135,19 @@ def history_table(trial: Trial | None) -> pa.Table:
 
 
 def prototypes_table(results: Results) -> pa.Table:
-    """label, rows, weight, cost, and the prototypes in the input's units."""
+    """label, rows, weight, cost, and the prototypes in the input's units.
+
+    A figure of which a feature has the name has another, see `figure_names`.
+    """
     totals, columns = results.totals, results.plan.columns
-    table = {
+    figures = {
         "label": pa.array(results.model.labels),
         "rows": pa.array(totals.rows),
         "weight": pa.array([to_float(weight) for weight in totals.weight], pa.float64()),
         "cost": pa.array(results.cluster_costs),
     }
+    names = figure_names(columns.features)
+    table = {names[figure]: values for figure, values in figures.items()}
     return pa.table(table | _feature_columns(columns, results.model.prototypes))
 
 
@@ -205,9 +209,8 @@ def _parquet(table: pa.Table) -> bytes:
 
 
 def _write_model(work: WorkFolder, model: Model) -> list[str]:
-    with tempfile.TemporaryDirectory() as folder:
+    place = work.file("model")
+    work.store.delete(place)
+    with work.store.local_folder(place) as folder:
         model.save(folder)
-        work.store.delete(work.file("model"))
-        work.store.upload(Path(folder), work.file("model"))
-        files = (p for p in Path(folder).rglob("*") if p.is_file())
-        return sorted(f"model/{p.relative_to(folder).as_posix()}" for p in files)
+    return [f"model/{file.below}" for file in work.store.files(place, recursive=True)]

@@ -57,9 +57,13 @@ class SharedBlocks:
         return self._ranges([len(self.table) * i // count for i in range(count + 1)])
 
     def ranges_of(self, rows: int) -> list[BlockRange]:
-        """As many blocks after each other as have so many rows at most, or one that has more."""
+        """As many blocks after each other as have so many rows at most, or one that has more.
+
+        Of no block there is one range, which has none.
+        """
         groups = grouped(enumerate(self.table.rows.tolist()), itemgetter(1), rows)
-        return self._ranges([*(group[0][0] for group in groups), len(self.table)])
+        starts = [group[0][0] for group in groups] or [0]
+        return self._ranges([*starts, len(self.table)])
 
     def _ranges(self, bounds: Sequence[int]) -> list[BlockRange]:
         count = len(bounds) - 1

@@ -24,7 +24,7 @@ from kmeans_tf.sample import Sample
 from kmeans_tf.state import Oversampling, Proof, TrainingState, Trial
 from kmeans_tf.summary import Moments, Summary
 from pipeline.data.store import Store
-from pipeline.errors import SHARED_OUTPUT, NoResumeError, RunError
+from pipeline.errors import SHARED_OUTPUT, NoResumeError, SetupError
 from pipeline.passes.archive import pack, unpack
 from pipeline.passes.shared import Shared, fetch, remember, share
 from pipeline.passes.totals import LabelTotals
@@ -230,7 +230,7 @@ def _find(work: WorkFolder, name: str, kinds: Sequence[type]) -> Any:
 
 def _present(found: _Found | None, work: WorkFolder) -> _Found:
     if found is None:
-        raise RunError(f"what the workers wrote did not reach {work.path} here: {SHARED_OUTPUT}")
+        raise SetupError(f"what the workers wrote did not reach {work.path} here: {SHARED_OUTPUT}")
     return found
 
 

@@ -15,7 +15,7 @@ from kmeans_tf.exact import LARGEST_PRODUCT, exact_sums, two_product
 from kmeans_tf.metrics import get_metric, good_rows
 from kmeans_tf.model import Model
 from kmeans_tf.points import piece_rows
-from pipeline.data.columns import LABEL_COLUMNS, PLACE_COLUMNS, Columns
+from pipeline.data.columns import PLACE_COLUMNS, Columns
 from pipeline.data.partitions import partition_values
 from pipeline.data.places import Places
 from pipeline.data.plan import Plan
@@ -75,7 +75,7 @@ class LabelSpec:
         """
         place = zip(PLACE_COLUMNS, (pa.string(), pa.int64()), strict=True)
         kind = pa.from_numpy_dtype(distances or model.distance_type())
-        answer = zip(LABEL_COLUMNS, (pa.int32(), kind), strict=True)
+        answer = zip(plan.columns.answer, (pa.int32(), kind), strict=True)
         schema = pa.schema([*(plan.columns.key_fields or place), *answer])
         return cls(
             plan.columns,
@@ -195,7 +195,7 @@ def _held(
     Raises:
         DataError: the type does not hold one.
     """
-    is_single = pa.types.is_float32(spec.schema.field(LABEL_COLUMNS[1]).type)
+    is_single = pa.types.is_float32(spec.schema.field(spec.columns.answer[1]).type)
     kind = np.float32 if is_single else np.float64
     with np.errstate(over="ignore", under="ignore"):
         held = distances.astype(kind)

@@ -5,6 +5,8 @@ import os
 from functools import cache
 from pathlib import Path
 
+from pipeline.passes.cores import cores
+
 _OWN = 1 << 30  # for TensorFlow and what a pass works on
 _SHARE = 0.5  # of the rest; the other half is the system's, for files that are read and written
 _CGROUP_LIMITS = (
@@ -16,7 +18,7 @@ _CGROUP_LIMITS = (
 @cache
 def memory_share(threads: int) -> int:
     """Bytes that a process of so many threads may keep, as one of those that fill the cores."""
-    processes = max(1, (os.cpu_count() or 1) // threads)
+    processes = max(1, cores() // threads)
     return int(max(0, memory_limit() / processes - _OWN) * _SHARE)
 
 

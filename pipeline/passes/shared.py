@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from pipeline.data.store import Store
-from pipeline.errors import SHARED_OUTPUT, RunError
+from pipeline.errors import SHARED_OUTPUT, SetupError
 from pipeline.passes.archive import pack, unpack
 
 _KEPT = 8
@@ -68,9 +68,9 @@ def _read(store: Store, shared: Shared, kinds: Sequence[type]) -> Any:
     try:
         data = store.read(shared.path)
     except OSError as error:
-        raise RunError(f"{shared.path} cannot be read here: {error}: {SHARED_OUTPUT}") from error
+        raise SetupError(f"{shared.path} cannot be read here: {error}: {SHARED_OUTPUT}") from error
     if _digest(data) != shared.digest:
-        raise RunError(f"{shared.path} is not what this job wrote: does another write there?")
+        raise SetupError(f"{shared.path} is not what this job wrote: does another write there?")
     return unpack(data, kinds)
 
 

@@ -1,7 +1,7 @@
 """Whether what a runner is reached by is there: addresses, programs, jars.
 
 Each check takes Beam's options by name, and raises a UsageError where one is missing or does not
-fit, a RunError where what it names is not there.
+fit, a SetupError where what it names is not there.
 """
 
 import re
@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from urllib.parse import urlsplit
 
-from pipeline.errors import RunError, UsageError
+from pipeline.errors import SetupError, UsageError
 
 EMBEDDED = "embed"  # the job endpoint that is Beam's own, in the driver
 # A master that the runner starts in its own process: none, [local], local, local[4].
@@ -50,7 +50,7 @@ def check_prism(flags: dict[str, str]) -> None:
     """Prism is there, where its place is named."""
     location = flags.get("prism_location")
     if location and "://" not in location and not shutil.which(location):
-        raise RunError(f"--prism_location {location}: no program there")
+        raise SetupError(f"--prism_location {location}: no program there")
 
 
 def check_portable(flags: dict[str, str]) -> None:
@@ -80,15 +80,15 @@ def check_pool(flags: dict[str, str]) -> None:
 def _check_jar(flags: dict[str, str], option: str) -> None:
     path = flags.get(option)
     if path and "://" not in path and not Path(path).is_file():
-        raise RunError(f"--{option} {path}: no file there")
+        raise SetupError(f"--{option} {path}: no file there")
 
 
 def _check_java(flags: dict[str, str], why: str) -> None:
     launcher = flags.get("job_server_java_launcher")
     if not shutil.which(launcher or "java"):
         if launcher:
-            raise RunError(f"--job_server_java_launcher {launcher}: no program there")
-        raise RunError(f"{why} needs Java, and there is no java on the PATH")
+            raise SetupError(f"--job_server_java_launcher {launcher}: no program there")
+        raise SetupError(f"{why} needs Java, and there is no java on the PATH")
 
 
 def is_local(addresses: Sequence[str], *, begins_in_driver: bool) -> bool:
@@ -119,7 +119,7 @@ def _connect(addresses: Sequence[str], option: str, remedy: str = "is it started
         if reason is None:
             return
     places = ",".join(addresses)
-    raise RunError(f"{option} {places} does not answer ({reason}): {remedy}") from reason
+    raise SetupError(f"{option} {places} does not answer ({reason}): {remedy}") from reason
 
 
 def _refusal(endpoint: tuple[str, int]) -> OSError | None:

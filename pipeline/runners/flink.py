@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from apache_beam.options.pipeline_options import FlinkRunnerOptions
 
-from pipeline.errors import RunError
+from pipeline.errors import RunError, SetupError
 from pipeline.runners.cancel import cancel_all
 
 CONNECT_SECONDS = 5
@@ -68,9 +68,9 @@ class FlinkCluster:
         runs = f"the cluster at {self.master} runs Flink {running}"
         if version not in FlinkRunnerOptions.PUBLISHED_FLINK_VERSIONS:
             known = ", ".join(FlinkRunnerOptions.PUBLISHED_FLINK_VERSIONS)
-            raise RunError(f"{runs}, and this Beam knows {known}: give --job_endpoint")
+            raise SetupError(f"{runs}, and this Beam knows {known}: give --job_endpoint")
         if flags.get("flink_version", version) != version:
-            raise RunError(
+            raise SetupError(
                 f"--flink_version {flags['flink_version']}: {runs}: give --flink_version={version}"
             )
         return version
@@ -87,9 +87,9 @@ class FlinkCluster:
     def _overview(self) -> dict:
         overview = self._ask("GET", "overview")
         if not {"flink-version", "slots-total", "taskmanagers"} <= set(overview):
-            raise RunError(f"--flink_master {self.master} is not Flink's REST interface")
+            raise SetupError(f"--flink_master {self.master} is not Flink's REST interface")
         if not overview["slots-total"]:
-            raise RunError(f"the Flink cluster at {self.master} has no slot: start a TaskManager")
+            raise SetupError(f"the Flink cluster at {self.master} has no slot: start a TaskManager")
         return overview
 
     def _ask(self, method: str, path: str) -> dict:
@@ -100,9 +100,9 @@ class FlinkCluster:
             with direct.open(request, timeout=CONNECT_SECONDS) as answer:
                 content = json.load(answer)
         except (OSError, ValueError, http.client.HTTPException) as error:
-            raise RunError(
+            raise SetupError(
                 f"--flink_master: {request.full_url} does not answer: {error}"
             ) from error
         if not isinstance(content, dict):
-            raise RunError(f"--flink_master {self.master} is not Flink's REST interface")
+            raise SetupError(f"--flink_master {self.master} is not Flink's REST interface")
         return content

@@ -18,7 +18,7 @@ import numpy as np
 import pyarrow as pa
 
 from pipeline.data.store import FileVersion, Store, is_hidden
-from pipeline.errors import SHARED_OUTPUT, JobError, MemoryLackError, RunError
+from pipeline.errors import SHARED_OUTPUT, JobError, RunError, SetupError
 from pipeline.passes.checkpoint import WorkFolder
 from pipeline.runners.alarm import Alarm
 from pipeline.runners.identity import Worker, this_worker
@@ -105,7 +105,7 @@ def _run_probes(runner: Runner, work: WorkFolder, attempt: str, probe: partial[N
     except JobError as error:
         if alarm.reason or str(error).startswith(_WORKER):
             raise
-        kind = MemoryLackError if isinstance(error, MemoryLackError) else RunError
+        kind = type(error) if isinstance(error, RunError) else RunError
         raise kind(complaint(error)) from error
     return PROBES
 
@@ -131,7 +131,7 @@ def probe(work: WorkFolder, attempt: str, store: Store, file: FileVersion, numbe
     try:
         work.store.write(work.file(posixpath.join(attempt, f"{number}")), report.encode())
     except (JobError, OSError, pa.ArrowException) as error:
-        raise RunError(
+        raise SetupError(
             f"{_name(worker)} cannot write {work.path}: {_first_line(error)}: give an --output "
             f"that every worker can write, {_SHARED}"
         ) from error
@@ -187,7 +187,7 @@ def _check_reached(reports: Sequence[_Report], sent: int, work: WorkFolder) -> N
     if len(reports) == sent:
         return
     hosts = ", ".join(sorted({report.worker.host for report in reports}))
-    raise RunError(
+    raise SetupError(
         f"only {len(reports)} of {sent} reports of the workers reached {work.path} here"
         + (f", from hosts {hosts}" if hosts else "")
         + f": {SHARED_OUTPUT}, {_SHARED}"
@@ -197,7 +197,7 @@ def _check_reached(reports: Sequence[_Report], sent: int, work: WorkFolder) -> N
 def _check_read(reports: Sequence[_Report], file: FileVersion) -> None:
     for report in reports:
         if report.problem:
-            raise RunError(
+            raise SetupError(
                 f"{_name(report.worker)} cannot read {file.path} ({report.problem}): put the "
                 f"input {_SHARED}, under the same name"
             )
@@ -209,7 +209,7 @@ def _check_versions(workers: Sequence[Worker]) -> None:
         for name in ("python", "kmeans_tf", "tensorflow", "beam"):
             theirs, ours = getattr(worker, name), getattr(mine, name)
             if theirs != ours:
-                raise RunError(
+                raise SetupError(
                     f"{_name(worker)} has {name} {theirs}, the driver {ours}: install the same "
                     "on both"
                 )

@@ -1,7 +1,7 @@
 """How jobs run: what the user gave, else what the cluster says of itself, else by runner."""
 
+import difflib
 import math
-import os
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 
@@ -10,6 +10,7 @@ from apache_beam.runners import create_runner
 
 from pipeline.errors import UsageError
 from pipeline.options import ALWAYS, AUTO, RunOptions
+from pipeline.passes.cores import cores
 from pipeline.runners import endpoints
 from pipeline.runners.flink import FlinkCluster
 from pipeline.runners.views import RememberedOptions
@@ -91,12 +92,8 @@ _RUNNERS = {
         needs=("project", "region", "temp_location"),
     ),
 }
+_NAMES = ("FnApi", "Direct", "Prism", "Flink", "Spark", "Portable", "Dataflow")
 _ADDRESSES = (*(kind.master for kind in _RUNNERS.values() if kind.master), "job_endpoint")
-
-
-def default_threads() -> int:
-    """How many chunks the processes of a machine work on at once, if nobody says."""
-    return os.cpu_count() or 1
 
 
 @dataclass(frozen=True)
@@ -142,8 +139,8 @@ class Settings:
             return self._known.threads
         processes = 1
         if self._direct.direct_running_mode == _PROCESSES:
-            processes = self._direct.direct_num_workers or default_threads()
-        return max(1, default_threads() // processes)
+            processes = self._direct.direct_num_workers or cores()
+        return max(1, cores() // processes)
 
     @property
     def one_process(self) -> bool:
@@ -223,7 +220,7 @@ class Settings:
         try:
             create_runner(self._name)
         except (ValueError, TypeError, ImportError, AttributeError) as error:
-            reason = str(error).splitlines()[0]
+            reason = str(error).splitlines()[0] if "." in self.runner else _other_runner(self.kind)
             raise UsageError(f"--runner {self.runner}: {reason}") from error
 
     def connect(self) -> "Settings":
@@ -286,6 +283,15 @@ class Settings:
         """Whether the runner starts its cluster in a process of the driver's."""
         is_cluster = self._known.master is not None and not self.job_endpoint
         return is_cluster and self._has_no_master
+
+
+def _other_runner(kind: str) -> str:
+    """What to say of a runner that there is not, by its name in lower case."""
+    names = {name.lower(): f"{name}Runner" for name in _NAMES}
+    near = difflib.get_close_matches(kind.removesuffix("runner"), names, 1)
+    if near:
+        return f"no such runner: did you mean {names[near[0]]}?"
+    return f"no such runner: there are {', '.join(names.values())}"
 
 
 def _joined(words: Sequence[str]) -> list[str]:

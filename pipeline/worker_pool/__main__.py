@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from typing import NoReturn
 
 from pipeline.console import say
+from pipeline.environment import prepare_process
 from pipeline.errors import INTERRUPTED, RunError
 from pipeline.worker_pool.pool import serve
 from pipeline.worker_pool.protocol import LOOPBACK
@@ -16,6 +17,7 @@ DEFAULT_PORT = 50000
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Runs a pool; returns the exit code, 2 for options that do not say what to do."""
+    prepare_process()
     parser = _parser()
     options = parser.parse_args(argv)
     if options.slots < 1:

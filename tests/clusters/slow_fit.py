@@ -5,6 +5,7 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
+from tests.pipeline.answer import with_options
 from tests.waiting import latest_iteration, wait_for
 
 FAULT_AT = 3
@@ -20,7 +21,7 @@ SLOW = (
 def slow_fit(rows: Path, output: Path, *options: str) -> list[str]:
     """The command."""
     places = (f"--input={rows}", f"--output={output}")
-    return [sys.executable, "-m", "pipeline", "fit", *places, *SLOW, *options]
+    return [sys.executable, "-m", "pipeline", "fit", *with_options([*places, *SLOW], *options)]
 
 
 def run_with_fault(

@@ -1,5 +1,6 @@
 """An output folder of the job, read back. Axes: n rows, d features, k prototypes."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -77,6 +78,12 @@ def assert_same_answer(one: Answer, other: Answer) -> None:
     """Labels, prototypes and history agree to the bit."""
     assert_same_training(one, other)
     assert one.table.equals(other.table)
+
+
+def with_options(words: Sequence[str], *more: str) -> list[str]:
+    """A command line in which some options have other values: none may be given twice."""
+    anew = {word.split("=")[0] for word in more}
+    return [*(word for word in words if word.split("=")[0] not in anew), *more]
 
 
 def contents(folder: Path) -> dict[str, bytes]:

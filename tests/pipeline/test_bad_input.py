@@ -194,8 +194,28 @@ def key_that_the_labels_use(folder):
     return ["--keys=label"]
 
 
-def feature_that_the_outputs_use(folder):
-    write(folder / "in" / "a.parquet", x=[1.0, 2.0], cost=[1.0, 2.0])
+def key_that_names_the_distance(folder):
+    write(folder / "in" / "a.parquet", x=[1.0, 2.0], miles=["a", "b"])
+    return ["--keys=miles", "--distance_column=miles"]
+
+
+def label_that_names_the_place(folder):
+    good(folder)
+    return ["--label_column=row"]
+
+
+def label_and_distance_of_one_name(folder):
+    good(folder)
+    return ["--label_column=l", "--distance_column=l"]
+
+
+def two_columns_of_lists(folder):
+    write(folder / "in" / "a.parquet", v=[[1.0], [2.0]], w=[[1.0], [2.0]])
+
+
+def misspelt_among_many(folder):
+    write(folder / "in" / "a.parquet", **{f"column_{i:04d}": [1.0, 2.0] for i in range(3000)})
+    return ["--features=Column1234"]
 
 
 def lists_of_different_length(folder):
@@ -370,7 +390,7 @@ CASES = [
     (no_such_store, USAGE, ["floppy://a", "no such store"]),
     (empty_folder, DATA, ["--input", "/in", "no *.parquet file"]),
     (folder_of_hidden_names, DATA, ["/in", "no *.parquet file"]),
-    (not_parquet, DATA, ["b.parquet", "not a complete Parquet file"]),
+    (not_parquet, DATA, ["b.parquet is a CSV file", "convert it to Parquet"]),
     (empty_file, DATA, ["b.parquet", "not a complete Parquet file"]),
     (truncated, DATA, ["a.parquet", "not a complete Parquet file"]),
     (garbled_footer, DATA, ["a.parquet", "not a complete Parquet file"]),
@@ -381,11 +401,11 @@ CASES = [
     (column_missing_in_one, DATA, ["a.parquet", "'y' is not in", "b.parquet", "--features"]),
     (keys_that_no_type_holds, DATA, ["b.parquet", "'id' is double", "int64 in", "--keys"]),
     (link_to_nothing, DATA, ["in/b.parquet", "/not/mounted/b.parquet", "not there"]),
-    (name_that_is_no_text, DATA, [r"in/gr\xf6\xdfe.parquet", "not UTF-8"]),
+    (name_that_is_no_text, DATA, ["in/gr\\xf6\\xdfe.parquet", "not UTF-8"]),
     (partition_of_another_type, DATA, ["hour=x", "'x'", "no int64", "--partition_types"]),
     (no_such_partition, USAGE, ["--partition_types hour:int64", "'hour'"]),
     (column_more_in_one, DATA, ["b.parquet", "'z'", "a.parquet", "--features"]),
-    (no_such_feature, DATA, ["a.parquet", "no column 'height'", "it has x, y"]),
+    (no_such_feature, DATA, ["a.parquet", "no column 'height'", "it has 'x', 'y'"]),
     (feature_named_twice, USAGE, ["--features", "'x'", "more than once"]),
     (feature_twice_in_the_file, DATA, ["a.parquet", "'x'", "2 times"]),
     (feature_is_text, DATA, ["a.parquet", "'name' is string", "numeric"]),
@@ -394,8 +414,12 @@ CASES = [
     (nothing_numeric, DATA, ["a.parquet", "no numeric column", "--features"]),
     (no_such_key, DATA, ["a.parquet", "no column 'id'"]),
     (key_named_twice, USAGE, ["--keys", "'y'", "more than once"]),
-    (key_that_the_labels_use, USAGE, ["--keys", "label"]),
-    (feature_that_the_outputs_use, USAGE, ["'cost'", "--features"]),
+    (key_that_the_labels_use, USAGE, ["--keys label", "--label_column another"]),
+    (key_that_names_the_distance, USAGE, ["--keys miles", "--distance_column another"]),
+    (label_that_names_the_place, USAGE, ["--label_column row", "'file', 'row'"]),
+    (label_and_distance_of_one_name, USAGE, ["--label_column", "--distance_column", "'l'"]),
+    (two_columns_of_lists, DATA, ["a.parquet", "'v', 'w'", "--features"]),
+    (misspelt_among_many, DATA, ["'Column1234'", "3,000 columns", "'column_1234'"]),
     (
         lists_of_different_length,
         DATA,
@@ -448,6 +472,7 @@ def test_bad_input_is_named_and_leaves_nothing(run, tmp_path, make, code, words)
     assert ran.code == code, ran.stderr
     message = ran.stderr.splitlines()[-1]
     assert message.startswith("kmeans-tf: error: ")
+    assert len(message) < 1000
     assert "Traceback" not in ran.stderr
     for word in words:
         assert word in message
@@ -492,6 +517,7 @@ def test_an_output_that_holds_something_else(run, tmp_path):
         ran = fit_to(run, tmp_path, tmp_path / "out", *options)
         assert ran.code == USAGE
         assert f"--output {tmp_path / 'out'} exists and is not an output" in ran.stderr
+        assert "'notes.txt' is in it" in ran.stderr
     assert contents(tmp_path / "out") == {"notes.txt": b"mine"}
 
 
@@ -505,7 +531,8 @@ def test_an_output_that_cannot_be_written(run, tmp_path, place):
 
 
 def test_an_empty_folder_is_a_place_to_write_to(run, tmp_path):
-    (tmp_path / "out").mkdir()
+    (tmp_path / "out" / "lost+found").mkdir(parents=True)
+    (tmp_path / "out" / ".gitkeep").touch()
     assert fit_to(run, tmp_path, tmp_path / "out", "--max_iterations=0").code == 0
 
 
@@ -560,7 +587,7 @@ def lacks_a_feature(folder):
 
 def has_another_width(folder):
     write(folder / "in" / "a.parquet", x=[1.0], y=[2.0], z=[3.0])
-    return ["--features=x,y,z"], USAGE, "takes x, y: 'z' is none of them"
+    return ["--features=x,y,z"], USAGE, "takes 'x', 'y': 'z' is none of them"
 
 
 def cannot_impute(folder):

@@ -9,7 +9,7 @@ import pytest
 from pipeline.data import rows as rows_module
 from pipeline.data.plan import make_plan
 from pipeline.passes.stage import Staged
-from tests.pipeline.answer import assert_same_answer, assert_same_training
+from tests.pipeline.answer import assert_same_answer, assert_same_training, with_options
 from tests.tables import write_shards
 
 pytestmark = pytest.mark.xdist_group("determinism")  # for the fixtures of this module
@@ -162,7 +162,7 @@ TRAINED, KEY = "f0,f1,f2,weight", "id"
     ],
 )
 def test_how_the_job_runs_and_how_often_it_reads(fit, one_file, tmp_path, reads, how, expected):
-    answer = fit(one_file["input"], tmp_path / "out", *options(), *PLAIN, how)
+    answer = fit(one_file["input"], tmp_path / "out", *with_options([*options(), *PLAIN], how))
     assert_same_answer(answer, one_file["lloyd"])
     assert reads == expected
 

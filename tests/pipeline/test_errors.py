@@ -6,9 +6,11 @@ import pytest
 
 from pipeline.errors import (
     DataError,
+    FullDiskError,
     JobError,
     NoResumeError,
     RunError,
+    SetupError,
     UsageError,
     find_failure,
 )
@@ -23,7 +25,7 @@ TRACE = """Error received from SDK harness for instruction 7: Traceback (most re
 """
 
 
-@pytest.mark.parametrize("kind", [UsageError, DataError, RunError, NoResumeError])
+@pytest.mark.parametrize("kind", [UsageError, DataError, RunError, SetupError, NoResumeError])
 @pytest.mark.parametrize("place", ["", " [while running 'Train/BlockStats0']"])
 def test_in_the_text_of_a_stack_trace(kind, place):
     text = TRACE.format(raised=f"pipeline.errors.{kind.__name__}: {MESSAGE}{place}")
@@ -51,14 +53,35 @@ def test_what_beam_puts_behind_the_message_is_taken_off():
 def test_a_disk_that_refuses_in_a_stack_trace(raised):
     text = TRACE.format(raised=f"{raised}: [Errno 28] No space left on device")
     failure = find_failure(RuntimeError(text))
-    assert type(failure) is RunError
+    assert type(failure) is FullDiskError
     assert "No space left on device" in str(failure)
 
 
 def test_a_disk_that_refuses():
     failure = find_failure(OSError(28, "No space left on device"))
-    assert type(failure) is RunError
+    assert type(failure) is FullDiskError
+    assert failure.told.endswith(": free some space there; run the same command again to resume")
     assert str(failure) == "reading or writing failed: [Errno 28] No space left on device"
+
+
+@pytest.mark.parametrize(
+    ("error", "told"),
+    [
+        (OSError(5, "Input/output error"), "Input/output error; run the same command again"),
+        (
+            PermissionError(13, "Permission denied", "/out"),
+            "'/out': give this user the right to it",
+        ),
+        (OSError(30, "Read-only file system", "/out"), "name a place that can be written"),
+        (FileNotFoundError(2, "No usable temporary directory found in ['/tmp']"), "set TMPDIR"),
+        (OSError(24, "Too many open files"), "ulimit -n"),
+    ],
+)
+def test_the_same_command_is_named_only_where_it_can_help(error, told):
+    failure = find_failure(error)
+    assert failure is not None and failure.exit_code == 5
+    assert told in failure.told
+    assert ("same command" in failure.told) == ("same command" in told)
 
 
 @pytest.mark.parametrize(

@@ -10,7 +10,15 @@ import pytest
 from kmeans_tf.oversampling import PASSES
 from pipeline.data.names import ColumnNames
 from pipeline.errors import UsageError
-from pipeline.options import FitOptions, LabelOptions, ReportOptions, option_names, parse
+from pipeline.options import (
+    FitOptions,
+    LabelOptions,
+    ReportOptions,
+    RunOptions,
+    option_names,
+    parse,
+)
+from pipeline.runners.settings import Settings
 
 FIT = ["fit", "--input=in", "--output=out"]
 LABEL = ["label", "--input=in", "--output=out", "--model=m"]
@@ -45,6 +53,8 @@ FIT_OPTIONS = {
     "--overwrite",
     "--resume",
     "--output",
+    "--label_column",
+    "--distance_column",
 }
 LABEL_OPTIONS = {
     "--input",
@@ -61,6 +71,8 @@ LABEL_OPTIONS = {
     "--check",
     "--threads",
     "--stall_timeout",
+    "--label_column",
+    "--distance_column",
 }
 
 
@@ -101,7 +113,7 @@ def test_oversampling_leaves_an_iteration_for_the_training(run):
     ("option", "field", "expected"),
     [
         ("--features=a,b", "names.features", ("a", "b")),
-        ("--keys=a\\, b , c", "names.keys", ("a, b", "c")),
+        ("--keys=a\\, b , c", "names.keys", ("a, b ", " c")),
         ("--weight=a, b", "names.weight", "a, b"),
         ("--k=5", "k", 5),
         ("--init=random", "init", "random"),
@@ -163,6 +175,84 @@ def test_an_unknown_option_offers_the_nearest_name(run, unknown, offered):
     )
 
 
+def test_options_are_taken_with_dashes():
+    words = ["--on-bad-row=null", "--max-iterations", "3", "--label-column=a-b"]
+    options = parse([*FIT, *words, "--direct-num-workers=2", "--job-server-timeout=9"])
+    assert isinstance(options, FitOptions)
+    assert (options.on_bad_row, options.max_iterations) == ("null", 3)
+    assert options.names.label_column == "a-b", "values are left alone"
+    assert options.run.beam == ("--direct_num_workers=2", "--job-server-timeout=9")
+
+
+@pytest.mark.parametrize("option", ["--dry-run", "--dry_run", "--dry-run=true"])
+def test_a_dry_run_leads_to_check(run, option):
+    ran = run(*FIT, option)
+    name = option.partition("=")[0]
+    assert ran == (2, f"kmeans-tf: error: unknown option {name}: did you mean --check?\n")
+
+
+@pytest.mark.parametrize("command", [FIT, LABEL], ids=["fit", "label"])
+@pytest.mark.parametrize(
+    ("words", "name"),
+    [
+        (["--input=more"], "--input"),
+        (["--output", "more"], "--output"),
+        (["--keys=a", "--keys", "b"], "--keys"),
+        (["--on-bad-row=null", "--on_bad_row=fail"], "--on_bad_row"),
+        (["--overwrite", "--overwrite"], "--overwrite"),
+        (["--flink_master=a:1", "--flink-master", "b:1"], "--flink_master"),
+    ],
+    ids=lambda value: " ".join(value) if isinstance(value, list) else None,
+)
+def test_an_option_given_twice_is_refused(run, command, words, name):
+    ran = run(*command, *words)
+    assert ran.code == 2
+    assert f"{name} is given twice" in ran.stderr
+
+
+def test_what_beam_collects_may_be_given_twice():
+    words = ("--experiments=a", "--experiments=b", "--labels=a=b", "--labels=c=d")
+    options = parse([*FIT, *words])
+    assert isinstance(options, FitOptions)
+    assert options.run.beam == words
+
+
+@pytest.mark.parametrize("command", ["fit", "label"])
+@pytest.mark.parametrize(
+    ("words", "name"),
+    [
+        (["--features", ""], "--features"),
+        (["--keys="], "--keys"),
+        (["--on-bad-row="], "--on_bad_row"),
+        (["--stall_timeout", " "], "--stall_timeout"),
+        (["--weight", ""], "--weight"),
+        (["--flink_master="], "--flink_master"),
+        (["--flink-master", ""], "--flink_master"),
+        (["--output", "", "--check"], "--output"),
+    ],
+    ids=lambda value: " ".join(value) if isinstance(value, list) else None,
+)
+def test_an_empty_option_is_refused(run, command, words, name):
+    needed = {"--input": "in", "--output": "out"} | ({"--model": "m"} if command == "label" else {})
+    given = [f"{key}={value}" for key, value in needed.items() if key not in words]
+    ran = run(command, *given, *words)
+    assert ran.code == 2
+    assert f"{name} is empty" in ran.stderr
+
+
+def test_a_report_of_nothing_is_refused(run):
+    assert run("report", "").code == 2
+
+
+@pytest.mark.parametrize(
+    ("runner", "offered"),
+    [("FlinkRuner", "FlinkRunner"), ("sparc", "SparkRunner"), ("direct-runner", "DirectRunner")],
+)
+def test_an_unknown_runner_offers_the_nearest_name(runner, offered):
+    with pytest.raises(UsageError, match=f"--runner {runner}: .*did you mean {offered}"):
+        Settings(RunOptions(runner)).check()
+
+
 def test_an_unknown_option_without_a_near_name_offers_none(run):
     ran = run(*FIT, "--xyzzyplugh=1")
     assert ran == (2, "kmeans-tf: error: unknown option --xyzzyplugh\n")
@@ -207,6 +297,8 @@ REFUSED = [
     (["--optimizer=adam", "--learning_rate=nan"], ["--learning_rate", "nan"]),
     (["--optimizer=adam", "--learning_rate=inf"], ["--learning_rate", "inf"]),
     (["stray"], ["stray"]),
+    (["--features=,"], ["--features ,", "names no column"]),
+    (["--keys", ", ,"], ["--keys , ,", "names no column"]),
     (["--direct_num_workers=two"], ["--direct_num_workers", "two"]),
     (["--direct_num_workers"], ["--direct_num_workers"]),
     (["--direct_running_mode=sideways"], ["--direct_running_mode", "sideways"]),
@@ -232,7 +324,7 @@ def test_a_duration(command, given, seconds):
     assert parse([*command, f"--stall_timeout={given}"]).run.stall_timeout == seconds
 
 
-@pytest.mark.parametrize("given", ["90", "-1s", "10 m", "soon", ""])
+@pytest.mark.parametrize("given", ["90", "-1s", "10 m", "soon"])
 def test_what_is_no_duration(given):
     with pytest.raises(UsageError, match=f"--stall_timeout: '{given}': expected 10m, 90s, 1h"):
         parse([*FIT, f"--stall_timeout={given}"])
@@ -289,6 +381,8 @@ def test_an_interrupt_says_how_to_go_on(run, monkeypatch):
     ran = run(*FIT)
     assert ran.code == 130
     assert "run the same command again to resume" in ran.stderr
+    for option in ("--check", "--resume=never"):
+        assert run(*FIT, option) == (130, "kmeans-tf: interrupted\n")
 
 
 def with_a_fit_of(body):

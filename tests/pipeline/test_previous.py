@@ -45,14 +45,18 @@ LIST = Columns(("v",), 3, is_list=True)
 def test_a_models_columns_are_known_by_name(capsys, asked, taken):
     model = SimpleNamespace(features=("a", "b", "c"))
     assert model_features("m", model, asked) == taken
-    said = f"--features: {', '.join(asked)} taken for the model's a, b, c, in this order\n"
+    named = ", ".join(map(repr, asked))
+    said = f"--features: {named} taken for the model's 'a', 'b', 'c', in this order\n"
     assert capsys.readouterr().err == (said if "x" in asked else "")
 
 
 @pytest.mark.parametrize(
     ("asked", "words"),
     [
-        (("a", "b", "d"), ["--features a,b,d", "--model m", "'c' is missing", "'d' is none"]),
+        (
+            ("a", "b", "d"),
+            ["--features", "--model m takes 'a', 'b', 'c'", "'c' is missing", "'d' is none"],
+        ),
         (("b", "a"), ["'c' is missing"]),
         (("a", "b", "c", "d"), ["'d' is none of them"]),
     ],
@@ -100,7 +104,9 @@ def test_other_names_are_taken_in_the_place_of_the_models(run, trained, tmp_path
     args = (f"--model={model.folder}", "--keys=id", "--features=u,v,w")
     ran = run("label", *places, *args)
     assert ran.code == 0, ran.stderr
-    assert ran.stderr.count("u, v, w taken for the model's a, b, c, in this order\n") == 1
+    assert (
+        ran.stderr.count("'u', 'v', 'w' taken for the model's 'a', 'b', 'c', in this order\n") == 1
+    )
     assert Answer(tmp_path / "out").table.equals(model.table)
 
 
@@ -143,7 +149,7 @@ def test_prototypes_of_other_names_are_taken_in_order_and_a_line_says_so(tmp_pat
     assert start.rows.tolist() == [[1, 2.5, 3], [10, 20.5, 30]]
     assert start.labels.tolist() == [4, 2]
     said = capsys.readouterr().err
-    assert said.endswith("start.parquet: z, x, y taken for a, b, c, in this order\n")
+    assert said.endswith("start.parquet: 'z', 'x', 'y' taken for 'a', 'b', 'c', in this order\n")
     assert said.count("\n") == 1
 
 
@@ -164,8 +170,8 @@ def test_prototypes_in_columns_for_a_list(tmp_path):
 @pytest.mark.parametrize(
     ("columns", "table", "words"),
     [
-        (SCALARS, {"a": [1], "b": [2], "x": [3]}, "no column 'c'; it has a, b, x"),
-        (SCALARS, {"x": [1], "y": [2]}, "no column 'a', 'b', 'c'; it has x, y"),
+        (SCALARS, {"a": [1], "b": [2], "x": [3]}, "no column 'c'; it has 'a', 'b', 'x'"),
+        (SCALARS, {"x": [1], "y": [2]}, "no column 'a', 'b', 'c'; it has 'x', 'y'"),
         (SCALARS, {"x": [1], "y": [2], "z": [3], "t": [4]}, "no column 'a', 'b', 'c'"),
         (LIST, {"v": [[1.0, 2.0]]}, r"of shape \(1, 2\), expected \(k, 3\)"),
         (LIST, {"v": [[1.0, 2.0, 3.0], [1.0]]}, "not prototypes"),

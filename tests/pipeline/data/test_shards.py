@@ -381,7 +381,7 @@ def test_a_column_of_one_file_matters_only_where_it_is_used(tmp_path):
     assert make_plan(str(tmp_path), ColumnNames(("x",))).rows == 2
     with pytest.raises(DataError, match=r"b\.parquet: numeric column 'extra' is not in .*a\.par"):
         make_plan(str(tmp_path), ColumnNames())
-    with pytest.raises(DataError, match=r"b\.parquet: no column 'note'; it has x, extra"):
+    with pytest.raises(DataError, match=r"b\.parquet: no column 'note'; it has 'x', 'extra'"):
         make_plan(str(tmp_path), ColumnNames(("x",), ("note",)))
 
 

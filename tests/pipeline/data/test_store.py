@@ -2,9 +2,11 @@
 
 import dataclasses
 import pickle
+import posixpath
 import threading
 from http.server import BaseHTTPRequestHandler, HTTPServer
 
+import pyarrow as pa
 import pytest
 
 from pipeline.data.store import FileVersion, Store
@@ -146,6 +148,85 @@ def test_a_uri_is_another_way_to_a_local_file(tree):
     assert store.read(f"file://{tree}/a.txt") == b"a.txt"
     files = store.files(f"file://{tree}/x", recursive=True)
     assert [file.path for file in files] == [f"file://{tree}/x/c.txt", f"file://{tree}/x/y/d.txt"]
+
+
+# Spellings
+
+
+@pytest.fixture
+def home(tmp_path, monkeypatch):
+    monkeypatch.setenv("HOME", str(tmp_path / "home"))
+    monkeypatch.chdir(tmp_path)
+    return tmp_path / "home"
+
+
+@pytest.mark.parametrize(
+    ("address", "place"),
+    [
+        ("~", "{home}"),
+        ("~/day 1/*.parquet", "{home}/day 1/*.parquet"),
+        ("file:/a/b", "/a/b"),
+        ("file:///a%20b/%C3%A9", "/a b/é"),
+        ("FILE://localhost/a//b/", "/a/b"),
+        ("file:///a/part-?.parquet", "/a/part-?.parquet"),
+        ("s3a://b/in/", "s3://b/in"),
+        ("s3n://b/in", "s3://b/in"),
+        ("S3://B/In", "s3://B/In"),
+        ("GS://b/x", "gs://b/x"),
+        ("s3a://me:secret@b/in?region=x", "s3://b/in"),
+        (
+            "abfss://box@account.dfs.core.windows.net/in",
+            "abfss://box@account.dfs.core.windows.net/in",
+        ),
+        ("abfs://account:secret@box.host/in", "abfs://box.host/in"),
+        ("./~", "{home}/../~"),
+        ("day:1/a", "{home}/../day:1/a"),
+        ("/data/x://y", "/data/x:/y"),
+    ],
+)
+def test_an_address_has_one_spelling(home, address, place):
+    expected = place.format(home=home)
+    plain = store.plain(address)
+    assert plain == (posixpath.abspath(expected) if expected.startswith("/") else expected)
+    assert store.plain(plain) == plain
+
+
+@pytest.mark.parametrize(
+    ("address", "words"),
+    [
+        ("~nobody-of-this-name/out", ["~nobody-of-this-name", "./~nobody"]),
+        ("dbfs:/a/b", ["/dbfs/a/b"]),
+        ("dbfs:///a", ["/dbfs/a"]),
+        ("hdfs:/a/b", ["hdfs://HOST:PORT/a/b"]),
+        ("s3:/b/c", ["s3://b/c"]),
+        ("file://elsewhere/a", ["file:///PATH"]),
+    ],
+)
+def test_an_address_that_cannot_be_meant_is_told_how_to_spell(run, home, address, words):
+    with pytest.raises(UsageError) as refused:
+        store.plain(address)
+    for word in words:
+        assert word in str(refused.value)
+    ran = run("fit", "--input=in", f"--output={address}", "--k=2")
+    assert ran.code == 2
+    assert not list(home.parent.iterdir())
+
+
+def test_no_home_at_all(home, monkeypatch):
+    monkeypatch.setenv("HOME", "")
+    with pytest.raises(UsageError, match="no home folder ~: write the whole path"):
+        store.plain("~/out")
+
+
+def test_a_store_that_arrow_cannot_reach_is_told_why(run, tmp_path, monkeypatch):
+    class Unreachable:
+        def get_file_info(self, what):
+            raise pa.ArrowException("Unknown error: no token\nSee a log")
+
+    monkeypatch.setattr("pipeline.data.store._remote", lambda uri, plain: (Unreachable(), "c"))
+    ran = run("fit", "--input=abfss://c@account/in", f"--output={tmp_path / 'out'}", "--k=2")
+    assert ran.code == 2
+    assert "abfss://c@account/in cannot be reached: Unknown error: no token\n" in ran.stderr
 
 
 # Paths compared

@@ -41,5 +41,5 @@ def test_a_container_says_how_much(monkeypatch, tmp_path, text, limited):
 )
 def test_half_of_what_is_left_beyond_a_gigabyte(monkeypatch, limit, cores, threads, expected):
     monkeypatch.setattr(memory, "memory_limit", lambda: limit)
-    monkeypatch.setattr("os.cpu_count", lambda: cores)
+    monkeypatch.setattr(memory, "cores", lambda: cores)
     assert memory_share(threads) == expected

@@ -1,0 +1,67 @@
+"""How places are spelt: one spelling for each, and a reason where one cannot be meant."""
+
+import os
+import re
+from pathlib import Path
+from urllib.parse import unquote
+
+from pipeline.errors import UsageError
+
+_URI = re.compile(r"([A-Za-z][A-Za-z0-9+.-]*):(//?)(.*)", re.S)
+_SAME = {"s3a": "s3", "s3n": "s3", "gcs": "gs"}
+_MOUNTS = {"dbfs": "/dbfs"}  # stores that are folders of the machines that have them
+
+
+def spelt(address: str) -> str:
+    """A local path, or a URI by the name that Arrow has for its kind of store.
+
+    Raises:
+        UsageError: it is of neither kind; the message has the spelling to use. Taken for a local
+            path it would become a folder called `~` or `hdfs:`.
+    """
+    if address.startswith("/"):
+        return address
+    if address.startswith("~"):
+        return _at_home(address)
+    match = _URI.match(address)
+    if not match:
+        return address
+    scheme, slashes, rest = match[1].lower(), match[2], match[3]
+    if scheme == "file":
+        return _file(address, slashes, rest)
+    scheme = _SAME.get(scheme, scheme)
+    if scheme in _MOUNTS:
+        raise UsageError(f"{address}: write {_MOUNTS[scheme]}/{rest.lstrip('/')}")
+    if slashes == "/":
+        host = "HOST:PORT/" if scheme in ("hdfs", "viewfs") else ""
+        raise UsageError(
+            f"{address}: write {scheme}://{host}{rest}, or ./{address} for a file of this name"
+        )
+    return f"{scheme}://{rest}"
+
+
+def is_uri(place: str) -> bool:
+    """Whether a place, as `spelt` has it, is a URI and no local path."""
+    match = None if place.startswith("/") else _URI.match(place)
+    return match is not None and match[2] == "//"
+
+
+def _at_home(path: str) -> str:
+    try:
+        home = str(Path(path).expanduser())
+    except RuntimeError:
+        home = ""
+    if not home.startswith("/") or (path[1:2] in ("", "/") and os.environ.get("HOME") == ""):
+        raise UsageError(
+            f"{path}: there is no home folder {path.partition('/')[0]}: write the whole path, or "
+            f"./{path} for a name that begins with ~"
+        )
+    return home
+
+
+def _file(address: str, slashes: str, rest: str) -> str:
+    """The local path of a file's URI: file:/x, file:///x or file://localhost/x."""
+    host, slash, path = rest.partition("/") if slashes == "//" else ("", "/", rest)
+    if not slash or host not in ("", "localhost"):
+        raise UsageError(f"{address}: write file:///PATH for a file of this machine")
+    return "/" + unquote(path, errors="surrogateescape").lstrip("/")
