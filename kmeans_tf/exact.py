@@ -118,7 +118,7 @@ def exact_dot(counts: np.ndarray, values: np.ndarray) -> int:
         cut[:, -1] = high
         sums += (digits[:, part] @ cut).astype(np.int64)
     for (i, j), part_sum in np.ndenumerate(sums):
-        total += _units(int(part_sum) << (_CUT_BITS * i + _PIECE_BITS * j), quantum)
+        total += _units(int(part_sum), _power(quantum) + _CUT_BITS * i + _PIECE_BITS * j)
     return total
 
 
@@ -135,7 +135,7 @@ def exact_row_squares(values: np.ndarray) -> list[int]:
             shift = _CUT_BITS * (i + j) + (i != j)  # unequal ones are there twice
             sums = np.einsum("kd,kd->k", digits[i], digits[j])
             counts = [n + (int(more) << shift) for n, more in zip(counts, sums, strict=True)]
-    squares = [_units(count, quantum * quantum) for count in counts]
+    squares = [_units(count, 2 * _power(quantum)) for count in counts]
     return [sum(row) for row in zip(squares, *rest, strict=True)]
 
 
@@ -157,10 +157,15 @@ def _digits(values: np.ndarray) -> tuple[np.ndarray, float, np.ndarray]:
     return digits, quantum, left
 
 
-def _units(count: int, quantum: float) -> int:
-    """A whole number of quanta, a power of two, in units."""
-    shift = math.frexp(quantum)[1] - 1 + UNIT_BITS
-    return count << shift
+def _power(quantum: float) -> int:
+    """Of two, that a quantum is."""
+    return math.frexp(quantum)[1] - 1
+
+
+def _units(count: int, power: int) -> int:
+    """A whole number of a power of two, in units; what is below a unit is left out."""
+    shift = power + UNIT_BITS
+    return count << shift if shift >= 0 else count >> -shift
 
 
 @dataclass(frozen=True)

@@ -15,6 +15,8 @@ def pages(
 ) -> np.ndarray:
     """Zeros in pages of their own, which TensorFlow takes as they are."""
     count = math.prod(shape)
-    memory = mmap.mmap(-1, max(1, count * np.dtype(kind).itemsize))
+    size = max(1, count * np.dtype(kind).itemsize)
+    # Private maps are merged by the system, which has room for some 65,000.
+    memory = mmap.mmap(-1, size, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
     flat = np.frombuffer(memory, kind, count)
     return flat.reshape(shape) if order == "C" else flat.reshape(shape[::-1]).T

@@ -1,10 +1,11 @@
 """What goes round: the state of the training, as a small picklable value."""
 
 from dataclasses import dataclass, replace
+from functools import cached_property
 
 import numpy as np
 
-from kmeans_tf.metrics import get_metric
+from kmeans_tf.metrics import Metric, get_metric
 from kmeans_tf.sample import drawn_capacity
 
 MOST_TRAININGS = 6  # of a start on samples: the first and five more
@@ -149,6 +150,16 @@ class Trial:
     @property
     def iterations(self) -> int:
         return len(self.costs)
+
+    def projected(self, metric: Metric) -> np.ndarray:
+        """(k, d) float64, once: chunks that remember them hold the same array."""
+        if metric.name not in self._projected:
+            self._projected.setdefault(metric.name, metric.project(self.prototypes))
+        return self._projected[metric.name]
+
+    @cached_property
+    def _projected(self) -> dict[str, np.ndarray]:
+        return {}
 
     @property
     def draw(self) -> Draw | None:

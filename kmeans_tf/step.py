@@ -49,6 +49,7 @@ def step(
             total=total.clusters.get(index),
             memo=memo,
             trial=index,
+            projected=trial.projected(metric) if metric.sums_suffice else None,
         )
     if metric.sums_suffice and state.squares is None:
         total.squares += squares(layout, points)
@@ -65,6 +66,7 @@ def cluster_stats(
     total: ClusterStats | None = None,
     memo: Memo | None = None,
     trial: int = 0,
+    projected: np.ndarray | None = None,
 ) -> ClusterStats:
     """Sums of n points, or of their gradients, by the prototype (k, d) they belong to.
 
@@ -73,6 +75,7 @@ def cluster_stats(
         total: what they are added to, in place; None for nothing yet.
         memo: of the chunk.
         trial: whose memo it is.
+        projected: the prototypes as the metric compares them, where that is known.
     """
     limbs = layout.limbs if metric.sums_suffice else layout.gradient_limbs(metric)
     addends = Addends(limbs, weight_counts(layout.weights, points), points.take)
@@ -87,7 +90,8 @@ def cluster_stats(
         labels = assign(metric, points, prototypes)
         addends.add(total, labels)
     else:
-        labels = _add_remembered(total, addends, points, metric.project(prototypes), memo, trial)
+        targets = metric.project(prototypes) if projected is None else projected
+        labels = _add_remembered(total, addends, points, targets, memo, trial)
     if draw:
         drawn = _drawn(metric, points, prototypes, labels, draw, total.drawn)
         total.drawn = drawn if total.drawn is None else total.drawn + drawn
@@ -117,7 +121,8 @@ def _add_remembered(
             stats = addends.zero(len(projected))
             addends.add(stats, bounded.labels)
         total.include(stats)
-    memo.trials[trial] = Remembered(bounded, stats)
+    if memo.bounds or memo.sums:
+        memo.trials[trial] = Remembered(bounded, stats)
     return bounded.labels
 
 

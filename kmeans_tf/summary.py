@@ -14,7 +14,8 @@ from kmeans_tf.fixed_point import lowest_bit
 from kmeans_tf.metrics import Metric, good_rows
 from kmeans_tf.sample import Sample
 
-LARGEST_FEATURE, LARGEST_WEIGHT = 1e120, 2.0**200
+LARGEST_FEATURE = np.float64(1e120)  # a Python number would be compared as float32, as infinity
+LARGEST_WEIGHT = 2.0**200
 
 
 @dataclass(frozen=True)

@@ -33,7 +33,7 @@ class Places:
         runs: list[Run] = []
         for run in chain.from_iterable(part.runs for part in parts):
             last = runs[-1] if runs else None
-            if last and last.file is run.file and last.first_row + last.rows == run.first_row:
+            if last and last.file == run.file and last.first_row + last.rows == run.first_row:
                 runs[-1] = Run(last.file, last.first_row, last.rows + run.rows)
             else:
                 runs.append(run)

@@ -60,14 +60,15 @@ class BlockCache:
         """
         with self._lock:
             mine = self._shelf(shelf)
-            if key in mine.sizes:
+            more = size - mine.sizes.get(key, 0)
+            if key in mine.sizes and more <= 0:
                 return True
-            if self._nbytes() + size > limit:
+            if self._nbytes() + more > limit:
                 self._drop_ended(mine)
             others = self._shelves.get(instead_of) or _Shelf(0, 0)
-            if self._nbytes() - sum(others.sizes.values()) + size > limit:
+            if self._nbytes() - sum(others.sizes.values()) + more > limit:
                 return False
-            while self._nbytes() + size > limit:
+            while self._nbytes() + more > limit:
                 last = key if key in others.sizes else next(reversed(others.sizes))
                 del others.sizes[last]
                 others.blocks.pop(last, None)
@@ -131,12 +132,15 @@ class JobCache:
     def keep_rows(self, block: BlockRef, rows: Iterable[Rows]) -> Iterator[Rows]:
         """A block's rows as they come, whose numbers are kept if there is room."""
         kept: list[Numbers] | None = None
+        reserved = 0
         for place, some in enumerate(rows):
             numbers = some.numbers
             if place == 0 and self._reserved(block, numbers):
-                kept = []
-            if kept is not None:
+                kept, reserved = [], numbers.row_bytes
+            if kept is not None and numbers.row_bytes <= reserved:
                 kept.append(numbers)
+            else:  # a later file may have wider numbers
+                kept = None
             yield some
         if kept:
             PROCESS_CACHE.put(self._rows, block, kept)

@@ -95,10 +95,16 @@ class Chunk:
         self._hold: Callable[[Points], Points | Staged] = lambda points: points
         self.memo = Memo()
 
-    def staged(self, stage: Stage) -> "Chunk":
-        """Itself, whose points will be staged rather than held in memory."""
-        self._hold = stage.keep
-        return self
+    def staged(self, stage: Stage, name: str, *, remembers: bool) -> None:
+        """Its points will be staged rather than held in memory."""
+        self._hold = partial(stage.keep, name)
+        if not remembers:
+            self.memo = Memo(bounds=False, sums=False)
+
+    @property
+    def is_lost(self) -> bool:
+        """Whether its points were staged, and are gone."""
+        return isinstance(self._content, Staged) and self._content.is_lost
 
     def points(self) -> Points:
         """The points."""
@@ -117,26 +123,24 @@ class Chunk:
 def cached_chunks(loader: Loader, block: BlockRef, cache: JobCache) -> Iterator[Chunk]:
     """The block's chunks, from the worker's cache or into it if there is room."""
     cached = cache.points(block)
+    if cached is not None and any(chunk.is_lost for chunk in cached):
+        cached = None  # by an attempt before this one
     count_block(cached is not None)
     if cached is not None:
         yield from cached
         return
     known = cache.rows(block)
-    in_memory, staged = _place(loader, block, cache)
+    points, memo = loader.points_bytes(block), loader.memo_bytes(block)
+    in_memory = not cache.stage.always and cache.has_room(block, points, memo)
+    staged = not in_memory and cache.stage.has_room(points)
+    remembers = staged and cache.has_room(block, 0, memo)
+    staged = remembers or (staged and cache.has_room(block, 0, 0))
     kept = []
-    for chunk in loader.chunks(block, known):
+    for place, chunk in enumerate(loader.chunks(block, known)):
         if staged:
-            chunk.staged(cache.stage)
+            chunk.staged(cache.stage, f"{block.index}-{place}", remembers=remembers)
         if in_memory or staged:
             kept.append(chunk)
         yield chunk
     if kept:
         cache.keep_points(block, kept)
-
-
-def _place(loader: Loader, block: BlockRef, cache: JobCache) -> tuple[bool, bool]:
-    """Whether a block's points are held in memory, and whether they are staged."""
-    points, memo = loader.points_bytes(block), loader.memo_bytes(block)
-    if not cache.stage.always and cache.has_room(block, points, memo):
-        return True, False
-    return False, cache.stage.has_room(points) and cache.has_room(block, 0, memo)

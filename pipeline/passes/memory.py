@@ -9,6 +9,8 @@ from pipeline.passes.cores import cores
 
 _OWN = 1 << 30  # for TensorFlow and what a pass works on
 _SHARE = 0.5  # of the rest; the other half is the system's, for files that are read and written
+# However many cores share the rest: a container may have few of them, and does not always say so.
+_LEAST, _LEAST_SHARE = 512 << 20, 0.25
 _CGROUP_LIMITS = (
     Path("/sys/fs/cgroup/memory.max"),
     Path("/sys/fs/cgroup/memory/memory.limit_in_bytes"),
@@ -19,7 +21,9 @@ _CGROUP_LIMITS = (
 def memory_share(threads: int) -> int:
     """Bytes that a process of so many threads may keep, as one of those that fill the cores."""
     processes = max(1, cores() // threads)
-    return int(max(0, memory_limit() / processes - _OWN) * _SHARE)
+    limit = memory_limit()
+    least = min(_LEAST, limit * _LEAST_SHARE)
+    return int(max(least, (limit / processes - _OWN) * _SHARE))
 
 
 def memory_limit() -> int:

@@ -36,25 +36,29 @@ class Stage:
         """Whether so many bytes may be staged."""
         if self.folder is None or self.always:
             return self.folder is not None
-        self.folder.mkdir(parents=True, exist_ok=True)
+        self.folder.mkdir(exist_ok=True)
         disk = os.statvfs(self.folder)
         free = disk.f_bavail - size / disk.f_frsize
         return free > _LEFT_FREE * disk.f_blocks
 
-    def keep(self, points: Points) -> "Staged":
-        """Writes points down.
+    def keep(self, name: str, points: Points) -> "Staged":
+        """Writes points down, over what another process or attempt has written of them.
+
+        Args:
+            name: which no other points of the job have.
 
         Raises:
             OSError: the disk is full.
         """
         assert self.folder
-        self.folder.mkdir(parents=True, exist_ok=True)
-        path = self.folder / uuid.uuid4().hex
+        self.folder.mkdir(exist_ok=True)
+        path, unfinished = self.folder / name, self.folder / uuid.uuid4().hex
         parts = (np.asarray(points.values), np.asarray(points.norms), points.fine, points.weights)
-        with path.open("wb") as file:
+        with unfinished.open("wb") as file:
             for part in parts:
                 if part is not None:
                     file.write(np.ascontiguousarray(part).data)
+        unfinished.replace(path)
         return Staged(path, points.rows, [None if part is None else part.shape for part in parts])
 
 
@@ -71,6 +75,11 @@ class Staged:
     path: Path
     rows: int
     shapes: list[tuple[int, ...] | None]
+
+    @property
+    def is_lost(self) -> bool:
+        """Whether the file is gone, as it is after the training."""
+        return not self.path.exists()
 
     def load(self) -> Points:
         """The points, in memory that is the file; a page of it is read when it is looked at."""

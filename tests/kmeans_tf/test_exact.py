@@ -165,3 +165,12 @@ def test_nothing_adds_up_to_nothing():
     assert exact_dot(np.zeros(0, np.int64), np.zeros(0)) == 0
     assert exact_dot(np.array([5]), np.array([0.0])) == 0
     assert exact_row_squares(np.zeros((2, 3))) == [0, 0]
+
+
+def test_squares_of_the_smallest_numbers():
+    """Whose quantum's square is no float64 number."""
+    values = np.array([[1e-200, 3e-200], [2.0**-520, 0.0]])
+    found = [Fraction(square, 1 << UNIT_BITS) for square in exact_row_squares(values)]
+    unit = Fraction(1, 1 << UNIT_BITS)
+    for square, row in zip(found, values.tolist(), strict=True):
+        assert abs(square - sum(Fraction(value) ** 2 for value in row)) <= 2 * unit

@@ -183,3 +183,16 @@ def test_large_sums_are_not_kept(monkeypatch):
     memo = Memo()
     remembered_as_plain(layout, SQEUCLIDEAN, points, path, memo)
     assert memo.trials[0].stats is None
+
+
+def test_chunks_remember_the_same_prototypes():
+    """Directions take memory, of which each would have its own."""
+    random = np.random.default_rng(0)
+    rows = random.normal(size=(60, 3))
+    layout = layout_of(rows, metric="cosine")
+    state = TrainingState((Trial.start(rows[:4]),))
+    memos = [Memo(), Memo()]
+    for memo, part in zip(memos, (rows[:30], rows[30:]), strict=True):
+        step(layout, "cosine", state, Points.encode(layout.encoding, part), memo=memo)
+    one, other = (memo.trials[0].bounded.prototypes for memo in memos)
+    assert one is other

@@ -172,3 +172,27 @@ def test_bad_rows_are_counted_by_place_and_reason():
     one = summary_of(table, bad=Counter({("a", "x", "NaN"): 1}))
     two = summary_of(table, bad=Counter({("a", "x", "NaN"): 2, ("b", "y", "null"): 1}))
     assert (one + two).bad == {("a", "x", "NaN"): 3, ("b", "y", "null"): 1}
+
+
+def test_float32_rows_are_summed_up_as_their_numbers_are():
+    """Infinite ones too, which a limit of float64 would be among as float32."""
+    rows = np.array([[1.5, -np.inf], [np.inf, 2.0], [-3e38, 4.0], [np.nan, 0.1]], np.float32)
+    weights, good = np.array([1.0, 2.0, 0.5, 3.0]), np.isfinite(rows).all(1)
+    one, other = (
+        Summary.of(
+            rows.astype(kind),
+            weights,
+            good,
+            seed=1,
+            capacity=9,
+            moments=True,
+            used=np.ones(4, bool),
+        )
+        for kind in (np.float32, np.float64)
+    )
+    assert one.moments == other.moments
+    assert one.sample.rows.dtype == one.minimum.dtype == np.float64
+    for name in ("minimum", "maximum"):
+        np.testing.assert_array_equal(getattr(one, name), getattr(other, name))
+    for name in ("rows", "ranks", "weights"):
+        np.testing.assert_array_equal(getattr(one.sample, name), getattr(other.sample, name))

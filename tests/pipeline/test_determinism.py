@@ -158,11 +158,14 @@ TRAINED, KEY = "f0,f1,f2,weight", "id"
     [
         ("--iterations_per_job=1", [TRAINED, KEY]),
         ("--iterations_per_job=3", [TRAINED, KEY]),
-        ("--cache_mb=0", [TRAINED] * 5 + [f"{TRAINED},{KEY}"]),
+        ("--cache_mb=0", [TRAINED] * 2 + [f"{TRAINED},{KEY}"]),
+        ("--cache_mb=0 --stage=never", [TRAINED] * 5 + [f"{TRAINED},{KEY}"]),
     ],
 )
 def test_how_the_job_runs_and_how_often_it_reads(fit, one_file, tmp_path, reads, how, expected):
-    answer = fit(one_file["input"], tmp_path / "out", *with_options([*options(), *PLAIN], how))
+    answer = fit(
+        one_file["input"], tmp_path / "out", *with_options([*options(), *PLAIN], *how.split())
+    )
     assert_same_answer(answer, one_file["lloyd"])
     assert reads == expected
 
@@ -199,7 +202,7 @@ def test_memory_for_some_of_the_rows_and_points(
     assert blocks * 2 <= len(reads) <= blocks * (2 + iterations)
     if part == 8.0 or stage == "--stage=never":
         assert (part == 8.0) == (len(reads) == 2 * blocks)
-    assert (stage == "--stage=auto" and 1.0 <= part < 8.0) == bool(staged)
+    assert (stage == "--stage=auto" and part < 8.0) == bool(staged)
 
 
 @pytest.mark.parametrize("training", ["lloyd", "double", "l1 by adam", "trained start"])
@@ -216,6 +219,23 @@ def test_all_points_in_files(
     assert len(staged) == blocks * (answer.run.result.iterations - 1)
     assert len(reads) == 2 * blocks
     assert not any(path.exists() for path in staged)
+
+
+def test_points_that_another_attempt_took_away(fit, one_file, tmp_path, staged):
+    """As where an output is made again from the start by a process that made it before."""
+    args = (one_file["input"], tmp_path / "out", *options(), *PLAIN, "--stage=always")
+    first = fit(*args)
+    again = fit(*args, "--overwrite")
+    assert_same_answer(first, one_file["lloyd"])
+    assert_same_answer(again, first)
+    assert len(set(staged)) == 1
+
+
+def test_all_points_in_files_and_no_memory(fit, one_file, tmp_path, staged):
+    args = (one_file["input"], tmp_path / "out", *options(), *PLAIN)
+    answer = fit(*args, "--stage=always", "--cache_mb=0")
+    assert_same_answer(answer, one_file["lloyd"])
+    assert len(staged) == answer.run.result.iterations - 1
 
 
 def test_types_that_hold_the_same_numbers(fit, tmp_path):

@@ -52,6 +52,14 @@ def test_room_that_was_reserved_is_reserved_once():
     assert cache.reserve(ONE, "other", 40, 100)
 
 
+def test_more_room_for_a_block_is_the_rest_of_it():
+    cache, _ = filled([60], 100)
+    assert cache.reserve(ONE, 0, 90, 100)
+    assert not cache.reserve(ONE, "other", 20, 100)
+    assert not cache.reserve(ONE, 0, 101, 100)
+    assert cache.reserve(ONE, "other", 10, 100)
+
+
 def test_what_is_reserved_is_not_in_before_it_is_put():
     cache = BlockCache()
     assert cache.reserve(ONE, "key", 1, 10)

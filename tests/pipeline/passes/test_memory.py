@@ -34,10 +34,11 @@ def test_a_container_says_how_much(monkeypatch, tmp_path, text, limited):
         (9 * GB, 2, 2, 4 * GB),
         (10 * GB, 2, 1, 2 * GB),
         (3 * GB, 4, 8, GB),
-        (GB, 1, 1, 0),
-        (GB // 2, 1, 1, 0),
+        (GB, 1, 1, GB // 4),
+        (2 * GB, 1, 1, GB // 2),
+        (16 * GB, 64, 1, GB // 2),
     ],
-    ids=["alone", "one of two", "more threads than cores", "none left", "less than none"],
+    ids=["alone", "one of two", "more threads than cores", "none left", "little", "many cores"],
 )
 def test_half_of_what_is_left_beyond_a_gigabyte(monkeypatch, limit, cores, threads, expected):
     monkeypatch.setattr(memory, "memory_limit", lambda: limit)

@@ -24,7 +24,7 @@ def points(n, precision=SINGLE, weights=None) -> Points:
 @pytest.mark.parametrize("weighted", [False, True])
 def test_what_is_loaded_is_what_was_kept(tmp_path, n, precision, weighted):
     given = points(n, precision, np.arange(n) / 3 if weighted else None)
-    loaded = Stage(tmp_path / "new" / "folder").keep(given).load()
+    loaded = Stage(tmp_path / "new").keep("3-0", given).load()
     assert loaded.rows == n
     for name in ("values", "norms"):
         one, other = (np.asarray(getattr(p, name)) for p in (given, loaded))
@@ -36,11 +36,19 @@ def test_what_is_loaded_is_what_was_kept(tmp_path, n, precision, weighted):
         np.testing.assert_array_equal(given.weights, loaded.weights)
 
 
-def test_two_of_the_same_points_are_two_files(tmp_path):
+def test_who_stages_again_leaves_one_file_and_takes_none_away(tmp_path):
     stage, given = Stage(tmp_path), points(10)
-    stage.keep(given)
-    stage.keep(given)
-    assert len(list(tmp_path.iterdir())) == 2
+    first = stage.keep("3-0", given).load()
+    stage.keep("3-0", points(10))
+    assert [path.name for path in tmp_path.iterdir()] == ["3-0"]
+    np.testing.assert_array_equal(first.array, given.array)
+
+
+def test_a_file_that_is_gone_is_lost(tmp_path):
+    staged = Stage(tmp_path).keep("3-0", points(10))
+    assert not staged.is_lost
+    staged.path.unlink()
+    assert staged.is_lost
 
 
 @pytest.mark.parametrize(
