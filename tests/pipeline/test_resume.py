@@ -354,7 +354,8 @@ def small_disk(tmp_path):
     if mounted.returncode != 0:
         pytest.skip(f"no file system can be mounted here: {mounted.stderr.strip()}")
     yield folder, lambda: mount("-o", "remount,size=64m", str(folder)).check_returncode()
-    subprocess.run(["umount", str(folder)], check=True)
+    # Lazily: a process that was started meanwhile may still have a look at it.
+    subprocess.run(["umount", "--lazy", str(folder)], check=True)
 
 
 def mount(*args: str) -> subprocess.CompletedProcess:
