@@ -73,6 +73,7 @@ format: setup ## Format the code
 	$(BIN)/ruff format .
 
 bench: setup ## Time the job beside FAISS, oneDAL and scikit-learn
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[bench]'
 	$(BIN)/python -m benchmarks
 
 regression: setup ## Check that nothing has become slower beside what else the machine does

@@ -38,6 +38,7 @@ setup(
         "dataflow": [f"apache-beam[gcp]=={BEAM}"],
         "test": TEST,
         "examples": EXAMPLES,
+        "bench": ["scikit-learn-intelex"],  # for x86-64 alone
         "dev": [
             *TEST,
             *EXAMPLES,
@@ -46,7 +47,6 @@ setup(
             "build",
             "threadpoolctl",
             "faiss-cpu",
-            "scikit-learn-intelex; platform_machine == 'x86_64'",
         ],
     },
     entry_points={
