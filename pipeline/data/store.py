@@ -50,6 +50,23 @@ class FileVersion:
 
 
 @dataclass(frozen=True)
+class Matches:
+    """What matches a pattern.
+
+    Attributes:
+        folder: the one in front of the first wildcard.
+        listed: the paths below it of all files that were held against the pattern.
+        files: those that match.
+        folders: the paths below `folder` of the folders that match.
+    """
+
+    folder: str
+    listed: list[str]
+    files: list[FileVersion]
+    folders: list[str]
+
+
+@dataclass(frozen=True)
 class Store:
     """Local paths, and URIs as `plain` spells them. Small and picklable: it travels to workers.
 
@@ -127,34 +144,30 @@ class Store:
         """The names of the folders in a folder, sorted."""
         return sorted(entry.below for entry in self._entries(folder) if entry.is_folder)
 
-    def glob(self, pattern: str) -> list[FileVersion]:
-        """The files that match: `*`, `?` and `[…]` within a name, `**` for any folders.
+    def match(self, pattern: str) -> Matches:
+        """What matches: `*`, `?` and `[…]` within a name, `**` for any folders.
 
         A wildcard at the beginning of a name stands for no hidden one.
         """
-        folder, entries = self._matching(pattern)
-        files = (_file(folder, entry) for entry in entries if not entry.is_folder)
-        return sorted(files, key=lambda file: file.path)
-
-    def glob_folders(self, pattern: str) -> list[tuple[str, str]]:
-        """The folders that match, as `glob` has it, with their paths below the first wildcard."""
-        folder, entries = self._matching(pattern)
-        below = sorted(entry.below for entry in entries if entry.is_folder)
-        return [(posixpath.join(folder, path), path) for path in below]
+        parts = pattern.split("/")
+        fixed = next(i for i, part in enumerate(parts) if _WILDCARDS & set(part))
+        folder = "/".join(parts[:fixed]) or ("/" if pattern.startswith("/") else ".")
+        entries = [*self._entries(folder, "**" in parts or len(parts) > fixed + 1)]
+        files = [entry for entry in entries if not entry.is_folder]
+        matching = [e for e in entries if _matches(e.below.split("/"), parts[fixed:])]
+        found = (_file(folder, entry) for entry in matching if not entry.is_folder)
+        return Matches(
+            folder=folder,
+            listed=[entry.below for entry in files],
+            files=sorted(found, key=lambda file: file.path),
+            folders=sorted(entry.below for entry in matching if entry.is_folder),
+        )
 
     @staticmethod
     def lost(path: str) -> str | None:
         """Where a link leads, if there is nothing; its name may be no text."""
         link = Path(path.removeprefix("file://"))
         return str(link.readlink()) if link.is_symlink() and not link.exists() else None
-
-    def _matching(self, pattern: str) -> tuple[str, list[Entry]]:
-        """The folder in front of the first wildcard, and what in it matches."""
-        parts = pattern.split("/")
-        fixed = next(i for i, part in enumerate(parts) if _WILDCARDS & set(part))
-        folder = "/".join(parts[:fixed]) or ("/" if pattern.startswith("/") else ".")
-        entries = self._entries(folder, "**" in parts or len(parts) > fixed + 1)
-        return folder, [e for e in entries if _matches(e.below.split("/"), parts[fixed:])]
 
     def _entries(self, folder: str, recursive: bool = False) -> Iterable[Entry]:
         system, base = self._locate(folder)
