@@ -43,8 +43,11 @@ def read_snapshot(store: Store, folder: str) -> Snapshot:
 
 @contextlib.contextmanager
 def _local(store: Store, folder: str) -> Iterator[str]:
-    """A local folder with the log of a table: its own, or a temporary one."""
-    if store.is_local(folder):
+    """A local folder with the log of a table: its own, or a temporary one.
+
+    The package takes a path for a URI, and unescapes it.
+    """
+    if store.is_local(folder) and "%" not in folder:
         yield folder
         return
     with tempfile.TemporaryDirectory() as copy:

@@ -187,7 +187,7 @@ def _matching(store: Store, logs: TableLogs, pattern: str) -> _Files:
     def table_of(path: str) -> str | None:
         return next((table for table in tables if is_below(path, table)), around)
 
-    files, others = _valid(logs, matches.files, table_of), []
+    files, others = _valid(logs, pattern, matches.files, table_of), []
     for file in files:
         _check_file(store, file)
     for below in matches.folders:
@@ -198,16 +198,22 @@ def _matching(store: Store, logs: TableLogs, pattern: str) -> _Files:
 
 
 def _valid(
-    logs: TableLogs, files: Sequence[FileVersion], table_of: Callable[[str], str | None]
+    logs: TableLogs,
+    pattern: str,
+    files: Sequence[FileVersion],
+    table_of: Callable[[str], str | None],
 ) -> list[FileVersion]:
-    """Those of some files that the logs of their tables name, if they are of any."""
+    """Those that match a pattern and that the logs of their tables name, if they are of any."""
     tables = [table_of(file.path) for file in files]
     valid = {table: {f.path: f for f in logs.files(table, table)} for table in {*tables} if table}
-    return [
+    kept = [
         valid[table][file.path] if table else _kept(file, file.below)
         for file, table in zip(files, tables, strict=True)
         if table is None or file.path in valid[table]
     ]
+    if valid and not kept:
+        raise logs.nothing(min(valid), pattern)
+    return kept
 
 
 def _of_folder(

@@ -7,6 +7,7 @@ from collections import defaultdict
 from typing import Any, NoReturn
 
 from pyiceberg.catalog.noop import NoopCatalog
+from pyiceberg.exceptions import NotInstalledError, ValidationError
 from pyiceberg.io import FileIO, InputFile, InputStream
 from pyiceberg.manifest import DataFile, FileFormat
 from pyiceberg.schema import index_name_by_id
@@ -21,6 +22,7 @@ from pipeline.errors import DataError
 _METADATA = "metadata"
 _HINT = "version-hint.text"
 _VERSION = re.compile(r"v?(\d+)(?:-.*)?\.metadata\.json(?:\.gz)?|v?(\d+)\.gz\.metadata\.json")
+_UNREADABLE = (ValidationError, NotInstalledError, NotImplementedError, ValueError, LookupError)
 _FILE = re.compile(r"^file:/+")
 
 
@@ -38,7 +40,7 @@ def read_snapshot(store: Store, folder: str) -> Snapshot:
         tasks = [*table.scan().plan_files()] if current else []
     except PermissionError:
         raise
-    except (ValueError, LookupError, NotImplementedError, OSError) as error:
+    except (*_UNREADABLE, OSError) as error:
         reason = str(error).splitlines()[0]
         raise DataError(f"the Iceberg table {folder} cannot be read: {reason}") from error
     _check_names(table, folder)

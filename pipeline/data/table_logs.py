@@ -62,18 +62,21 @@ class TableLogs:
 
     def above(self, path: str) -> str | None:
         """The nearest table that a file or folder lies in, whatever links lead to it."""
+        named = self.marked(posixpath.dirname(path), [posixpath.basename(path)])
+        if named:
+            return named[0]
         paths = [path, os.path.realpath(path)] if self._store.is_local(path) else [path]
         tables = (self._around(posixpath.dirname(each)) for each in dict.fromkeys(paths))
         return next((table for table in tables if table), None)
 
     def marked(self, folder: str, below: Iterable[str]) -> list[str]:
-        """The tables that files below a folder mark: the folder itself, or outermost below it."""
+        """The outermost tables that files below a folder mark."""
         found: dict[str, _Format] = {}
-        for path in below:
+        for path in (f"{folder.rstrip('/')}/{name}" for name in below):
             match = _MARK.search(path)
-            if match and not any(map(is_hidden, path[: match.start()].split("/"))):
-                kind = _kind(match)
-                table = posixpath.join(folder, path[: match.start()]).rstrip("/") or "/"
+            hidden = match and map(is_hidden, path[len(folder) : match.start()].split("/"))
+            if match and not any(hidden):
+                kind, table = _kind(match), path[: match.start()] or "/"
                 found[table] = min(found.get(table, kind), kind, key=_FORMATS.index)
         tables = [t for t in sorted(found) if not any(is_below(t, other) for other in found)]
         self._known |= {table: found[table] for table in tables}
@@ -94,8 +97,12 @@ class TableLogs:
         if table != part:
             files = [file for file in files if store.inside(file.path, part)]
         if not files:
-            raise DataError(f"--input {part}: the {self._snapshots[table]} has no file here")
+            raise self.nothing(table, part)
         return files
+
+    def nothing(self, table: str, part: str) -> DataError:
+        """That of a part of a table no file is valid."""
+        return DataError(f"--input {part}: the {self._snapshots[table]} has no file here")
 
     def _around(self, folder: str) -> str | None:
         """The nearest table that a folder is or lies in."""
