@@ -172,7 +172,11 @@ def _expand(store: Store, logs: TableLogs, part: str) -> _Files:
     file = store.version(part)
     if file:
         table = logs.above(part)
-        return (logs.files(table, part) if table else [_kept(file, posixpath.basename(part))]), []
+        return (
+            logs.files(table, part)
+            if table
+            else [_kept(replace(file, below=posixpath.basename(part)))]
+        ), []
     _check_link(store, part)
     if store.is_folder(part):
         return _of_folder(store, logs, part, logs.above(part))
@@ -207,7 +211,7 @@ def _valid(
     tables = [table_of(file.path) for file in files]
     valid = {table: {f.path: f for f in logs.files(table, table)} for table in {*tables} if table}
     kept = [
-        valid[table][file.path] if table else _kept(file, file.below)
+        valid[table][file.path] if table else _kept(file)
         for file, table in zip(files, tables, strict=True)
         if table is None or file.path in valid[table]
     ]
@@ -229,11 +233,14 @@ def _of_folder(
     tables = logs.marked(folder, (file.below for file in listed))
     if table and tables != [folder]:
         return logs.files(table, folder), []
-    files = [file for file in listed if not _any_hidden(file.below)]
-    files = [file for file in files if not any(is_below(file.path, table) for table in tables)]
+    files = [
+        replace(file, below=posixpath.join(below, file.below))
+        for file in listed
+        if not _any_hidden(file.below) and not any(is_below(file.path, t) for t in tables)
+    ]
     for file in files:
         _check_file(store, file)
-    read = [_kept(f, posixpath.join(below, f.below)) for f in files if _is_parquet(f)]
+    read = [_kept(file) for file in files if _is_parquet(file)]
     for table in tables:
         read += logs.files(table, table)
     read.sort(key=lambda file: file.path)
@@ -244,9 +251,9 @@ def _is_parquet(file: FileVersion) -> bool:
     return file.path.lower().endswith(_SUFFIXES)
 
 
-def _kept(file: FileVersion, below: str) -> FileVersion:
+def _kept(file: FileVersion) -> FileVersion:
     """A file that of its path below the input keeps the folders."""
-    return replace(file, below=folders_of(replace(file, below=below)))
+    return replace(file, below=folders_of(file))
 
 
 def _nothing(store: Store, part: str, others: Sequence[FileVersion]) -> list[str]:

@@ -29,23 +29,24 @@ def read_snapshot(store: Store, folder: str) -> Snapshot:
     for batch in range(first, last + 1):
         name = f"{batch}.compact" if batch in whole else batches.get(batch)
         if name is None:
-            raise DataError(f"{log}: batch {batch} is missing, of which {last} is the last")
-        for uri, action in _entries(store, posixpath.join(log, name)):
+            reason = f"{_LOG} has no batch {batch}, of which {last} is the last"
+            raise DataError(f"the streaming sink {folder} cannot be read: {reason}")
+        for uri, action in _entries(store, folder, f"{_LOG}/{name}"):
             (added if action == "add" else deleted).add(path_of(folder, uri))
     files = tuple((path, _folders(store, path, folder)) for path in sorted(added - deleted))
     return Snapshot("streaming sink", folder, f"batch {last}", files)
 
 
-def _entries(store: Store, path: str) -> list[tuple[str, str]]:
+def _entries(store: Store, folder: str, name: str) -> list[tuple[str, str]]:
     """The files that a batch names, and what it did with them."""
-    version, *lines = store.read(path).decode().splitlines() or [""]
-    if version != "v1":
-        raise DataError(f"{path} is a log of version {version!r}, expected 'v1'")
+    version, *lines = store.read(posixpath.join(folder, name)).decode().splitlines() or [""]
     try:
+        if version != "v1":
+            raise ValueError(f"version {version!r}, expected 'v1'")
         entries = [json.loads(line) for line in lines]
         return [(entry["path"], entry["action"]) for entry in entries]
     except (ValueError, LookupError, TypeError) as error:
-        raise DataError(f"{path} cannot be understood: {error!r}") from error
+        raise DataError(f"the streaming sink {folder} cannot be read: {name}: {error!r}") from error
 
 
 def _folders(store: Store, path: str, folder: str) -> str:
