@@ -191,7 +191,8 @@ def _matching(store: Store, logs: TableLogs, pattern: str) -> _Files:
     def table_of(path: str) -> str | None:
         return next((table for table in tables if is_below(path, table)), around)
 
-    files, others = _valid(logs, pattern, matches.files, table_of), []
+    files = _valid(logs, pattern, matches.files, table_of)
+    others: list[FileVersion] = []
     for file in files:
         _check_file(store, file)
     for below in matches.folders:

@@ -74,8 +74,7 @@ class TableLogs:
         found: dict[str, _Format] = {}
         for path in (f"{folder.rstrip('/')}/{name}" for name in below):
             match = _MARK.search(path)
-            hidden = match and map(is_hidden, path[len(folder) : match.start()].split("/"))
-            if match and not any(hidden):
+            if match and not any(map(is_hidden, path[len(folder) : match.start()].split("/"))):
                 kind, table = _kind(match), path[: match.start()] or "/"
                 found[table] = min(found.get(table, kind), kind, key=_FORMATS.index)
         tables = [t for t in sorted(found) if not any(is_below(t, other) for other in found)]
