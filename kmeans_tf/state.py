@@ -141,6 +141,14 @@ class Trial:
     proof: Proof | None = None
     oversampling: Oversampling | None = None
 
+    def __repr__(self) -> str:
+        k, d = self.prototypes.shape
+        cost = f", cost {self.costs[-1]:g}" if self.costs else ""
+        return (
+            f"Trial({k} prototypes of {d} features, {self.iterations} iterations, {self.status}"
+            f"{cost})"
+        )
+
     @classmethod
     def start(cls, prototypes: np.ndarray, labels: np.ndarray | None = None) -> "Trial":
         if labels is None:

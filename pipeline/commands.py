@@ -13,10 +13,11 @@ from typing import TYPE_CHECKING, Any
 
 from kmeans_tf import METRICS, Metric, Model, get_metric
 from kmeans_tf.metrics import check_metric
+from kmeans_tf.notices import native_notices_hidden
 from kmeans_tf.runtime import load_ahead
 from kmeans_tf.start import INITS
 from pipeline import environment
-from pipeline.console import native_notices_hidden, say
+from pipeline.console import say
 from pipeline.data.file_table import FileTable
 from pipeline.data.files import Footers, find_files, read_footers
 from pipeline.data.names import ColumnNames, split_list

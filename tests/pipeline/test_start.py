@@ -6,7 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from pipeline.console import native_notices_hidden, say
+from kmeans_tf.notices import native_notices_hidden
+from pipeline.console import say
 
 pytestmark = pytest.mark.xdist_group("start")  # for the fixture of this module
 
@@ -150,7 +151,8 @@ print(load_summary(work).rows)
 def test_while_native_notices_are_hidden_lines_for_the_user_are_not():
     code = """
 import os, sys
-from pipeline.console import native_notices_hidden, say
+from kmeans_tf.notices import native_notices_hidden
+from pipeline.console import say
 sys.stderr = sys.__stderr__
 with native_notices_hidden():
     os.write(2, b"a notice\\n")
