@@ -102,7 +102,7 @@ class KMeans:
             self.tol,
             self.max_iter,
         )
-        self.model_, state = fit(
+        model, state = fit(
             rows,
             self.n_clusters,
             weights=weights,
@@ -120,8 +120,11 @@ class KMeans:
                 f"the cost is not finite after {trial.iterations} iterations: choose a smaller "
                 "learning_rate, or prototypes that are nearer"
             )
-        self.labels_, self.inertia_ = self._labels_and_cost(rows, weights)
-        self.n_iter_ = trial.iterations
+        self.model_: Model = model
+        labels, cost = self._labels_and_cost(rows, weights)
+        self.labels_: np.ndarray = labels
+        self.inertia_: float = cost
+        self.n_iter_: int = trial.iterations
         return self
 
     def predict(self, X: Any) -> np.ndarray:

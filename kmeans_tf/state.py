@@ -1,6 +1,6 @@
 """What goes round: the state of the training, as a small picklable value."""
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 
 import numpy as np
@@ -197,7 +197,7 @@ class TrainingState:
 
     trials: tuple[Trial, ...]
     iteration: int = 0
-    squares: int | None = None
+    squares: int | None = field(default=None, repr=False)  # of hundreds of digits
     precision: str = "single"
 
     @property
