@@ -1,6 +1,6 @@
 """Labels in a pipeline of the user's own: a model handler for Beam's RunInference.
 
-    rows | RunInference(KMeansModelHandler("out/customers"))    ─► PredictionResult of each row
+rows | RunInference(KMeansModelHandler("out/customers"))    ─► PredictionResult of each row
 """
 
 from collections.abc import Mapping, Sequence

@@ -63,6 +63,7 @@ BELOW = {
     "pipeline.data": ("pipeline.errors",),
     "pipeline.passes": ("pipeline.data", "pipeline.console", "pipeline.errors"),
     "pipeline.transforms": ("pipeline.data", "pipeline.passes"),
+    "pipeline.inference": ("pipeline.data",),
     "pipeline.runners": (
         "pipeline.data.store",
         "pipeline.passes.checkpoint",
