@@ -8,7 +8,10 @@ from setuptools import find_packages, setup
 HERE = Path(__file__).parent
 VERSION = re.findall(r'__version__ = "(.+)"', (HERE / "kmeans_tf/__init__.py").read_text())[0]
 
-TEST = ["pytest==9.*", "pytest-xdist==3.*", "hypothesis==6.*", "scikit-learn==1.9.*", "psutil"]
+TEST = [
+    *("pytest==9.*", "pytest-xdist==3.*", "hypothesis==6.*", "psutil"),
+    *("scikit-learn==1.9.*", "pandas", "polars"),
+]
 EXAMPLES = ["scikit-learn==1.9.*", "pillow"]
 BEAM = "2.77.0"
 
