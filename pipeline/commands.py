@@ -17,7 +17,7 @@ from kmeans_tf.notices import native_notices_hidden
 from kmeans_tf.runtime import load_ahead
 from kmeans_tf.start import INITS
 from pipeline import environment
-from pipeline.console import say
+from pipeline.console import SAYING, say
 from pipeline.data.file_table import FileTable
 from pipeline.data.files import Footers, find_files, read_footers
 from pipeline.data.names import ColumnNames, split_list
@@ -36,7 +36,7 @@ from pipeline.previous import (
     model_features,
     read_prototypes,
     read_run,
-    resolve_k,
+    resolve_ks,
 )
 
 if TYPE_CHECKING:
@@ -62,12 +62,12 @@ def fit(options: FitOptions) -> None:
     if _finish_pending(options, output, request):
         return
     initial = read_prototypes(output.store, options.init, plan.columns) if has_start else None
-    k = resolve_k(options, initial)
-    configuration = request | {"k": k}
+    ks = resolve_ks(options, initial)
+    configuration = request | {"k": list(ks)}
     if initial:
         configuration["prototypes"] = initial.digest
     job = _job(options, connect, plan, request, configuration)
-    job.fit(options, k, metric, initial)
+    job.fit(options, ks, metric, initial)
 
 
 def label(options: LabelOptions) -> None:
@@ -189,7 +189,7 @@ def _load_tensorflow(run: RunOptions, metric: str | None) -> None:
 
 @contextlib.contextmanager
 def _quietly() -> Iterator[None]:
-    with native_notices_hidden(), loading():
+    with native_notices_hidden(SAYING), loading():
         yield
 
 

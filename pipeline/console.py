@@ -7,11 +7,14 @@ import threading
 
 from pipeline.errors import one_line
 
+SAYING = threading.Lock()  # a line is written as a whole, and to one place
+
 
 def say(text: str) -> None:
     """One plain line on standard error, whatever names stand in it."""
     try:
-        print(one_line(text), file=sys.stderr, flush=True)
+        with SAYING:
+            print(one_line(text), file=sys.stderr, flush=True)
     except OSError:  # nobody reads it any more, which is no reason to end the job
         sys.stderr = io.StringIO()
 

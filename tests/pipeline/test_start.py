@@ -152,9 +152,9 @@ def test_while_native_notices_are_hidden_lines_for_the_user_are_not():
     code = """
 import os, sys
 from kmeans_tf.notices import native_notices_hidden
-from pipeline.console import say
+from pipeline.console import SAYING, say
 sys.stderr = sys.__stderr__
-with native_notices_hidden():
+with native_notices_hidden(SAYING):
     os.write(2, b"a notice\\n")
     say("a line")
 say("another")
@@ -162,6 +162,30 @@ os.write(2, b"of the process\\n")
 """
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, cwd=ROOT, check=True)
     assert done.stderr == b"a line\nanother\nof the process\n"
+
+
+def test_native_notices_are_no_matter_to_a_process_that_ends_meanwhile():
+    code = """
+import os, sys, threading
+from pipeline.__main__ import _leave
+from kmeans_tf.notices import native_notices_hidden
+from pipeline.console import SAYING, say
+sys.stderr = sys.__stderr__
+loaded = threading.Event()
+
+def load():
+    with native_notices_hidden(SAYING):
+        os.write(2, b"a notice\\n")
+        loaded.set()
+        threading.Event().wait()
+
+threading.Thread(target=load, daemon=True).start()
+loaded.wait()
+say("an error")
+_leave(3)
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, cwd=ROOT)
+    assert (done.returncode, done.stderr) == (3, b"an error\n")
 
 
 def test_native_notices_are_shown_where_something_fails(capfd):
