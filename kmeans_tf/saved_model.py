@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -22,11 +23,15 @@ def save(model: Any, folder: str) -> None:
 def load(folder: str) -> dict[str, Any]:
     """Reads what `save` wrote: the model's attributes by name.
 
+    Args:
+        folder: that of the model, or an output of the job, which has it in its folder `model`.
+
     Raises:
         ValueError: the folder holds no such model.
     """
     try:
-        saved = tf.saved_model.load(folder)
+        inner = Path(folder, "model")
+        saved = tf.saved_model.load(str(inner if inner.is_dir() else folder))
         described = json.loads(saved.describe().numpy())
         means = getattr(saved, "means", None)
         return {
