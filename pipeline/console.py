@@ -9,9 +9,13 @@ import sys
 import threading
 from collections.abc import Iterator
 
+from pipeline.data.addresses import masked
 from pipeline.errors import one_line
 
 _STDERR = 2  # the file descriptor
+_WORKER_ENDED = "Worker subprocess exited"
+_ENDS: list[str] = []
+_SOME_ENDED = threading.Event()
 _KEEPER_SECONDS = 2
 _ALL_IS_WELL = b"\0loaded\0"
 # A process started meanwhile has the pipe too: what it writes afterwards goes through.
@@ -30,11 +34,16 @@ os.write(2, kept)
 
 
 def say(text: str) -> None:
-    """One plain line on standard error, whatever names stand in it."""
+    """One plain line on standard error, whatever names stand in it, without secrets."""
     try:
-        print(one_line(text), file=sys.stderr, flush=True)
+        print(masked(one_line(text)), file=sys.stderr, flush=True)
     except OSError:  # nobody reads it any more, which is no reason to end the job
         sys.stderr = io.StringIO()
+
+
+def tell(text: str) -> None:
+    """One plain line on standard output: what was asked for, as `say` would say it."""
+    print(masked(one_line(text)), flush=True)
 
 
 def quiet_logs() -> None:
@@ -44,9 +53,23 @@ def quiet_logs() -> None:
 
 
 def _quiet_excepthook(raised: threading.ExceptHookArgs) -> None:
-    """Beam waits for a job in two threads: what ends one reaches the driver by the other."""
-    if raised.thread is None or raised.thread.name != "wait_until_finish_read":
+    """Beam waits for a job in two threads: what ends one reaches the driver by the other.
+
+    It waits for each of its worker processes in a thread too, and for their channels.
+    """
+    if str(raised.exc_value).startswith(_WORKER_ENDED):
+        _ENDS.append(str(raised.exc_value))
+        _SOME_ENDED.set()
+    elif raised.thread is None or not (
+        raised.thread.name == "wait_until_finish_read" or raised.exc_type.__name__ == "RpcError"
+    ):
         threading.__excepthook__(raised)
+
+
+def ends_of_workers(seconds: float = 0.0) -> str:
+    """What Beam said of worker processes that ended before their time; waits so long for it."""
+    _SOME_ENDED.wait(seconds)
+    return " ".join(_ENDS)
 
 
 @contextlib.contextmanager

@@ -64,6 +64,7 @@ BELOW = {
     "pipeline.passes": ("pipeline.data", "pipeline.console", "pipeline.errors"),
     "pipeline.transforms": ("pipeline.data", "pipeline.passes"),
     "pipeline.runners": (
+        "pipeline.data.addresses",
         "pipeline.data.store",
         "pipeline.passes.checkpoint",
         "pipeline.passes.cores",
@@ -85,6 +86,7 @@ DRIVER = (
     "pipeline.attempt",
     "pipeline.checks",
     "pipeline.commands",
+    "pipeline.diff",
     "pipeline.fit",
     "pipeline.jobs",
     "pipeline.metric_identity",

@@ -70,6 +70,12 @@ class RowGroups:
         """How many rows the footer says a row group has."""
         return self.parquet.metadata.row_group(group).num_rows
 
+    def nbytes(self, group: int) -> int:
+        """The bytes of the columns' pages before they were compressed, as the footer has them."""
+        footer = self.parquet.metadata.row_group(group)
+        leaves = {leaf for of_column in self._leaves.values() for leaf in of_column}
+        return sum(footer.column(leaf).total_uncompressed_size for leaf in leaves)
+
     def values(self, group: int, name: str) -> int | None:
         """How many values the footer says a list column has; None where names leave it open."""
         leaves = self._leaves.get(name, ())

@@ -1,7 +1,9 @@
 """The files of the output folder, beside the labels."""
 
+import hashlib
 import posixpath
 import threading
+from collections import defaultdict
 from dataclasses import dataclass
 from types import ModuleType
 
@@ -16,12 +18,23 @@ from kmeans_tf.state import Proof, Trial
 from pipeline.data.columns import Columns
 from pipeline.data.names import figure_names
 from pipeline.data.plan import Plan
-from pipeline.output.run_record import RUN, BadRows, Result, RunRecord, Scatter, Start
+from pipeline.output.run_record import (
+    BAD_ROWS,
+    RUN,
+    BadColumn,
+    BadRows,
+    Digests,
+    Result,
+    RunRecord,
+    Scatter,
+    Start,
+)
 from pipeline.passes.checkpoint import WorkFolder
 from pipeline.passes.loading import loading
 from pipeline.passes.totals import LabelTotals
 
 SCATTER_POINTS = 2000
+_WORST = 3  # files with bad rows that run.json names, by column and reason
 
 
 @dataclass(frozen=True)
@@ -72,9 +85,24 @@ class Results:
         )
 
     @property
+    def digests(self) -> Digests:
+        """Of what the run found."""
+        model, trial = self.model, self.trial
+        history = [trial.costs, trial.relocated] if trial else []
+        return Digests(
+            prototypes=_sha256(model.labels.tobytes(), model.prototypes.tobytes()),
+            history=_sha256(*(np.asarray(column, np.float64).tobytes() for column in history)),
+            labels=f"{self.totals.digest:032x}",
+        )
+
+    @property
     def scatter(self) -> Scatter:
         """Two coordinates of some rows and of the prototypes: features, or principal components."""
         return _scatter(self)
+
+
+def _sha256(*parts: bytes) -> str:
+    return hashlib.sha256(b"".join(parts)).hexdigest()
 
 
 def _start(proof: Proof) -> Start:
@@ -95,6 +123,8 @@ def write_results(work: WorkFolder, results: Results, run: RunRecord) -> dict[st
         RUN: run.to_json(),
         "report.html": _drawing().render_report(run, history, prototypes).encode(),
     }
+    if results.totals.bad:
+        files[BAD_ROWS] = _parquet(bad_rows_table(results.totals))
     for name, data in files.items():
         work.store.write(work.file(name), data)
     names = list(files)
@@ -163,12 +193,25 @@ def key_types(plan: Plan) -> dict[str, str]:
     return {field.name: str(field.type) for field in plan.columns.key_fields}
 
 
-def bad_rows_by_place(totals: LabelTotals) -> list[BadRows]:
-    """The bad rows by file, column and reason."""
-    return [
-        BadRows(file, column, reason, rows)
-        for (file, column, reason), rows in sorted(totals.bad.items())
-    ]
+def bad_rows_table(totals: LabelTotals) -> pa.Table:
+    """file, column, reason, rows: the bad rows wherever they are."""
+    places = sorted(totals.bad.items())
+    named = zip(("file", "column", "reason"), zip(*(place for place, _ in places), strict=True))
+    counts = pa.array([rows for _, rows in places], pa.int64())
+    return pa.table({name: pa.array(values) for name, values in named} | {"rows": counts})
+
+
+def bad_rows(totals: LabelTotals) -> tuple[list[BadColumn], list[BadRows]]:
+    """The bad rows by column and reason, and the files with most of each."""
+    of_column: dict[tuple[str, str], list[tuple[int, str]]] = defaultdict(list)
+    for (file, column, reason), rows in totals.bad.items():
+        of_column[column, reason].append((-rows, file))
+    columns, worst = [], []
+    for (column, reason), files in sorted(of_column.items()):
+        rows = -sum(negative for negative, _ in files)
+        columns.append(BadColumn(column, reason, rows, len(files)))
+        worst += [BadRows(f, column, reason, -n) for n, f in sorted(files)[:_WORST]]
+    return columns, sorted(worst, key=lambda bad: (bad.file, bad.column, bad.reason))
 
 
 def _scatter(results: Results) -> Scatter:
