@@ -1,7 +1,7 @@
 """A model as a SavedModel, which needs nothing of this package to be loaded and used.
 
-Read back, it is data: its numbers lie in the variables, and what else there is in a JSON file beside
-them. A SavedModel's graph is code, which a folder of anybody's could bring along.
+Read back, it is data: its numbers lie in the variables, and what else there is in a JSON file
+beside them. A SavedModel's graph is code, which a folder of anybody's could bring along.
 """
 
 from __future__ import annotations

@@ -94,12 +94,8 @@ _DISK = re.compile(
     r"(.+?)(?: \[while running .*)?$",
     re.M,
 )
-_NETWORK = (
-    URLError,
-    ConnectionError,
-    TimeoutError,
-    socket.gaierror,
-)  # Python counts them among the disk's errors
+# Python counts them among the disk's errors.
+_NETWORK = (URLError, ConnectionError, TimeoutError, socket.gaierror)
 _MEMORY = re.compile(
     r"^(?:\w+\.)*(?:_?Array|Arrow)?MemoryError(?:: (.+?))?(?: \[while running .*)?$", re.M
 )

@@ -12,11 +12,8 @@ import pyarrow.compute as pc
 from pyarrow import types
 
 _U64 = np.uint64
-_STEP, _FIRST, _SECOND = (
-    _U64(0x9E3779B97F4A7C15),
-    _U64(0xBF58476D1CE4E5B9),
-    _U64(0x94D049BB133111EB),
-)
+_STEP = _U64(0x9E3779B97F4A7C15)
+_FIRST, _SECOND = _U64(0xBF58476D1CE4E5B9), _U64(0x94D049BB133111EB)
 _NULL, _OTHER = _U64(0x2545F4914F6CDD1D), _U64(0xD6E8FEB86659FD93)
 _BASE = 0x5851F42D4C957F2D  # odd: it has an inverse among 64-bit numbers
 _INVERSE = pow(_BASE, -1, 1 << 64)
@@ -101,8 +98,7 @@ def _bits(array: pa.Array, width: int) -> np.ndarray:
 def _hash_fixed(array: pa.Array, width: int) -> np.ndarray:
     data = array.buffers()[1]
     count = len(array) * width
-    items = np.frombuffer(data, np.uint8, count, array.offset * width) if data and count else []
-    return _hash_runs(np.asarray(items, np.uint8), np.full(len(array), width))
+    return _hash_runs(_bytes(data, count, array.offset * width), np.full(len(array), width))
 
 
 def _hash_texts(array: pa.Array) -> np.ndarray:
@@ -112,15 +108,17 @@ def _hash_texts(array: pa.Array) -> np.ndarray:
         return np.zeros(0, np.uint64)
     ends = np.frombuffer(offsets, np.int64, len(plain) + 1, plain.offset * 8)
     first, last = int(ends[0]), int(ends[-1])
-    items = np.frombuffer(data, np.uint8, last - first, first) if last > first else []
-    return _hash_runs(np.asarray(items, np.uint8), np.diff(ends))
+    return _hash_runs(_bytes(data, last - first, first), np.diff(ends))
+
+
+def _bytes(data: pa.Buffer | None, count: int, first: int) -> np.ndarray:
+    return np.frombuffer(data, np.uint8, count, first) if count else np.zeros(0, np.uint8)
 
 
 def _hash_lists(array: pa.Array) -> np.ndarray:
     if types.is_map(array.type):
-        array = array.cast(
-            pa.list_(pa.struct([("k", array.type.key_type), ("v", array.type.item_type)]))
-        )
+        pairs = pa.struct([("key", array.type.key_type), ("value", array.type.item_type)])
+        array = array.cast(pa.list_(pairs))
     lengths = pc.list_value_length(array).fill_null(0).to_numpy(zero_copy_only=False)
     return _hash_runs(hash_values(array.flatten()), lengths.astype(np.int64))
 

@@ -40,8 +40,9 @@ def locked(path: Path, holder: str) -> Iterator[Callable[[], bool]]:
         os.write(descriptor, holder.encode())
         yield is_held
     finally:
-        if is_held():
-            path.unlink(missing_ok=True)
+        with contextlib.suppress(OSError):  # a disk that takes no change any more
+            if is_held():
+                path.unlink(missing_ok=True)
         os.close(descriptor)
 
 

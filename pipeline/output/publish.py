@@ -2,8 +2,8 @@
 
 Everything is written below `_work/<configuration>/`, which readers of Parquet folders skip. At
 the end the files are moved to their names, and `_SUCCESS` is written last: a folder without it is
-not an answer. The list of moves is written down first, beside `_work`, and deleted when that is gone
-too, so that a publishing that was killed is finished by the next run and not begun again.
+not an answer. The list of moves is written down first, beside `_work`, and deleted when that is
+gone too, so that a publishing that was killed is finished by the next run and not begun again.
 
 A job holds its folder from the start, by a file in `_work` of which the store says who has it.
 """

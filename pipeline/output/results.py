@@ -195,10 +195,9 @@ def key_types(plan: Plan) -> dict[str, str]:
 
 def bad_rows_table(totals: LabelTotals) -> pa.Table:
     """file, column, reason, rows: the bad rows wherever they are."""
-    places = sorted(totals.bad.items())
-    named = zip(("file", "column", "reason"), zip(*(place for place, _ in places), strict=True))
-    counts = pa.array([rows for _, rows in places], pa.int64())
-    return pa.table({name: pa.array(values) for name, values in named} | {"rows": counts})
+    counted = [(*place, rows) for place, rows in sorted(totals.bad.items())]
+    columns = [pa.array(column) for column in zip(*counted, strict=True)]
+    return pa.table(columns, names=["file", "column", "reason", "rows"])
 
 
 def bad_rows(totals: LabelTotals) -> tuple[list[BadColumn], list[BadRows]]:

@@ -1,4 +1,4 @@
-"""Loads what the job loads, and forks a process for each command that it reads, which may be killed.
+"""Has loaded all, and forks a process for each command that it reads, which may be killed.
 
 Before the first fork nothing of TensorFlow has run, so that it has no threads to lose.
 """

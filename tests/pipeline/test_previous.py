@@ -201,7 +201,7 @@ def of_another_model(model):
 
 def cut_variables(model):
     (data,) = (model / "variables").glob("*.data-*")
-    data.write_bytes(data.read_bytes()[:-20])
+    data.write_bytes(data.read_bytes()[:40])
 
 
 def a_bit_wrong(model):
@@ -211,6 +211,7 @@ def a_bit_wrong(model):
     data.write_bytes(content)
 
 
+INDEX = "variables/variables.index"
 SPOILT = {
     "no settings": lambda model: (model / "settings.json").unlink(),
     "empty settings": lambda model: (model / "settings.json").write_text(""),
@@ -222,11 +223,9 @@ SPOILT = {
     "another feature": edited(lambda settings: settings["features"].append("z")),
     "another metric": edited(lambda settings: settings.update(metric="cosine")),
     "no variables": lambda model: shutil.rmtree(model / "variables"),
-    "no index": lambda model: (model / "variables" / "variables.index").unlink(),
-    "a garbled index": lambda model: (model / "variables" / "variables.index").write_bytes(
-        b"x" * 90
-    ),
-    "an empty index": lambda model: (model / "variables" / "variables.index").write_bytes(b""),
+    "no index": lambda model: (model / INDEX).unlink(),
+    "a garbled index": lambda model: (model / INDEX).write_bytes(b"x" * 90),
+    "an empty index": lambda model: (model / INDEX).write_bytes(b""),
     "cut variables": cut_variables,
     "a bit": a_bit_wrong,
     "another's variables": of_another_model,

@@ -26,7 +26,7 @@ def test_who_holds_it_is_told_and_a_dead_one_lets_go(tmp_path):
     try:
         assert ready.wait(60)
         for _ in range(2):
-            with pytest.raises(HeldError, match="^the first$"), locked(path, "the second"):
+            with pytest.raises(HeldError, match=r"^the first$"), locked(path, "the second"):
                 pass
         os.kill(process.pid, signal.SIGKILL)
         process.join(60)

@@ -197,7 +197,7 @@ def test_report_draws_it_again(run, trained):
 
 def test_a_report_of_a_history_of_something_else_is_refused(run, trained, tmp_path):
     folder = shutil.copytree(trained.folder, tmp_path / "out")
-    pq.write_table(pa.table(dict.fromkeys("abcd", [1])), folder / "history.parquet")
+    pq.write_table(pa.table({name: [1] for name in "abcd"}), folder / "history.parquet")
     ran = run("report", folder)
     assert ran.code == 2
     assert ran.stderr.startswith(
@@ -455,8 +455,8 @@ def test_a_second_job_is_refused_at_the_start_and_told_who_is_there(
     for second in seconds:
         assert second.code == 2
         assert re.fullmatch(
-            rf"kmeans-tf: error: --output {output}: another job is at work there \({me}\): wait for "
-            "its end, or name another folder\n",
+            rf"kmeans-tf: error: --output {output}: another job is at work there \({me}\): "
+            "wait for its end, or name another folder\n",
             second.stderr,
         )
     assert len(seconds) == 3

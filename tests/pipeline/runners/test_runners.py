@@ -240,15 +240,15 @@ def test_a_jar_that_beam_cannot_fetch_is_named_with_the_ways_out(monkeypatch, mi
         except URLError as error:
             raise RuntimeError(
                 f"Unable to fetch remote job server jar at {URL}: {error}.{also} If no Internet "
-                "access at runtime, stage the jar at /root/.apache_beam/cache/jars/server.jar"
-            )
+                "access at runtime, stage the jar at /home/user/.apache_beam/cache/jars/server.jar"
+            ) from error
 
     monkeypatch.setattr("pipeline.runners.runner.beam.Pipeline.run", fetch)
     with pytest.raises(SetupError) as refused:
         Runner(Settings(RunOptions(runner="FlinkRunner"))).run(lambda pipeline: None)
     assert refused.value.told == (
-        f"kmeans-tf: error: {URL}, the job server that Beam starts for --runner FlinkRunner, cannot "
-        "be fetched (<urlopen error [Errno -2] Name or service not known>): give "
+        f"kmeans-tf: error: {URL}, the job server that Beam starts for --runner FlinkRunner, "
+        "cannot be fetched (<urlopen error [Errno -2] Name or service not known>): give "
         "--job_endpoint=HOST:PORT of one that runs, or --flink_job_server_jar=PATH of a jar of "
         "your own"
     )
