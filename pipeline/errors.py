@@ -75,7 +75,8 @@ SHARED_OUTPUT = "give an --output that every worker and the driver reach"
 _BAD_SHOWN = 5
 
 _KINDS = {
-    kind.__name__: kind for kind in (UsageError, DataError, RunError, SetupError, NoResumeError)
+    kind.__name__: kind
+    for kind in (UsageError, DataError, RunError, SetupError, FullDiskError, NoResumeError)
 }
 # What a disk says that it will say again, and what to do.
 _REFUSED = {

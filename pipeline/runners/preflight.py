@@ -18,7 +18,14 @@ import numpy as np
 import pyarrow as pa
 
 from pipeline.data.store import FileVersion, Store, is_hidden
-from pipeline.errors import SHARED_OUTPUT, JobError, RunError, SetupError
+from pipeline.errors import (
+    SHARED_OUTPUT,
+    FullDiskError,
+    JobError,
+    RunError,
+    SetupError,
+    disk_failure,
+)
 from pipeline.passes.checkpoint import WorkFolder
 from pipeline.runners.alarm import Alarm
 from pipeline.runners.identity import Worker, this_worker
@@ -131,9 +138,11 @@ def probe(work: WorkFolder, attempt: str, store: Store, file: FileVersion, numbe
     try:
         work.store.write(work.file(posixpath.join(attempt, f"{number}")), report.encode())
     except (JobError, OSError, pa.ArrowException) as error:
+        told = f"{_name(worker)} cannot write {work.path}: {_first_line(error)}"
+        if isinstance(disk_failure(error), FullDiskError):
+            raise FullDiskError(told) from error
         raise SetupError(
-            f"{_name(worker)} cannot write {work.path}: {_first_line(error)}: give an --output "
-            f"that every worker can write, {_SHARED}"
+            f"{told}: give an --output that every worker can write, {_SHARED}"
         ) from error
 
 

@@ -34,10 +34,10 @@ class Nursery:
             text=True,
         )
 
-    def run(self, *argv: object, kill_after: float | None = None) -> Ended:
-        """Runs a command, and kills it after so many seconds unless it has ended."""
-        words = [str(word) for word in argv]
-        request = {"argv": words, "kill_after": kill_after, "said": str(self._said)}
+    def run(self, *argv: object, kill_after: float | None = None, whom: str = "driver") -> Ended:
+        """Runs a command, and kills its driver or a worker after so many seconds."""
+        request = {"argv": [str(word) for word in argv], "said": str(self._said)}
+        request |= {"kill_after": kill_after, "whom": whom}
         self._process.stdin.write(json.dumps(request) + "\n")
         self._process.stdin.flush()
         code, seconds = json.loads(self._process.stdout.readline())

@@ -8,9 +8,11 @@ import os
 import signal
 import sys
 import time
+from pathlib import Path
 
 LONGEST_SECONDS = 120.0
 POLL_SECONDS = 0.002
+WORKER = b"apache_beam.runners.worker.sdk_worker_main"
 
 
 def serve() -> None:
@@ -18,7 +20,8 @@ def serve() -> None:
 
     for line in sys.stdin:
         request = json.loads(line)
-        print(json.dumps(watched(child(request), request["kill_after"])), flush=True)
+        ended = watched(child(request), request["kill_after"], request["whom"])
+        print(json.dumps(ended), flush=True)
 
 
 def child(request: dict) -> int:
@@ -37,8 +40,8 @@ def child(request: dict) -> int:
     raise AssertionError("it exits by itself")
 
 
-def watched(pid: int, kill_after: float | None) -> tuple[int, float]:
-    """Waits for a process, and kills it in time."""
+def watched(pid: int, kill_after: float | None, whom: str) -> tuple[int, float]:
+    """Waits for a process, and kills it, or a worker of its as soon as there is one, in time."""
     start = time.monotonic()
     while True:
         done, status = os.waitpid(pid, os.WNOHANG)
@@ -46,8 +49,25 @@ def watched(pid: int, kill_after: float | None) -> tuple[int, float]:
         if done:
             return os.waitstatus_to_exitcode(status), seconds
         if seconds >= (LONGEST_SECONDS if kill_after is None else kill_after):
-            os.kill(pid, signal.SIGKILL)
+            victims = [pid] if whom == "driver" else workers(pid)[:1]
+            for victim in victims:
+                os.kill(victim, signal.SIGKILL)
+                kill_after = None
         time.sleep(POLL_SECONDS)
+
+
+def workers(session: int) -> list[int]:
+    """The worker processes that Beam has started in a session."""
+    found = []
+    for folder in Path("/proc").glob("[0-9]*"):
+        try:
+            status = (folder / "stat").read_text().rpartition(")")[2].split()
+            words = (folder / "cmdline").read_bytes().split(b"\0")
+        except OSError:  # it has ended
+            continue
+        if int(status[3]) == session and words[0] != b"/bin/sh" and WORKER in words:
+            found.append(int(folder.name))
+    return sorted(found)
 
 
 if __name__ == "__main__":

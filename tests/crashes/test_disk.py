@@ -2,6 +2,7 @@
 
 import errno
 import os
+import re
 
 import numpy as np
 import pytest
@@ -12,7 +13,10 @@ from tests.pipeline.answer import Answer, assert_same_answer, contents
 from tests.tables import write_shards
 
 FIT = ("--features=f0,f1", "--keys=id", "--k=3", "--max_iterations=3", "--iterations_per_job=2")
-CODES = {errno.ENOSPC: "free some space there; run the same command", errno.EROFS: "name a place"}
+CODES = {
+    errno.ENOSPC: "free some space there; run the same command",
+    errno.EROFS: "that can be written|that every worker can write",
+}
 
 
 @pytest.fixture(scope="module")
@@ -69,7 +73,7 @@ def test_every_write_that_fails_ends_the_job_and_it_resumes(
             assert ran.code == 2, "nothing was begun"
         else:
             assert ran.code == 5, ran.stderr
-            assert CODES[code] in told
+            assert re.search(CODES[code], told)
         assert not (output / "_SUCCESS").exists()
         again = run(*args, f"--output={output}", *FIT)
         assert again.code == 0, f"change {number}: {again.stderr}"

@@ -75,7 +75,7 @@ def read(path: Path, features):
     for block in plan.blocks:
         for rows in read_block(plan.store, plan.columns, block, 128, keys=True):
             ids += rows.columns["id"].to_pylist()
-            names += rows.columns["name"].to_pylist()
+            names += rows.columns["name"].cast(pa.binary()).to_pylist()  # perhaps no text now
             values.append(rows.values)
     return ids, names, np.concatenate(values), plan.rows
 
