@@ -19,6 +19,8 @@ from kmeans_tf.metrics import DOWN, SAFE_SQUARES, UP, get_metric
 from kmeans_tf.runtime import on_processor, tf
 
 SETTINGS = "settings.json"
+# Python's and TensorFlow's of what is no model, or a damaged one.
+_DAMAGE = (OSError, AttributeError, ValueError, LookupError, TypeError, RuntimeError)
 _POLICIES = ("fail", "null", "impute")
 
 
@@ -63,7 +65,7 @@ def load(folder: str) -> tuple[dict[str, Any], str]:
             attributes["means"] = _variable(reader, "means", np.float64, 1)
         _check(attributes)
         return attributes, settings["digest"]
-    except (OSError, AttributeError, ValueError, KeyError, TypeError, tf.errors.OpError) as error:
+    except (*_DAMAGE, tf.errors.OpError) as error:
         raise ValueError(f"{folder} holds no model of this job: {error}") from error
 
 

@@ -16,6 +16,7 @@ from kmeans_tf.metrics import check_metric
 from kmeans_tf.runtime import load_ahead
 from kmeans_tf.start import INITS
 from pipeline import environment
+from pipeline.checks import check_size
 from pipeline.console import native_notices_hidden, say, tell
 from pipeline.data.file_table import FileTable
 from pipeline.data.files import Footers, find_files, read_footers
@@ -67,6 +68,7 @@ def _fit(options: FitOptions, output: Output) -> None:
         return
     initial = read_prototypes(output.store, options.init, plan.columns) if has_start else None
     k = resolve_k(options, initial)
+    check_size(k, plan.columns.dimension, options.run.threads or cores())
     configuration = request | {"k": k}
     if initial:
         configuration["prototypes"] = initial.digest

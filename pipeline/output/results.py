@@ -220,7 +220,7 @@ def _scatter(results: Results) -> Scatter:
     names = list(columns.features)
     if not len(rows):
         return Scatter("", "", [], [])
-    axes = np.eye(columns.dimension)[:, :2]
+    axes = np.eye(columns.dimension, 2)
     if columns.dimension > 2:
         names = ["principal component 1", "principal component 2"]
         mean = rows.mean(0)
