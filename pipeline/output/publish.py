@@ -29,7 +29,8 @@ from pipeline.passes.checkpoint import WorkFolder
 SUCCESS = "_SUCCESS"
 _WORK, _RECORD = "_work", "_publishing"
 _HELD, _CONFIGURATION = "held", "configuration"
-_FILES = ("prototypes.parquet", "history.parquet", RUN, "report.html", BAD_ROWS)
+_TABLES = ("prototypes.parquet", "history.parquet", "trials.parquet", BAD_ROWS)
+_FILES = (*_TABLES, RUN, "report.html")
 _FOLDERS = ("labels", "model")
 # What systems and tools put into a folder to keep it, or of themselves.
 _OF_NOBODY = {"lost+found", ".gitkeep", ".keep", ".DS_Store", "Thumbs.db", "desktop.ini"}

@@ -578,7 +578,7 @@ def test_more_prototypes_than_memory_holds_are_refused_before_anything_is_read(
     ran = run("fit", *places, "--k=20000")
     assert ran == (
         USAGE,
-        "kmeans-tf: error: --k 20000: 20,000 prototypes of 1,000 features, with their sums by 4 "
+        "kmeans-tf: error: --k: 20,000 prototypes of 1,000 features, with their sums by 4 "
         "threads, take about 2.4 GB in the driver and in each worker process, and there are 2.0 "
         "GB: lower --k or --threads, or name fewer --features\n",
     )
