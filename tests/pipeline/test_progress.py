@@ -189,6 +189,7 @@ def test_a_clock_that_is_set_back_gives_no_negative_seconds(
 
     monkeypatch.setattr("pipeline.passes.train.save_state", save_in_the_past)
     options = ("--features=f0,f1", "--k=3", "--max_iterations=3", "--tolerance=0")
+    options += ("--optimizer=sgd", "--learning_rate=1e-5")
     answer = fit(three_blobs.folder, tmp_path / "out", *options, "--iterations_per_job=2")
     seconds = answer.run.seconds["iterations"]
     assert len(seconds) == len(answer.history) > 1
