@@ -66,6 +66,12 @@ def _quiet_excepthook(raised: threading.ExceptHookArgs) -> None:
         threading.__excepthook__(raised)
 
 
+def forget_ends_of_workers() -> None:
+    """Another job begins, with other workers."""
+    _ENDS.clear()
+    _SOME_ENDED.clear()
+
+
 def ends_of_workers(seconds: float = 0.0) -> str:
     """What Beam said of worker processes that ended before their time; waits so long for it."""
     _SOME_ENDED.wait(seconds)

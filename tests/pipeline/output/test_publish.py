@@ -367,6 +367,8 @@ def test_a_kill_behind_success_leaves_a_finished_output(
     assert (output / "_publishing").exists(), "the premise"
     if before != "_publishing":
         (output / "_work" / "held").write_text("of a process that was killed")
+    (output / "._SUCCESS.0123").touch()
+    (output / "._publishing.4567").write_text("half of it")
     other = run(*args, "--on_bad_row=null")
     assert other.code == 2
     assert "holds a finished output: give --overwrite" in other.stderr
