@@ -10,7 +10,7 @@ export TF_CPP_MIN_LOG_LEVEL ?= 3
 export TF_ENABLE_ONEDNN_OPTS ?= 0
 
 .PHONY: help setup constraints run seed test lint type format bench regression wheel clean
-.PHONY: flink-up flink-down spark-up spark-down prism test-clusters test-dataflow
+.PHONY: flink-up flink-down spark-up spark-down prism test-clusters test-crashes test-dataflow
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "%-13s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -37,7 +37,7 @@ run: setup ## Cluster the colours of a photograph, and draw it before and after
 seed: setup ## The run that the project began from, beside its printed table
 	$(BIN)/python -m examples.seed
 
-test: setup ## Run all tests but those for clusters and Dataflow
+test: setup ## Run all tests but those for clusters, crashes and Dataflow
 	$(BIN)/python -m pytest --numprocesses auto --maxprocesses 4 --dist loadgroup
 
 flink-up: setup ## Start Flink, Beam's job server and a worker pool on this machine
@@ -57,6 +57,9 @@ prism: setup ## Build Prism and print where it is
 
 test-clusters: setup ## Run the job on Flink, Spark and Prism, faults included
 	$(BIN)/python -m pytest tests/clusters
+
+test-crashes: setup ## Kill the job, damage its input and run it hundreds of times
+	$(BIN)/python -m pytest tests/crashes --numprocesses auto --maxprocesses 2 --dist loadfile
 
 test-dataflow: .venv-dataflow/installed ## Make the jobs that Dataflow would get, and send nothing
 	.venv-dataflow/bin/python -m pytest tests/dataflow

@@ -183,9 +183,9 @@ def _bytes() -> tuple[float, float, float]:
         path = work.file("sums")
 
         def read() -> ClusterStats:
-            return unpack(work.store.read(path), [ClusterStats])
+            return unpack(work.store.read(path), [ClusterStats], path)
 
-        write = _median(lambda: work.store.write(path, pack(sums)))
+        write = _median(lambda: work.store.write(path, pack(sums, path)))
         fetch = _median(read)
         join = _median(lambda: read() + sums)
     size = sums.sums.nbytes

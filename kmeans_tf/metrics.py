@@ -14,6 +14,7 @@ import importlib
 import operator
 import sys
 import threading
+import traceback
 import zlib
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -149,7 +150,9 @@ def get_metric(name: str) -> Metric:
     load()  # not by the module, while another thread may be at it: it has many ways in
     try:
         cost = operator.attrgetter(attribute)(metric_module(name))
-    except Exception as error:  # the module is the user's code
+    except KeyboardInterrupt:
+        raise
+    except BaseException as error:  # the module is the user's code, and may want to exit
         raise ValueError(f"metric {name!r} cannot be imported: {_reason(error)}") from error
     if not callable(cost):
         raise ValueError(f"metric {name!r} is a {type(cost).__name__}, not a function")
@@ -228,10 +231,22 @@ def check_metric(metric: Metric) -> None:
         )
 
 
-def _reason(error: Exception) -> str:
-    """What an error of the user's code says, in one line."""
+def _reason(error: BaseException) -> str:
+    """What an error of the user's code says, in one line, and where that is."""
+    if isinstance(error, SyntaxError) and error.filename:
+        return f"{type(error).__name__}: {error.msg} ({error.filename}, line {error.lineno})"
     first_lines = str(error).strip().splitlines()[:1]
-    return ": ".join([type(error).__name__, *first_lines])
+    users = [f for f in traceback.extract_tb(error.__traceback__) if _is_users(f.filename)]
+    place = f" ({users[-1].filename}, line {users[-1].lineno})" if users else ""
+    return ": ".join([type(error).__name__, *first_lines]) + place
+
+
+def _is_users(file: str) -> bool:
+    """Whether a file of code is neither Python's, nor installed, nor of this package."""
+    path = Path(file)
+    libraries = (Path(__file__).parent, Path(traceback.__file__).parent)
+    installed = {"site-packages", "dist-packages"} & {*path.parts}
+    return path.is_absolute() and not installed and not any(map(path.is_relative_to, libraries))
 
 
 def good_rows(metric: Metric, rows: np.ndarray) -> np.ndarray:

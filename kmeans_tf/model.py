@@ -192,17 +192,25 @@ class Model:
         return json.dumps({name: getattr(self, name) for name in names})
 
     def save(self, folder: str) -> None:
-        """Writes a SavedModel that needs nothing of this package to be loaded and used."""
+        """Writes a SavedModel that needs nothing of this package to be loaded and used.
+
+        Raises:
+            OSError: it cannot be written.
+        """
         saved_model.save(self, folder)
 
     @classmethod
     def load(cls, folder: str) -> "Model":
-        """Reads what `save` wrote.
+        """Reads what `save` wrote; nothing in the folder is run.
 
         Raises:
             ValueError: the folder holds no such model.
         """
-        return cls(**saved_model.load(folder))
+        attributes, digest = saved_model.load(folder)
+        model = cls(**attributes)
+        if model.digest != digest:
+            raise ValueError(f"{folder} holds no model of this job: its files are not of one model")
+        return model
 
     @property
     def _scales_differences(self) -> bool:

@@ -1,8 +1,13 @@
-"""A model as a SavedModel, which needs nothing of this package to be loaded and used."""
+"""A model as a SavedModel, which needs nothing of this package to be loaded and used.
+
+Read back, it is data: its numbers lie in the variables, and what else there is in a JSON file
+beside them. A SavedModel's graph is code, which a folder of anybody's could bring along.
+"""
 
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -13,15 +18,32 @@ from kmeans_tf.exact import two_product
 from kmeans_tf.metrics import DOWN, SAFE_SQUARES, UP, get_metric
 from kmeans_tf.runtime import on_processor, tf
 
+SETTINGS = "settings.json"
+# Python's and TensorFlow's of what is no model, or a damaged one.
+_DAMAGE = (OSError, AttributeError, ValueError, LookupError, TypeError, RuntimeError)
+_POLICIES = ("fail", "null", "impute")
+
 
 def save(model: Any, folder: str) -> None:
-    """Writes a `kmeans_tf.model.Model`."""
+    """Writes a `kmeans_tf.model.Model`.
+
+    Raises:
+        OSError: it cannot be written.
+    """
     module = _Labeller(model).module
-    tf.saved_model.save(module, folder, signatures=module.label)
+    try:
+        tf.saved_model.save(module, folder, signatures=module.label)
+    except tf.errors.OpError as error:  # what TensorFlow makes of a disk's
+        raise OSError(f"{folder}: {error.message}") from error
+    settings = json.loads(model.describe()) | {"digest": model.digest}
+    Path(folder, SETTINGS).write_text(json.dumps(settings, indent=1))
 
 
-def load(folder: str) -> dict[str, Any]:
-    """Reads what `save` wrote: the model's attributes by name.
+def load(folder: str) -> tuple[dict[str, Any], str]:
+    """Reads what `save` wrote, without running any of it.
+
+    Returns:
+        The model's attributes by name, and the digest that it had.
 
     Args:
         folder: that of the model, or an output of the job, which has it in its folder `model`.
@@ -31,21 +53,62 @@ def load(folder: str) -> dict[str, Any]:
     """
     try:
         inner = Path(folder, "model")
-        saved = tf.saved_model.load(str(inner if inner.is_dir() else folder))
-        described = json.loads(saved.describe().numpy())
-        means = getattr(saved, "means", None)
-        return {
-            "metric": described["metric"],
-            "prototypes": saved.prototypes.numpy(),
-            "labels": saved.label_numbers.numpy(),
-            "offset": saved.offset.numpy(),
-            "scale": saved.scale.numpy(),
-            "means": None if means is None else means.numpy(),
-            "features": tuple(described["features"]),
-            "on_bad_row": described["on_bad_row"],
+        place = inner if inner.is_dir() else Path(folder)
+        settings = read_settings((place / SETTINGS).read_bytes())
+        reader = tf.train.load_checkpoint(str(place / "variables" / "variables"))
+        attributes = {
+            "metric": settings["metric"],
+            "prototypes": _variable(reader, "prototypes", np.float64, 2),
+            "labels": _variable(reader, "label_numbers", np.int32, 1),
+            "offset": _variable(reader, "offset", np.float64, 1),
+            "scale": _variable(reader, "scale", np.float64, 1),
+            "means": None,
+            "features": tuple(settings["features"]),
+            "on_bad_row": settings["on_bad_row"],
         }
-    except (OSError, AttributeError, ValueError, KeyError, TypeError) as error:
+        if reader.has_tensor(_stored("means")):
+            attributes["means"] = _variable(reader, "means", np.float64, 1)
+        _check(attributes)
+        return attributes, settings["digest"]
+    except (*_DAMAGE, tf.errors.OpError) as error:
         raise ValueError(f"{folder} holds no model of this job: {error}") from error
+
+
+def read_settings(text: bytes) -> dict[str, Any]:
+    """What the JSON file says: metric, features, on_bad_row and digest.
+
+    Raises:
+        ValueError: it is something else.
+    """
+    settings = json.loads(text)
+    kinds = {"metric": str, "features": list, "on_bad_row": str, "digest": str}
+    if not isinstance(settings, dict):
+        raise ValueError(f"{SETTINGS} is no object")
+    wrong = [name for name, kind in kinds.items() if not isinstance(settings.get(name), kind)]
+    if wrong or not all(isinstance(name, str) for name in settings["features"]):
+        raise ValueError(f"{SETTINGS} has no {(wrong or ['features'])[0]!r} as it is written there")
+    return settings
+
+
+def _stored(name: str) -> str:
+    return f"{name}/.ATTRIBUTES/VARIABLE_VALUE"
+
+
+def _variable(reader: Any, name: str, kind: type, axes: int) -> np.ndarray:
+    value = reader.get_tensor(_stored(name))
+    if value.dtype != kind or value.ndim != axes:
+        raise ValueError(f"{name} is of {value.dtype} in {value.ndim} axes")
+    return value
+
+
+def _check(attributes: Mapping[str, Any]) -> None:
+    k, d = attributes["prototypes"].shape
+    for name, size in (("labels", k), ("offset", d), ("scale", d), ("means", d)):
+        value = attributes[name]
+        if value is not None and len(value) != size:
+            raise ValueError(f"{name} are {len(value)}, expected {size}")
+    if not k or attributes["on_bad_row"] not in _POLICIES:
+        raise ValueError("it has no prototype" if not k else f"{SETTINGS} has another on_bad_row")
 
 
 class _Labeller:

@@ -166,6 +166,9 @@ class Summary:
     def joined(cls, parts: Sequence["Summary"]) -> "Summary":
         """The sum of some, one at least; joining their samples together is the cheaper way."""
         moments = [part.moments for part in parts if part.moments]
+        bad: Counter = Counter()
+        for part in parts:
+            bad.update(part.bad)
         return cls(
             rows=sum(part.rows for part in parts),
             bad_rows=sum(part.bad_rows for part in parts),
@@ -176,7 +179,7 @@ class Summary:
             finest_weight=min(part.finest_weight for part in parts),
             sample=Sample.joined([part.sample for part in parts]),
             moments=reduce(add, moments) if moments else None,
-            bad=reduce(add, [part.bad for part in parts]),
+            bad=bad,
         )
 
 

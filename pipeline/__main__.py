@@ -11,9 +11,20 @@ from typing import NoReturn
 
 from pipeline import environment
 from pipeline.console import quiet_logs, say
+from pipeline.data.addresses import masked
 from pipeline.errors import INTERRUPTED, JobError, RunError, find_failure, is_interrupt
-from pipeline.options import NEVER, FitOptions, LabelOptions, ReportOptions, parse
+from pipeline.options import (
+    NEVER,
+    DiffOptions,
+    FitOptions,
+    LabelOptions,
+    Options,
+    ReportOptions,
+    parse,
+)
 from pipeline.passes.loading import loading
+
+DIFFERENT = 1  # what diff exits with, as other programs of this name do
 
 
 def command() -> NoReturn:
@@ -33,26 +44,28 @@ def main(argv: Sequence[str] | None = None) -> int:
     options = None
     try:
         options = parse(sys.argv[1:] if argv is None else argv)
-        _run(options)
+        return _run(options)
     except (Exception, KeyboardInterrupt) as error:
         return _explain(error, resumes=_leaves_what_can_be_resumed(options))
-    return 0
 
 
-def _run(options: FitOptions | LabelOptions | ReportOptions) -> None:
+def _run(options: Options) -> int:
     with loading():
         from pipeline import commands
     if isinstance(options, FitOptions):
         commands.fit(options)
     elif isinstance(options, LabelOptions):
         commands.label(options)
-    else:
+    elif isinstance(options, ReportOptions):
         commands.report(options)
+    else:
+        return 0 if commands.diff(options) else DIFFERENT
+    return 0
 
 
-def _leaves_what_can_be_resumed(options: FitOptions | LabelOptions | ReportOptions | None) -> bool:
+def _leaves_what_can_be_resumed(options: Options | None) -> bool:
     """Whether the same command takes up what it did before it failed."""
-    if options is None or isinstance(options, ReportOptions):
+    if options is None or isinstance(options, ReportOptions | DiffOptions):
         return False
     return not options.run.check and options.output.resume != NEVER
 
@@ -63,7 +76,7 @@ def _explain(error: BaseException, *, resumes: bool) -> int:
         return INTERRUPTED
     failure = error if isinstance(error, JobError) else find_failure(error)
     if failure is None:
-        traceback.print_exception(error)
+        print(masked("".join(traceback.format_exception(error))), end="", file=sys.stderr)
         say("kmeans-tf: this is a bug of kmeans-tf")
         return JobError.exit_code
     if not resumes:

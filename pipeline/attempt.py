@@ -18,10 +18,11 @@ import numpy as np
 from kmeans_tf import Model
 from pipeline.checks import check_labelled
 from pipeline.console import say
+from pipeline.data.addresses import masked_words
 from pipeline.data.plan import Plan
 from pipeline.errors import UsageError
 from pipeline.options import ALWAYS
-from pipeline.output.results import Results, bad_rows_by_place, key_types, load_drawing_ahead
+from pipeline.output.results import Results, bad_rows, key_types, load_drawing_ahead
 from pipeline.output.run_record import Counts, Input, RunRecord, Schema, Table
 from pipeline.passes.blocks import BlockRange
 from pipeline.passes.cache import JobCache
@@ -127,7 +128,7 @@ class Attempt:
         Raises:
             DataError: there are bad rows, and the policy is to fail.
         """
-        totals = find_manifest(self.work)
+        totals = self._labelled()
         if not self.plan.rows:
             self.warn(f"no row in {len(self.plan.footers)} file(s): the answer is empty")
         if totals is None:
@@ -142,13 +143,22 @@ class Attempt:
         check_labelled(model, totals)
         return totals
 
+    def _labelled(self) -> LabelTotals | None:
+        """What an attempt before has labelled, if all of it is still there."""
+        totals = find_manifest(self.work)
+        if totals is None:
+            return None
+        there = {file.path for file in self.work.store.files(self.work.file("labels"))}
+        return totals if there.issuperset(totals.parts.values()) else None
+
     def record(self, results: Results) -> RunRecord:
         """What run.json says of this attempt and its results."""
         plan, columns, totals = self.plan, self.plan.columns, results.totals
         now = datetime.now(UTC)
+        bad_columns, worst = bad_rows(totals)
         return RunRecord(
             run_id=f"{now:%Y%m%dT%H%M%SZ}-{uuid.uuid4().hex[:8]}",
-            command=["kmeans-tf", *sys.argv[1:]],
+            command=["kmeans-tf", *masked_words(sys.argv[1:])],
             configuration=self.configuration | self.runner.settings.used,
             schema=Schema(
                 features=list(columns.features),
@@ -162,9 +172,10 @@ class Attempt:
                 blocks=len(plan.blocks),
                 rows=totals.all_rows,
                 bad_rows=totals.bad_rows,
-                bad=bad_rows_by_place(totals),
+                bad=worst,
                 weight=results.weight,
                 sample_rows=len(results.sample),
+                bad_columns=bad_columns,
             ),
             versions={"python": sys.version.split()[0]} | versions(),
             input=_input(plan),
@@ -174,6 +185,7 @@ class Attempt:
             warnings=list(self.warnings),
             result=results.result,
             scatter=results.scatter,
+            digests=results.digests,
         )
 
 

@@ -5,12 +5,30 @@ from kmeans_tf.exact import to_float
 from kmeans_tf.start import INITS, PrecisionError
 from kmeans_tf.summary import Summary
 from pipeline.data.columns import Columns
-from pipeline.errors import DataError, bad_rows_error, bad_rows_text
+from pipeline.errors import DataError, UsageError, bad_rows_error, bad_rows_text
 from pipeline.options import FitOptions
+from pipeline.passes.memory import memory_limit
 from pipeline.passes.totals import LabelTotals
 
 ESTIMATE_WARNING = 0.10
 _NAMED = 5  # columns in a message
+# Of k x d float64 numbers, as they were counted in a training: states, points' prototypes, totals.
+_COPIES, _THREAD_COPIES = 8, 2
+
+
+def check_size(k: int, d: int, threads: int) -> None:
+    """Raises a UsageError where k prototypes and their sums alone would fill the memory."""
+    needed, limit = 8 * k * d * (_COPIES + _THREAD_COPIES * threads), memory_limit()
+    if needed > limit:
+        raise UsageError(
+            f"--k: {k:,} prototypes of {d:,} features, with their sums by {threads} threads, "
+            f"take about {_gigabytes(needed)} in the driver and in each worker process, and there "
+            f"are {_gigabytes(limit)}: lower --k or --threads, or name fewer --features"
+        )
+
+
+def _gigabytes(size: int) -> str:
+    return f"{size / (1 << 30):,.1f} GB"
 
 
 def check_scanned(options: FitOptions, k: int, columns: Columns, summary: Summary) -> None:

@@ -17,7 +17,8 @@ from kmeans_tf.notices import native_notices_hidden
 from kmeans_tf.runtime import load_ahead
 from kmeans_tf.start import INITS
 from pipeline import environment
-from pipeline.console import SAYING, say
+from pipeline.checks import check_size
+from pipeline.console import SAYING, say, tell
 from pipeline.data.file_table import FileTable
 from pipeline.data.files import Footers, find_files, read_footers
 from pipeline.data.names import ColumnNames, split_list
@@ -25,7 +26,7 @@ from pipeline.data.plan import Plan, make_plan
 from pipeline.data.store import Store
 from pipeline.errors import UsageError
 from pipeline.metric_identity import metric_identity
-from pipeline.options import FitOptions, LabelOptions, ReportOptions, RunOptions
+from pipeline.options import DiffOptions, FitOptions, LabelOptions, ReportOptions, RunOptions
 from pipeline.output.publish import Output
 from pipeline.passes.cores import cores
 from pipeline.passes.loading import loading
@@ -52,9 +53,14 @@ def fit(options: FitOptions) -> None:
     Raises:
         JobError: it failed, for a reason that is told in one line.
     """
-    has_start = options.init not in INITS
     options = replace(options, metric=_placed(options.metric))
-    output = _output(options, [options.init] if has_start else [])
+    output = _output(options, [options.init] if options.init not in INITS else [])
+    with output.held():
+        _fit(options, output)
+
+
+def _fit(options: FitOptions, output: Output) -> None:
+    has_start = options.init not in INITS
     connect = _workplace(options, output)
     plan = _plan(options, output, connect, options.names)
     metric = _metric("--metric", options.metric, options.run)
@@ -63,6 +69,8 @@ def fit(options: FitOptions) -> None:
         return
     initial = read_prototypes(output.store, options.init, plan.columns) if has_start else None
     ks = resolve_ks(options, initial)
+    prototypes = sum(ks) * options.restarts
+    check_size(prototypes, plan.columns.dimension, options.run.threads or cores())
     configuration = request | {"k": list(ks)}
     if initial:
         configuration["prototypes"] = initial.digest
@@ -81,10 +89,17 @@ def label(options: LabelOptions) -> None:
     options = replace(options, model=store.plain(options.model))
     if store.inside(options.model, output.path):
         raise UsageError(f"--output {output.path} is where --model is: name another folder")
+    with output.held():
+        _label(options, output)
+
+
+def _label(options: LabelOptions, output: Output) -> None:
+    store = output.store
     folder = find_model(store, options.model)
     find_files(store, options.input)  # of which columns the model says
     _load_tensorflow(options.run, metric_of(store, folder))
     model = _with_policy(load_model(store, folder), options)
+    model = _with_metric(model, options)
     features = model_features(options.model, model, options.names.features)
     metric = _metric(f"--model {options.model}", model.metric, options.run)
     names = replace(options.names, features=features)
@@ -107,8 +122,30 @@ def report(options: ReportOptions) -> None:
 
     store = Store.reaching([options.folder])
     folder = store.plain(options.folder)
-    html = render_report(*read_run(store, folder))
+    read = read_run(store, folder, "report")
+    try:
+        html = render_report(*read)
+    except (LookupError, TypeError, ValueError, AttributeError) as error:
+        raise UsageError(
+            f"report {folder}: its files are not what this job wrote: "
+            f"{type(error).__name__}: {error}"
+        ) from error
     store.write(posixpath.join(folder, "report.html"), html.encode())
+
+
+def diff(options: DiffOptions) -> bool:
+    """Says what differs between two outputs; whether their answers are the same.
+
+    Raises:
+        UsageError: one is no output, or damaged.
+    """
+    from pipeline.diff import Outputs
+
+    store = Store.reaching([options.one, options.other])
+    outputs = Outputs.read(store, store.plain(options.one), store.plain(options.other))
+    for line in outputs.lines():
+        tell(line)
+    return outputs.same
 
 
 def _output(options: FitOptions | LabelOptions, paths: Sequence[str]) -> Output:
@@ -216,6 +253,33 @@ def _metric(option: str, name: str, run: RunOptions) -> Metric:
 def _metric_code(metric: Metric) -> dict[str, str]:
     """What of a metric belongs to the configuration beside its name: the code of a user's own."""
     return {"metric_code": metric_identity(metric)} if ":" in metric.name else {}
+
+
+def _with_metric(model: Model, options: LabelOptions) -> Model:
+    """The model with the metric that the user lets run, where it is code.
+
+    Raises:
+        UsageError: it is code that the user did not name, or the user names another.
+    """
+    named = options.metric and _placed(options.metric)
+    if ":" not in model.metric:
+        if named and named != model.metric:
+            raise UsageError(f"--metric {named}: --model {options.model} has {model.metric}")
+        return model
+    if named is None:
+        raise UsageError(
+            f"--model {options.model} has a metric that is code: say --metric {model.metric} if "
+            "that is to run"
+        )
+    if _function(named) != _function(model.metric):
+        raise UsageError(f"--metric {named}: --model {options.model} has {model.metric}")
+    return replace(model, metric=named)
+
+
+def _function(metric: str) -> tuple[str, str]:
+    """The names of a metric's module and function, wherever the module lies."""
+    place, _, function = metric.rpartition(":")
+    return posixpath.basename(place).removesuffix(".py").rpartition(".")[2], function
 
 
 def _with_policy(model: Model, options: LabelOptions) -> Model:

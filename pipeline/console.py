@@ -5,18 +5,27 @@ import logging
 import sys
 import threading
 
+from pipeline.data.addresses import masked
 from pipeline.errors import one_line
 
+_WORKER_ENDED = "Worker subprocess exited"
+_ENDS: list[str] = []
+_SOME_ENDED = threading.Event()
 SAYING = threading.Lock()  # a line is written as a whole, and to one place
 
 
 def say(text: str) -> None:
-    """One plain line on standard error, whatever names stand in it."""
+    """One plain line on standard error, whatever names stand in it, without secrets."""
     try:
         with SAYING:
-            print(one_line(text), file=sys.stderr, flush=True)
+            print(masked(one_line(text)), file=sys.stderr, flush=True)
     except OSError:  # nobody reads it any more, which is no reason to end the job
         sys.stderr = io.StringIO()
+
+
+def tell(text: str) -> None:
+    """One plain line on standard output: what was asked for, as `say` would say it."""
+    print(masked(one_line(text)), flush=True)
 
 
 def quiet_logs() -> None:
@@ -26,6 +35,26 @@ def quiet_logs() -> None:
 
 
 def _quiet_excepthook(raised: threading.ExceptHookArgs) -> None:
-    """Beam waits for a job in two threads: what ends one reaches the driver by the other."""
-    if raised.thread is None or raised.thread.name != "wait_until_finish_read":
+    """Beam waits for a job in two threads: what ends one reaches the driver by the other.
+
+    It waits for each of its worker processes in a thread too, and for their channels.
+    """
+    if str(raised.exc_value).startswith(_WORKER_ENDED):
+        _ENDS.append(str(raised.exc_value))
+        _SOME_ENDED.set()
+    elif raised.thread is None or not (
+        raised.thread.name == "wait_until_finish_read" or raised.exc_type.__name__ == "RpcError"
+    ):
         threading.__excepthook__(raised)
+
+
+def forget_ends_of_workers() -> None:
+    """Another job begins, with other workers."""
+    _ENDS.clear()
+    _SOME_ENDED.clear()
+
+
+def ends_of_workers(seconds: float = 0.0) -> str:
+    """What Beam said of worker processes that ended before their time; waits so long for it."""
+    _SOME_ENDED.wait(seconds)
+    return " ".join(_ENDS)

@@ -6,6 +6,7 @@ of a stack trace, out of which `find_failure` takes it again.
 """
 
 import re
+import socket
 from collections import Counter
 from collections.abc import Iterator
 from urllib.error import URLError
@@ -74,7 +75,8 @@ SHARED_OUTPUT = "give an --output that every worker and the driver reach"
 _BAD_SHOWN = 5
 
 _KINDS = {
-    kind.__name__: kind for kind in (UsageError, DataError, RunError, SetupError, NoResumeError)
+    kind.__name__: kind
+    for kind in (UsageError, DataError, RunError, SetupError, FullDiskError, NoResumeError)
 }
 # What a disk says that it will say again, and what to do.
 _REFUSED = {
@@ -93,7 +95,12 @@ _DISK = re.compile(
     r"(.+?)(?: \[while running .*)?$",
     re.M,
 )
-_NETWORK = (URLError, ConnectionError, TimeoutError)  # Python counts them among the disk's errors
+# Python counts them among the disk's errors.
+_NETWORK = (URLError, ConnectionError, TimeoutError, socket.gaierror)
+_MEMORY = re.compile(
+    r"^(?:\w+\.)*(?:_?Array|Arrow)?MemoryError(?:: (.+?))?(?: \[while running .*)?$", re.M
+)
+_TENSORS = re.compile(r"ResourceExhaustedError: .*?(OOM when allocating[^\n]*)")
 _PLACE = re.compile(r" \[while running .*", re.S)
 
 
@@ -118,11 +125,16 @@ def find_failure(error: BaseException) -> JobError | None:
             return type(cause)(without_place(cause))
         if isinstance(cause, OSError) and not isinstance(cause, _NETWORK):
             return disk_failure(cause)
+        if isinstance(cause, MemoryError):
+            return memory_failure(str(cause))
     raised = _RAISED.search(str(error))
     if raised:
         return _KINDS[raised[1]](raised[2])
     disk = _DISK.search(str(error))
-    return disk_failure(disk[1]) if disk else None
+    if disk:
+        return disk_failure(disk[1])
+    memory = _MEMORY.search(str(error)) or _TENSORS.search(str(error))
+    return memory_failure(memory[1]) if memory else None
 
 
 def is_interrupt(error: BaseException) -> bool:
@@ -142,6 +154,14 @@ def disk_failure(error: object) -> RunError:
         if words in told:
             return SetupError(f"{told}: {remedy}")
     return (FullDiskError if any(words in told for words in _FULL) else RunError)(told)
+
+
+def memory_failure(error: str | None) -> MemoryLackError:
+    """The message for memory that a process asked for and did not get."""
+    told = f": {without_place(error).splitlines()[0]}" if error else ""
+    return MemoryLackError(
+        f"there is not enough memory{told}: give the job more, or lower --threads or --cache_mb"
+    )
 
 
 def bad_rows_error(bad_rows: int, rows: int, bad: Counter) -> DataError:

@@ -21,7 +21,7 @@ from pipeline.attempt import Attempt
 from pipeline.checks import check_scanned, estimate_warning, precision_error
 from pipeline.console import say
 from pipeline.data.names import listed
-from pipeline.errors import SHARED_OUTPUT, DataError, SetupError, UsageError
+from pipeline.errors import SHARED_OUTPUT, DataError, NoResumeError, SetupError, UsageError
 from pipeline.options import FitOptions
 from pipeline.output.results import Results, load_drawing_ahead, write_results
 from pipeline.passes.checkpoint import (
@@ -271,6 +271,10 @@ class Fit:
         iterations = min(settings.iterations_per_job(state.iteration), left)
 
         checkpoint = find_checkpoint(self.attempt.work, state.iteration)
+        if checkpoint is None:
+            raise NoResumeError(
+                f"{self.attempt.work.state(state.iteration)} is gone: run the job again"
+            )
 
         def build(blocks: beam.PCollection) -> None:
             start = blocks.pipeline | "Start" >> beam.Create([checkpoint])
@@ -278,7 +282,7 @@ class Fit:
 
         self.attempt.run(build)
         reached = self._beyond(state)
-        self._drop_old_checkpoints()
+        self._drop_old_checkpoints(state.iteration)
         return reached
 
     def _beyond(self, state: TrainingState) -> TrainingState:
@@ -291,14 +295,20 @@ class Fit:
             )
         return reached
 
-    def _drop_old_checkpoints(self) -> None:
-        """Keeps the newest one, and how long each iteration took."""
-        store, paths = self.attempt.work.store, checkpoints(self.attempt.work)
-        files = [file for file in map(store.version, paths) if file]
+    def _drop_old_checkpoints(self, begun: int) -> None:
+        """Keeps the newest and the one before it, and how long each iteration took.
+
+        Args:
+            begun: the iteration that the round began from.
+        """
+        work, paths = self.attempt.work, checkpoints(self.attempt.work)
+        of_round = [path for path in paths if path >= work.state(begun)]
+        files = [file for file in map(work.store.version, of_round) if file]
         times = [file.modified for file in files]
-        self.attempt.clock.iterations += (np.diff(times) / 1e9).tolist()
-        for path in paths[:-1]:
-            store.delete(path)
+        # The clock may be set back meanwhile.
+        self.attempt.clock.iterations += np.maximum(np.diff(times) / 1e9, 0.0).tolist()
+        for path in paths[:-2]:
+            work.store.delete(path)
 
 
 def label_numbers(k: int, initial: InitialPrototypes | None) -> np.ndarray:

@@ -104,5 +104,6 @@ def _abandoning(output: Output, work: WorkFolder) -> Iterator[None]:
     try:
         yield
     except (UsageError, DataError):
-        output.abandon(work)
+        with contextlib.suppress(OSError):  # what ended it is to be told
+            output.abandon(work)
         raise

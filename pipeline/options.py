@@ -12,6 +12,7 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import NoReturn
 
+from pipeline.data.addresses import masked
 from pipeline.data.names import LABEL_COLUMNS, ColumnNames, split_list, split_names
 from pipeline.errors import UsageError
 
@@ -92,7 +93,8 @@ class FitOptions:
         """The options that the answer depends on, by name."""
         skipped = ("output", "run", "names")
         chosen = {name: value for name, value in asdict(self).items() if name not in skipped}
-        return chosen | asdict(self.names)
+        places = {"input": masked(self.input), "init": masked(self.init)}
+        return chosen | places | asdict(self.names)
 
 
 @dataclass(frozen=True)
@@ -101,6 +103,7 @@ class LabelOptions:
 
     input: str
     model: str
+    metric: str | None
     names: ColumnNames
     on_bad_row: str | None
     output: OutputOptions
@@ -108,9 +111,8 @@ class LabelOptions:
 
     def configuration(self) -> dict:
         """The options that the answer depends on, by name."""
-        return {"input": self.input, "model": self.model, "on_bad_row": self.on_bad_row} | asdict(
-            self.names
-        )
+        places = {"input": masked(self.input), "model": masked(self.model)}
+        return places | {"on_bad_row": self.on_bad_row} | asdict(self.names)
 
 
 @dataclass(frozen=True)
@@ -120,6 +122,17 @@ class ReportOptions:
     folder: str
 
 
+@dataclass(frozen=True)
+class DiffOptions:
+    """The options of `diff`."""
+
+    one: str
+    other: str
+
+
+Options = FitOptions | LabelOptions | ReportOptions | DiffOptions
+
+
 class _Parser(argparse.ArgumentParser):
     commands: Mapping[str, argparse.ArgumentParser]
 
@@ -127,7 +140,7 @@ class _Parser(argparse.ArgumentParser):
         raise UsageError(message)
 
 
-def parse(argv: Sequence[str]) -> FitOptions | LabelOptions | ReportOptions:
+def parse(argv: Sequence[str]) -> Options:
     """Reads a command line.
 
     Raises:
@@ -140,15 +153,23 @@ def parse(argv: Sequence[str]) -> FitOptions | LabelOptions | ReportOptions:
         _check_words(argv, chosen._option_string_actions)
     parsed, rest = parser.parse_known_args(argv)
     if parsed.command is None:
-        raise UsageError("say what to do: fit, label or report (--help tells more)")
+        raise UsageError("say what to do: fit, label, report or diff (--help tells more)")
     if parsed.command == "report":
-        if rest:
-            raise UsageError(f"report takes one folder and no option {rest[0]}")
-        if not parsed.folder.strip():
-            raise UsageError("report: DIR is empty: is a variable not set?")
-        return ReportOptions(parsed.folder)
+        return ReportOptions(*_folders(parsed.command, rest, DIR=parsed.folder))
+    if parsed.command == "diff":
+        return DiffOptions(*_folders(parsed.command, rest, A=parsed.one, B=parsed.other))
     beam = _beam_options(rest, option_names(parsed.command))
     return (_fit_options if parsed.command == "fit" else _label_options)(parsed, beam)
+
+
+def _folders(command: str, rest: Sequence[str], **folders: str) -> list[str]:
+    if rest:
+        count = "one folder" if len(folders) == 1 else "two folders"
+        raise UsageError(f"{command} takes {count} and no option {rest[0]}")
+    for name, folder in folders.items():
+        if not folder.strip():
+            raise UsageError(f"{command}: {name} is empty: is a variable not set?")
+    return list(folders.values())
 
 
 def build_parser() -> _Parser:
@@ -176,12 +197,18 @@ def build_parser() -> _Parser:
     )
     _add_input(label)
     label.add_argument("--model", required=True, help="an earlier output folder of fit")
+    label.add_argument("--metric", help="of a model with a metric of your own: that this may run")
     _add_output(label)
     _add_run(label, training=False)
     report = commands.add_parser(
         "report", help="draw the report of a run again", allow_abbrev=False
     )
     report.add_argument("folder", metavar="DIR", help="an output folder")
+    diff = commands.add_parser(
+        "diff", help="say what differs between two outputs", allow_abbrev=False
+    )
+    diff.add_argument("one", metavar="A", help="an output folder")
+    diff.add_argument("other", metavar="B", help="another")
     return parser
 
 
@@ -381,6 +408,7 @@ def _label_options(parsed: argparse.Namespace, beam: tuple[str, ...]) -> LabelOp
     return LabelOptions(
         input=parsed.input,
         model=parsed.model,
+        metric=parsed.metric,
         names=_names(parsed),
         on_bad_row=parsed.on_bad_row,
         output=OutputOptions(parsed.output, parsed.overwrite, parsed.resume),

@@ -14,6 +14,7 @@ import pyarrow.parquet as pq
 from pyarrow import types
 
 from kmeans_tf import Model
+from kmeans_tf.saved_model import SETTINGS, read_settings
 from pipeline.console import say
 from pipeline.data.columns import Columns
 from pipeline.data.floats import as_numbers, to_float64
@@ -26,6 +27,7 @@ from pipeline.output.run_record import RUN, RunRecord
 
 LARGEST_LABEL = 2**31 - 1
 _NAMED = 5  # columns in a message
+_HISTORY, _FIGURES = 4, 5  # columns of these tables, at least
 
 
 @dataclass(frozen=True)
@@ -170,10 +172,9 @@ def find_model(store: Store, path: str) -> str:
 
 
 def metric_of(store: Store, folder: str) -> str | None:
-    """The metric of the model in a folder, by what its run says; None where that is not there."""
-    path = posixpath.join(posixpath.dirname(folder), RUN)
+    """The metric of the model in a folder; None where that is not there."""
     try:
-        return RunRecord.parse(store.read(path)).configuration.get("metric")
+        return read_settings(store.read(posixpath.join(folder, SETTINGS)))["metric"]
     except (OSError, ValueError):
         return None
 
@@ -220,23 +221,39 @@ def model_features(path: str, model: Model, asked: tuple[str, ...]) -> tuple[str
     return asked
 
 
-def read_run(store: Store, folder: str) -> tuple[RunRecord, pa.Table, pa.Table]:
+def read_run(store: Store, folder: str, command: str) -> tuple[RunRecord, pa.Table, pa.Table]:
     """run.json, the history and the prototypes of an output.
 
+    Args:
+        command: which wants them, for the message.
+
     Raises:
-        UsageError: the folder is not an output of the job.
+        UsageError: the folder is not an output of the job, or damaged.
     """
     names = (RUN, "history.parquet", "prototypes.parquet")
     paths = [posixpath.join(folder, name) for name in names]
     missing = [path for path in paths if not store.version(path)]
     if missing:
-        raise UsageError(f"report {folder}: not an output of this job: {missing[0]} is not there")
+        raise UsageError(
+            f"{command} {folder}: not an output of this job: {missing[0]} is not there"
+        )
     run, history, prototypes = (store.read(path) for path in paths)
     try:
         record = RunRecord.parse(run)
-    except ValueError as error:
-        raise UsageError(f"report {folder}: {paths[0]} cannot be read: {error}") from error
-    history_table, prototypes_table = (
-        pq.read_table(pa.BufferReader(data)) for data in (history, prototypes)
+    except (ValueError, TypeError) as error:
+        raise UsageError(f"{command} {folder}: {paths[0]} cannot be read: {error}") from error
+    return (
+        record,
+        _read_table(history, f"{command} {folder}: {paths[1]}", _HISTORY),
+        _read_table(prototypes, f"{command} {folder}: {paths[2]}", _FIGURES),
     )
-    return record, history_table, prototypes_table
+
+
+def _read_table(data: bytes, place: str, columns: int) -> pa.Table:
+    try:
+        table = pq.read_table(pa.BufferReader(data))
+    except (pa.ArrowException, OSError) as error:
+        raise UsageError(f"{place} cannot be read: {str(error).splitlines()[0]}") from error
+    if table.num_columns < columns:
+        raise UsageError(f"{place} has {table.num_columns} columns, expected {columns}")
+    return table

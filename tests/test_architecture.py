@@ -65,6 +65,7 @@ BELOW = {
     "pipeline.transforms": ("pipeline.data", "pipeline.passes"),
     "pipeline.inference": ("pipeline.data",),
     "pipeline.runners": (
+        "pipeline.data.addresses",
         "pipeline.data.store",
         "pipeline.passes.checkpoint",
         "pipeline.passes.cores",
@@ -86,6 +87,7 @@ DRIVER = (
     "pipeline.attempt",
     "pipeline.checks",
     "pipeline.commands",
+    "pipeline.diff",
     "pipeline.fit",
     "pipeline.jobs",
     "pipeline.metric_identity",

@@ -1,7 +1,11 @@
-"""How places are spelt: one spelling for each, and a reason where one cannot be meant."""
+"""How places are spelt: one spelling for each, and a reason where one cannot be meant.
+
+And how they are told: without what gives access to them.
+"""
 
 import os
 import re
+from collections.abc import Sequence
 from pathlib import Path
 from urllib.parse import unquote
 
@@ -9,6 +13,12 @@ from pipeline.errors import UsageError
 
 _URI = re.compile(r"([A-Za-z][A-Za-z0-9+.-]*):(//?)(.*)", re.S)
 _SAME = {"s3a": "s3", "s3n": "s3", "gcs": "gs"}
+_HIDDEN = "***"
+_SECRET = r"[\w.-]*(?:secret|key|token|passw|credential|signature|sig\b|connection_string)[\w.-]*"
+_PASSWORD = re.compile(r"(\w[\w+.-]*://[^/@:,\s]*):(?!\d+(?:[/,\s]|$))[^@\s]*(?:@[^/@\s]*)*@")
+_IN_QUERY = re.compile(rf"([?&]{_SECRET}=)[^&,\s'\"]*", re.I)
+_NO_SECRETS = ("--keys",)  # of the job's own
+_OPTION = re.compile(rf"(--{_SECRET})(=?)(.*)", re.I | re.S)
 _MOUNTS = {"dbfs": "/dbfs"}  # stores that are folders of the machines that have them
 
 
@@ -38,6 +48,26 @@ def spelt(address: str) -> str:
             f"{address}: write {scheme}://{host}{rest}, or ./{address} for a file of this name"
         )
     return f"{scheme}://{rest}"
+
+
+def masked(text: str) -> str:
+    """Text that may be said or kept: the secrets in URIs, by user or option, are hidden."""
+    if "://" not in text:
+        return text
+    return _IN_QUERY.sub(rf"\1{_HIDDEN}", _PASSWORD.sub(rf"\1:{_HIDDEN}@", text))
+
+
+def masked_words(words: Sequence[str]) -> list[str]:
+    """The words of a command line as `masked` has them, without values of options that are keys."""
+    told: list[str] = []
+    is_secret = False  # whether the word before named one
+    for word in words:
+        option = _OPTION.fullmatch(word)
+        value = _HIDDEN if is_secret and not word.startswith("--") else masked(word)
+        names_one = option is not None and option[1] not in _NO_SECRETS
+        told.append(f"{option[1]}={_HIDDEN}" if option and names_one and option[2] else value)
+        is_secret = option is not None and names_one and not option[2]
+    return told
 
 
 def is_uri(place: str) -> bool:

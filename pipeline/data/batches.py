@@ -70,6 +70,15 @@ class RowGroups:
         """How many rows the footer says a row group has."""
         return self.parquet.metadata.row_group(group).num_rows
 
+    def nbytes(self, group: int) -> int:
+        """The bytes of the columns' pages before they were compressed, as the footer has them."""
+        footer = self.parquet.metadata.row_group(group)
+        chunks = (footer.column(leaf) for leaf in range(footer.num_columns))
+        return sum(c.total_uncompressed_size for c in chunks if self._is_read(c.path_in_schema))
+
+    def _is_read(self, path: str) -> bool:
+        return any(path == name or path.startswith(f"{name}.") for name in self._names)
+
     def values(self, group: int, name: str) -> int | None:
         """How many values the footer says a list column has; None where names leave it open."""
         leaves = self._leaves.get(name, ())

@@ -52,9 +52,10 @@ class Places:
         shifts = np.array([run.first_row for run in self.runs], np.int64) - self._starts
         return np.arange(self._rows.sum()) + np.repeat(shifts, self._rows)
 
-    def spread(self, values: pa.Array) -> pa.Array:
-        """(n,) from (m,): the value of its run for each row."""
-        return values.take(pa.array(np.repeat(np.arange(len(self.runs)), self._rows)))
+    def spread(self, values: pa.Array) -> pa.DictionaryArray:
+        """(n,) from (m,): the value of its run for each row, once for all rows of the run."""
+        runs = np.repeat(np.arange(len(self.runs), dtype=np.int32), self._rows)
+        return pa.DictionaryArray.from_arrays(runs, values)
 
     def count(self, mask: np.ndarray) -> Counter[str]:
         """How many rows of a mask (n,) bool are set, by the path of their file."""

@@ -27,6 +27,7 @@ import pyarrow as pa
 from pyarrow import fs
 
 from pipeline.data.addresses import is_uri, spelt
+from pipeline.data.locks import locked
 from pipeline.data.walk import Entry, walk
 from pipeline.errors import DataError, SetupError, UsageError
 
@@ -156,12 +157,10 @@ class Store:
 
         A wildcard at the beginning of a name stands for no hidden one.
         """
-        parts = pattern.split("/")
-        fixed = next(i for i, part in enumerate(parts) if _WILDCARDS & set(part))
-        folder = "/".join(parts[:fixed]) or ("/" if pattern.startswith("/") else ".")
-        entries = [*self._entries(folder, "**" in parts or len(parts) > fixed + 1)]
+        folder, patterns = _split_pattern(pattern)
+        entries = [*self._entries(folder, "**" in patterns or len(patterns) > 1)]
         files = [entry for entry in entries if not entry.is_folder]
-        matching = [e for e in entries if _matches(e.below.split("/"), parts[fixed:])]
+        matching = [e for e in entries if _matches(e.below.split("/"), patterns)]
         found = (_file(folder, entry) for entry in matching if not entry.is_folder)
         return Matches(
             folder=folder,
@@ -175,6 +174,25 @@ class Store:
         """Where a link leads, if there is nothing; its name may be no text."""
         link = Path(path.removeprefix("file://"))
         return str(link.readlink()) if link.is_symlink() and not link.exists() else None
+
+    def stands_for(self, part: str, path: str) -> bool:
+        """Whether a part of the input, a folder or a glob, stands for what lies below a path."""
+        if self.is_folder(part):
+            return self.inside(path, part)
+        if not _WILDCARDS & set(part):
+            return False
+        folder, patterns = _split_pattern(part)
+        system, base = self.place(folder)
+        other, place = self.place(path)
+        below = place.removeprefix(base.rstrip("/") + "/")
+        if system != other or below == place:
+            return False
+        names = below.split("/")
+        return any(_matches(names[:depth], patterns) for depth in range(1, len(names) + 1))
+
+    def is_link(self, path: str) -> bool:
+        """Whether a path is a link of this machine's own file system."""
+        return self.is_local(path) and Path(self.plain(path)).is_symlink()
 
     def _entries(self, folder: str, recursive: bool = False) -> Iterable[Entry]:
         system, base = self._locate(folder)
@@ -231,6 +249,26 @@ class Store:
             with contextlib.suppress(OSError):
                 system.delete_file(temporary)
             raise
+
+    @contextlib.contextmanager
+    def held(self, path: str, holder: str) -> Iterator[Callable[[], bool]]:
+        """Holds a file that nobody else can hold meanwhile; whoever dies lets it go.
+
+        Args:
+            holder: one line that tells others who holds it.
+
+        Yields:
+            Whether it is still held: somebody may have deleted it.
+
+        Raises:
+            HeldError: another has it.
+            OSError: it cannot be written.
+        """
+        if self.is_local(path):
+            with locked(Path(self.plain(path)), holder) as is_held:
+                yield is_held
+        else:  # only a conditional write could tell
+            yield lambda: True
 
     def move(self, source: str, target: str) -> None:
         """Moves a file, over the target if there is one."""
@@ -419,6 +457,14 @@ def _check_name(path: str) -> None:
 def is_hidden(name: str) -> bool:
     """Whether readers of tables pass over a file or folder; not over a partition `_a=1`."""
     return name.startswith(".") or (name.startswith("_") and "=" not in name)
+
+
+def _split_pattern(pattern: str) -> tuple[str, list[str]]:
+    """The folder in front of the first wildcard, and the names and wildcards behind it."""
+    parts = pattern.split("/")
+    fixed = next(i for i, part in enumerate(parts) if _WILDCARDS & set(part))
+    folder = "/".join(parts[:fixed]) or ("/" if pattern.startswith("/") else ".")
+    return folder, parts[fixed:]
 
 
 def _matches(names: list[str], patterns: list[str]) -> bool:

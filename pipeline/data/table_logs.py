@@ -109,7 +109,7 @@ class TableLogs:
             kind, above = self._kind_of(folder), posixpath.dirname(folder)
             if kind:
                 self._known[folder] = kind
-            is_top = above == folder or above.endswith(":/")
+            is_top = above == folder or ("://" in folder and "://" not in above)
             self._tables[folder] = folder if kind else None if is_top else self._around(above)
         return self._tables[folder]
 

@@ -2,29 +2,38 @@
 
 Everything is written below `_work/<configuration>/`, which readers of Parquet folders skip. At
 the end the files are moved to their names, and `_SUCCESS` is written last: a folder without it is
-not an answer. The list of moves is written down first, so that a publishing that was killed is
-finished by the next run and not begun again.
+not an answer. The list of moves is written down first, beside `_work`, and deleted when that is
+gone too, so that a publishing that was killed is finished by the next run and not begun again.
+
+A job holds its folder from the start, by a file in `_work` of which the store says who has it.
 """
 
 import contextlib
 import json
+import os
 import posixpath
-from collections.abc import Iterator, Sequence
+import socket
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from typing import Any
 
+from pipeline.data.locks import HeldError
 from pipeline.data.store import FileVersion, Store
-from pipeline.errors import NoResumeError, UsageError
+from pipeline.errors import FullDiskError, NoResumeError, UsageError, disk_failure
 from pipeline.options import OutputOptions
-from pipeline.output.run_record import RUN
+from pipeline.output.run_record import BAD_ROWS, RUN
+from pipeline.passes.archive import sealed, unsealed
 from pipeline.passes.checkpoint import WorkFolder
 
 SUCCESS = "_SUCCESS"
-_WORK = "_work"
-_RECORD, _CONFIGURATION = "publish", "configuration"
-_FILES = ("prototypes.parquet", "history.parquet", RUN, "report.html")
+_WORK, _RECORD = "_work", "_publishing"
+_HELD, _CONFIGURATION = "held", "configuration"
+_TABLES = ("prototypes.parquet", "history.parquet", "trials.parquet", BAD_ROWS)
+_FILES = (*_TABLES, RUN, "report.html")
 _FOLDERS = ("labels", "model")
 # What systems and tools put into a folder to keep it, or of themselves.
-_OF_NOBODY = {"lost+found", ".gitkeep", ".keep", ".DS_Store", "Thumbs.db", "desktop.ini"}
+_OF_NOBODY = {"lost+found", ".gitkeep", ".keep", ".DS_Store", "Thumbs.db", "desktop.ini", _WORK}
 
 
 @dataclass
@@ -34,6 +43,7 @@ class Output:
     store: Store
     options: OutputOptions
     _created: list[str] = field(default_factory=list)
+    _is_held: Callable[[], bool] = lambda: True
 
     @property
     def path(self) -> str:
@@ -46,11 +56,10 @@ class Output:
         """Raises a UsageError if nothing may be written here."""
         if self.store.version(self.path):
             raise UsageError(f"--output {self.path} is a file, expected a folder")
-        if self.finished and not self.options.overwrite:
-            raise UsageError(
-                f"--output {self.path} holds a finished output: give --overwrite to replace it"
-            )
-        others = [] if self.finished or self._work_folders() else self._others()
+        if not self._is_publishing:  # else `finish_pending` knows more
+            self._check_not_finished()
+        is_ours = self.finished or self._is_publishing or self._work_folders()
+        others = [] if is_ours else self._others()
         if others:
             raise UsageError(
                 f"--output {self.path} exists and is not an output of this job, for {others[0]!r} "
@@ -64,11 +73,25 @@ class Output:
                 raise UsageError(
                     f"--input {file.path} lies in --output {self.path}: name another folder"
                 )
-        for part in parts:
-            if self.store.is_folder(part) and self.store.inside(self.path, part):
-                raise UsageError(
-                    f"--output {self.path} lies in --input {part}: name another folder"
-                )
+        linked = (folder for folder in self._linked(files) if self.store.inside(self.path, folder))
+        around = [part for part in parts if self.store.stands_for(part, self.path)] or [*linked]
+        if around:
+            raise UsageError(
+                f"--output {self.path} lies in --input {around[0]}: name another folder"
+            )
+
+    def _linked(self, files: Sequence[FileVersion]) -> Iterator[str]:
+        """The links below the folders that were named, through which files were found."""
+        seen = set[str]()
+        for file in files:
+            folder, depth = posixpath.dirname(file.path), len(file.below.split("/"))
+            for _ in range(depth if file.below else 0):
+                if folder in seen:
+                    break
+                seen.add(folder)
+                if self.store.is_link(folder):
+                    yield folder
+                folder = posixpath.dirname(folder)
 
     @property
     def finished(self) -> bool:
@@ -78,6 +101,56 @@ class Output:
     def work_folder(self, name: str) -> WorkFolder:
         """Where a configuration's attempts work, by its fingerprint."""
         return WorkFolder(self.file(posixpath.join(_WORK, name)), self.store)
+
+    @contextlib.contextmanager
+    def held(self) -> Iterator[None]:
+        """Keeps other jobs out of the folder. Folders that were made for it go, if they are empty.
+
+        Raises:
+            UsageError: another job is at work in it, or it cannot be written.
+            NoResumeError: somebody removed it meanwhile.
+        """
+        self._remember_missing_folders()
+        try:
+            with self._holding() as self._is_held:
+                try:
+                    yield
+                except Exception as error:
+                    self._check_held(error)
+                    raise
+        finally:
+            with contextlib.suppress(OSError):
+                for folder in (self.file(_WORK), *self._created):
+                    self.store.delete_empty(folder)
+
+    @contextlib.contextmanager
+    def _holding(self) -> Iterator[Callable[[], bool]]:
+        now = datetime.now(UTC)
+        me = f"{socket.gethostname()}, pid {os.getpid()}, since {now:%Y-%m-%d %H:%M:%S} UTC"
+        with contextlib.ExitStack() as stack:
+            try:
+                held = self.store.held(self.file(posixpath.join(_WORK, _HELD)), me)
+                is_held = stack.enter_context(held)
+            except HeldError as error:
+                raise UsageError(
+                    f"--output {self.path}: another job is at work there ({error}): wait for its "
+                    "end, or name another folder"
+                ) from error
+            except OSError as error:
+                raise self._unwritable(error) from error
+            yield is_held
+
+    def _check_held(self, cause: Exception | None = None) -> None:
+        if not self._is_held():
+            raise NoResumeError(
+                f"{self.file(_WORK)} was removed while the job ran: run the job again"
+            ) from cause
+
+    def _unwritable(self, error: OSError) -> FullDiskError | UsageError:
+        failure = disk_failure(error)
+        if isinstance(failure, FullDiskError):
+            return failure
+        return UsageError(f"--output {self.path} cannot be written: {error}")
 
     def claim(self, configuration: dict, fingerprint: str) -> WorkFolder:
         """The work folder of this configuration, with what an earlier attempt left if wanted.
@@ -92,30 +165,25 @@ class Output:
             raise UsageError(self._nothing_to_resume(configuration, left))
         if self.options.resume == "never":
             self.store.delete(work.path)
-        self._remember_missing_folders()
         try:
             text = json.dumps(configuration, indent=1)
             self.store.write(work.file(_CONFIGURATION), text.encode())
         except OSError as error:
-            raise UsageError(f"--output {self.path} cannot be written: {error}") from error
+            raise self._unwritable(error) from error
         return work
 
     @contextlib.contextmanager
     def scratch(self, name: str) -> Iterator[WorkFolder]:
         """A work folder of nobody's configuration, of which nothing is left."""
         work = self.work_folder(name)
-        self._remember_missing_folders()
         try:
             yield work
         finally:
             self.abandon(work)
 
     def abandon(self, work: WorkFolder) -> None:
-        """Leaves nothing of an attempt, and of the folders those that were there before it."""
+        """Leaves nothing of an attempt."""
         self.store.delete(work.path)
-        self.store.delete_empty(self.file(_WORK))
-        for folder in self._created:
-            self.store.delete_empty(folder)
 
     def publish(self, work: WorkFolder, request: dict, files: dict[str, str]) -> None:
         """Makes `files`, paths by name, the finished output; `_SUCCESS` comes last.
@@ -125,39 +193,71 @@ class Output:
 
         Raises:
             UsageError: another job has finished here meanwhile.
+            NoResumeError: somebody removed the folder meanwhile.
         """
-        self.check()
-        record = {"request": request, "files": files}
-        self.store.write(work.file(_RECORD), json.dumps(record).encode())
-        self._finish_publishing(files)
+        self._check_held()
+        if not self._is_publishing:
+            self._check_not_finished()
+        below = {name: posixpath.relpath(path, self.path) for name, path in files.items()}
+        record = json.dumps({"request": request, "files": below})
+        self.store.write(self.file(_RECORD), sealed(record.encode(), _RECORD))
+        self._finish_publishing(below)
 
     def finish_pending(self, request: dict) -> bool:
-        """Finishes what a run of the same request was killed while publishing, if there is any."""
-        if self.options.resume == "never":
-            return False
-        for name in self._work_folders():
-            work = self.work_folder(name)
-            if self.store.version(work.file(_RECORD)):
-                record = json.loads(self.store.read(work.file(_RECORD)))
-                if record["request"] == json.loads(json.dumps(request)):
-                    self._finish_publishing(record["files"])
-                    return True
+        """Finishes what a run of the same request was killed while publishing, if there is any.
+
+        Raises:
+            UsageError: another request's was finished, but for what it would have deleted.
+            NoResumeError: what it wrote down to publish cannot be read, or is gone.
+        """
+        if self._is_publishing and self.options.resume != "never":
+            record = self._record()
+            if record["request"] == json.loads(json.dumps(request)):
+                self._finish_publishing(record["files"])
+                return True
+        self._check_not_finished()
         return False
+
+    @property
+    def _is_publishing(self) -> bool:
+        """Whether a run was killed while it published."""
+        return self.store.version(self.file(_RECORD)) is not None
+
+    def _record(self) -> dict[str, Any]:
+        path = self.file(_RECORD)
+        try:
+            return json.loads(unsealed(self.store.read(path), _RECORD))
+        except ValueError as error:
+            raise NoResumeError(
+                f"{path} cannot be read ({error}): delete it and run the job again"
+            ) from error
+
+    def _check_not_finished(self) -> None:
+        if self.finished and not self.options.overwrite:
+            raise UsageError(
+                f"--output {self.path} holds a finished output: give --overwrite to replace it"
+            )
 
     def _finish_publishing(self, files: dict[str, str]) -> None:
         """Does whatever of the moves is not done yet."""
         self.store.delete(self.file(SUCCESS))
-        for name, source in files.items():
+        for name, below in files.items():
+            source = self.file(below)
             if self.store.version(source):
                 self.store.move(source, self.file(name))
             elif not self.store.version(self.file(name)):
-                raise NoResumeError(f"{source} is gone: delete {self.path} and run the job again")
+                raise NoResumeError(f"{source} is gone: start again with --resume never")
         for stale in self._published() - set(files):
             self.store.delete(self.file(stale))
         for folder in set(_FOLDERS) - {name.split("/")[0] for name in files}:
             self.store.delete(self.file(folder))
         self.store.write(self.file(SUCCESS), b"")
+        self._is_held = lambda: True  # from here on nothing is lost
+        for file in self.store.files(self.path):  # half-written by what was killed
+            if file.below.startswith((f".{SUCCESS}.", f".{_RECORD}.")):
+                self.store.delete(file.path)
         self.store.delete(self.file(_WORK))
+        self.store.delete(self.file(_RECORD))
 
     def _published(self) -> set[str]:
         """The names that this job gives and that are here; a stranger's file is none of them."""
@@ -188,7 +288,11 @@ class Output:
     def _nothing_to_resume(self, configuration: dict, left: list[str]) -> str:
         if not left:
             return f"--resume require: there is no checkpoint in {self.path}"
-        other = json.loads(self.store.read(self.work_folder(left[0]).file(_CONFIGURATION)))
+        path = self.work_folder(left[0]).file(_CONFIGURATION)
+        try:
+            other = dict(json.loads(self.store.read(path)))
+        except (ValueError, TypeError):
+            return f"--resume require: {path} cannot be read: start again with --resume never"
         differing = [
             f"{name} was {other.get(name)!r}, now {value!r}"
             for name, value in configuration.items()

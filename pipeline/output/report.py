@@ -66,6 +66,7 @@ def render_report(run: RunRecord, history: pa.Table, prototypes: pa.Table) -> st
     ranked = len(sizes) > MAX_BARS
     pace = run.seconds["iterations"]
     bad = sorted(run.counts.bad, key=lambda entry: -entry.rows)
+    bad_places = sum(column.files for column in run.counts.bad_columns)
     html = _template().render(
         run=run,
         command=shlex.join(run.command),
@@ -81,7 +82,7 @@ def render_report(run: RunRecord, history: pa.Table, prototypes: pa.Table) -> st
         pace=_draw(seconds_per_iteration, pace) if len(pace) > 1 else None,
         table=prototype_table(prototypes),
         bad=bad[:MAX_BAD],
-        bad_left=len(bad[MAX_BAD:]),
+        bad_left=max(bad_places, len(bad)) - len(bad[:MAX_BAD]),
     )
     # A file name that is not UTF-8 reaches Python as lone surrogates, which no file would take.
     return html.encode(errors="backslashreplace").decode()

@@ -1,7 +1,9 @@
 """The files of the output folder, beside the labels."""
 
+import hashlib
 import posixpath
 import threading
+from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
 from types import ModuleType
@@ -18,12 +20,23 @@ from kmeans_tf.state import Proof, Trial
 from pipeline.data.columns import Columns
 from pipeline.data.names import figure_names
 from pipeline.data.plan import Plan
-from pipeline.output.run_record import RUN, BadRows, Result, RunRecord, Scatter, Start
+from pipeline.output.run_record import (
+    BAD_ROWS,
+    RUN,
+    BadColumn,
+    BadRows,
+    Digests,
+    Result,
+    RunRecord,
+    Scatter,
+    Start,
+)
 from pipeline.passes.checkpoint import WorkFolder
 from pipeline.passes.loading import loading
 from pipeline.passes.totals import LabelTotals
 
 SCATTER_POINTS = 2000
+_WORST = 3  # files with bad rows that run.json names, by column and reason
 
 
 @dataclass(frozen=True)
@@ -79,9 +92,24 @@ class Results:
         )
 
     @property
+    def digests(self) -> Digests:
+        """Of what the run found."""
+        model, trials = self.model, self.trials.trials if self.trials else ()
+        history = [column for trial in trials for column in (trial.costs, trial.relocated)]
+        return Digests(
+            prototypes=_sha256(model.labels.tobytes(), model.prototypes.tobytes()),
+            history=_sha256(*(np.asarray(column, np.float64).tobytes() for column in history)),
+            labels=f"{self.totals.digest:032x}",
+        )
+
+    @property
     def scatter(self) -> Scatter:
         """Two coordinates of some rows and of the prototypes: features, or principal components."""
         return _scatter(self)
+
+
+def _sha256(*parts: bytes) -> str:
+    return hashlib.sha256(b"".join(parts)).hexdigest()
 
 
 def _start(proof: Proof) -> Start:
@@ -102,6 +130,8 @@ def write_results(work: WorkFolder, results: Results, run: RunRecord) -> dict[st
         RUN: run.to_json(),
         "report.html": _drawing().render_report(run, history, prototypes).encode(),
     }
+    if results.totals.bad:
+        files[BAD_ROWS] = _parquet(bad_rows_table(results.totals))
     if results.trials is not None:
         files["trials.parquet"] = _parquet(trials_table(results.trials, results.cost))
     for name, data in files.items():
@@ -205,12 +235,24 @@ def key_types(plan: Plan) -> dict[str, str]:
     return {field.name: str(field.type) for field in plan.columns.key_fields}
 
 
-def bad_rows_by_place(totals: LabelTotals) -> list[BadRows]:
-    """The bad rows by file, column and reason."""
-    return [
-        BadRows(file, column, reason, rows)
-        for (file, column, reason), rows in sorted(totals.bad.items())
-    ]
+def bad_rows_table(totals: LabelTotals) -> pa.Table:
+    """file, column, reason, rows: the bad rows wherever they are."""
+    counted = [(*place, rows) for place, rows in sorted(totals.bad.items())]
+    columns = [pa.array(column) for column in zip(*counted, strict=True)]
+    return pa.table(columns, names=["file", "column", "reason", "rows"])
+
+
+def bad_rows(totals: LabelTotals) -> tuple[list[BadColumn], list[BadRows]]:
+    """The bad rows by column and reason, and the files with most of each."""
+    of_column: dict[tuple[str, str], list[tuple[int, str]]] = defaultdict(list)
+    for (file, column, reason), rows in totals.bad.items():
+        of_column[column, reason].append((-rows, file))
+    columns, worst = [], []
+    for (column, reason), files in sorted(of_column.items()):
+        rows = -sum(negative for negative, _ in files)
+        columns.append(BadColumn(column, reason, rows, len(files)))
+        worst += [BadRows(f, column, reason, -n) for n, f in sorted(files)[:_WORST]]
+    return columns, sorted(worst, key=lambda bad: (bad.file, bad.column, bad.reason))
 
 
 def _scatter(results: Results) -> Scatter:
@@ -220,7 +262,7 @@ def _scatter(results: Results) -> Scatter:
     names = list(columns.features)
     if not len(rows):
         return Scatter("", "", [], [])
-    axes = np.eye(columns.dimension)[:, :2]
+    axes = np.eye(columns.dimension, 2)
     if columns.dimension > 2:
         names = ["principal component 1", "principal component 2"]
         mean = rows.mean(0)

@@ -5,7 +5,7 @@ from dataclasses import MISSING, asdict, dataclass, field, fields, is_dataclass
 from types import UnionType
 from typing import Any, get_args, get_origin, get_type_hints
 
-RUN = "run.json"
+RUN, BAD_ROWS = "run.json", "bad_rows.parquet"
 
 
 @dataclass(frozen=True)
@@ -16,6 +16,16 @@ class Schema:
     layout: str
     keys: dict[str, str]
     weight: str | None
+
+
+@dataclass(frozen=True)
+class BadColumn:
+    """How many rows, and of how many files, had a column bad for one reason."""
+
+    column: str
+    reason: str
+    rows: int
+    files: int
 
 
 @dataclass(frozen=True)
@@ -30,7 +40,10 @@ class BadRows:
 
 @dataclass(frozen=True)
 class Counts:
-    """What was read; `weight` is of the rows that have a label."""
+    """What was read; `weight` is of the rows that have a label.
+
+    Of the files with bad rows, `bad` names the worst by column and reason.
+    """
 
     files: int
     row_groups: int
@@ -40,6 +53,7 @@ class Counts:
     bad: list[BadRows]
     weight: float
     sample_rows: int
+    bad_columns: list[BadColumn] = field(default_factory=list)
 
 
 @dataclass(frozen=True)
@@ -88,6 +102,18 @@ class Result:
 
 
 @dataclass(frozen=True)
+class Digests:
+    """By which answers are known to be the same to the bit.
+
+    That of the labels is of the rows by key, or place, and label, in whatever order.
+    """
+
+    prototypes: str
+    history: str
+    labels: str
+
+
+@dataclass(frozen=True)
 class Scatter:
     """Two coordinates of some rows and of the prototypes, each with its label."""
 
@@ -120,6 +146,7 @@ class RunRecord:
     warnings: list[str]
     result: Result
     scatter: Scatter
+    digests: Digests | None = None
 
     def to_json(self) -> bytes:
         """The content of run.json."""

@@ -3,8 +3,12 @@
 One rule over the fields serves every class, so a field that is added tomorrow is written and read
 like the others. JSON has no tuple, no float that is not finite and no key but a string, so a
 value that is none of its own kinds is an object with one key, which names the kind.
+
+Behind the archive stands a digest of it and of the file's name within the work folder, which is
+itself named by a digest of the configuration: a damaged file is found, and so is another job's.
 """
 
+import hashlib
 import io
 import json
 import zipfile
@@ -15,32 +19,69 @@ from typing import Any
 
 import numpy as np
 
-VERSION = 1
+VERSION = 2
+_SEAL_BYTES = 16
+_OWN_PARTS = 3  # of a path: the configuration's folder, a folder in it, the file
 # NumPy's and zipfile's of bytes that are no archive, or a damaged one.
 _DAMAGE = (ValueError, TypeError, KeyError, RuntimeError, EOFError, OSError, zipfile.BadZipFile)
 
 
-def pack(value: Any) -> bytes:
-    """A dataclass of numbers, text, arrays, tuples, dicts, counters and dataclasses, as bytes."""
+def pack(value: Any, path: str) -> bytes:
+    """A dataclass of numbers, text, arrays, tuples, dicts, counters and dataclasses, as bytes.
+
+    Args:
+        path: of the file that they are for.
+    """
     arrays: dict[str, np.ndarray] = {}
     header = json.dumps({"version": VERSION, "value": _plain(value, arrays)})
     stream = io.BytesIO()
     text = np.frombuffer(header.encode(), np.uint8)
     np.savez(stream, allow_pickle=False, header=text, **arrays)
-    return stream.getvalue()
+    return sealed(stream.getvalue(), path)
 
 
-def unpack(data: bytes, kinds: Sequence[type]) -> Any:
+def sealed(data: bytes, path: str) -> bytes:
+    """The bytes of a file with the digest that `unsealed` looks for behind them."""
+    return data + _digest(data, path)
+
+
+def unsealed(data: bytes, path: str) -> bytes:
+    """What `sealed` was given.
+
+    Raises:
+        ValueError: it is something else, of another file, or not whole.
+    """
+    content, seal = data[:-_SEAL_BYTES], data[-_SEAL_BYTES:]
+    if _digest(content, path) != seal:
+        raise ValueError("it is damaged, or something else")
+    return content
+
+
+def seal_of(data: bytes) -> str:
+    """The digest that `sealed` put behind some bytes."""
+    return data[-_SEAL_BYTES:].hex()
+
+
+def _digest(data: bytes, path: str) -> bytes:
+    own_name = "/".join(path.split("/")[-_OWN_PARTS:])
+    digest = hashlib.blake2b(own_name.encode() + b"\0", digest_size=_SEAL_BYTES)
+    digest.update(data)
+    return digest.digest()
+
+
+def unpack(data: bytes, kinds: Sequence[type], path: str) -> Any:
     """What `pack` was given.
 
     Args:
         kinds: the dataclasses that may be in it.
+        path: of the file that it was read from.
 
     Raises:
         ValueError: it is not whole, of another version, or a class has other fields.
     """
+    content = unsealed(data, path)
     try:
-        with np.load(io.BytesIO(data), allow_pickle=False) as archive:
+        with np.load(io.BytesIO(content), allow_pickle=False) as archive:
             arrays = {name: archive[name] for name in archive.files}
         header = json.loads(arrays.pop("header").tobytes())
     except _DAMAGE as error:

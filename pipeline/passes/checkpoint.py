@@ -5,7 +5,7 @@ footers/00012        what they found in a range of them
 blocks               what there is to read
 summary              what the scan found
 state/000012         the training state after 12 iterations
-model                what the label pass labels with
+labelling            the model that the label pass labels with
 figures              what the trials add up to by prototype
 manifest             what the label pass wrote
 sums/                partial sums that are too large to travel
@@ -25,6 +25,7 @@ from kmeans_tf.model import Model
 from kmeans_tf.sample import Sample
 from kmeans_tf.state import Oversampling, Proof, TrainingState, Trial
 from kmeans_tf.summary import Moments, Summary
+from pipeline.console import say
 from pipeline.data.store import Store
 from pipeline.errors import SHARED_OUTPUT, NoResumeError, SetupError
 from pipeline.passes.archive import pack, unpack
@@ -116,7 +117,7 @@ class FooterColumns:
 
 def save_footers(work: WorkFolder, number: int, footers: FooterColumns) -> None:
     """Writes down what a worker found in a range of files."""
-    work.store.write(work.file(_footers(number)), pack(footers))
+    _write(work, _footers(number), footers)
 
 
 def load_footers(work: WorkFolder, number: int) -> FooterColumns:
@@ -134,7 +135,7 @@ def _footers(number: int) -> str:
 
 def save_summary(work: WorkFolder, summary: Summary) -> None:
     """Writes down what the scan found."""
-    work.store.write(work.file("summary"), pack(summary))
+    _write(work, "summary", summary)
 
 
 def find_summary(work: WorkFolder) -> Summary | None:
@@ -153,7 +154,7 @@ def load_summary(work: WorkFolder) -> Summary:
 
 def save_figures(work: WorkFolder, sums: TrialSums) -> None:
     """Writes down what the trials add up to."""
-    work.store.write(work.file("figures"), pack(sums))
+    _write(work, "figures", sums)
 
 
 def find_figures(work: WorkFolder) -> TrialSums | None:
@@ -172,7 +173,7 @@ def load_figures(work: WorkFolder) -> TrialSums:
 
 def save_model(work: WorkFolder, model: Model) -> Shared:
     """Writes down what the label pass labels with."""
-    return share(work.store, work.file("model"), model)
+    return share(work.store, work.file("labelling"), model)
 
 
 def fetch_model(work: WorkFolder, shared: Shared) -> Model:
@@ -186,7 +187,7 @@ def fetch_model(work: WorkFolder, shared: Shared) -> Model:
 
 def save_manifest(work: WorkFolder, totals: LabelTotals) -> None:
     """Writes down what the label pass counted and wrote."""
-    work.store.write(work.file("manifest"), pack(totals))
+    _write(work, "manifest", totals)
 
 
 def find_manifest(work: WorkFolder) -> LabelTotals | None:
@@ -244,18 +245,41 @@ def checkpoints(work: WorkFolder) -> list[str]:
 
 
 def find_state(work: WorkFolder) -> TrainingState | None:
-    """The newest checkpoint's state; None if there is none."""
-    paths = checkpoints(work)
-    return load_state(work, paths[-1]) if paths else None
+    """The state of the newest checkpoint that can be read; None if there is none.
+
+    A newer one is deleted, and a line says so: it would pass for the newest.
+
+    Raises:
+        NoResumeError: none of those that are there can be read.
+    """
+    unread: dict[str, NoResumeError] = {}
+    for path in reversed(checkpoints(work)):
+        try:
+            state = load_state(work, path)
+        except NoResumeError as error:
+            unread[path] = error
+            continue
+        for newer in unread:
+            say(f"checkpoint {newer} cannot be read: the one before it is taken up")
+            work.store.delete(newer)
+        return state
+    for failure in unread.values():
+        raise failure
+    return None
 
 
 def latest_state(work: WorkFolder) -> TrainingState:
-    """The newest checkpoint's state.
+    """The newest checkpoint's state, as `find_state` has it.
 
     Raises:
         RunError: there is none here.
     """
     return _present(find_state(work), work)
+
+
+def _write(work: WorkFolder, name: str, value: Any) -> None:
+    path = work.file(name)
+    work.store.write(path, pack(value, path))
 
 
 def _find(work: WorkFolder, name: str, kinds: Sequence[type]) -> Any:
@@ -275,7 +299,7 @@ def _read(store: Store, path: str, kinds: Sequence[type]) -> Any:
 
 def _unpacked(path: str, data: bytes, kinds: Sequence[type]) -> Any:
     try:
-        return unpack(data, kinds)
+        return unpack(data, kinds, path)
     except ValueError as error:
         raise NoResumeError(
             f"checkpoint {path} cannot be read ({error}): start again with --resume never"

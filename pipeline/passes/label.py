@@ -16,6 +16,7 @@ from kmeans_tf.metrics import get_metric, good_rows
 from kmeans_tf.model import Model
 from kmeans_tf.points import piece_rows
 from pipeline.data.columns import PLACE_COLUMNS, Columns
+from pipeline.data.digests import digest_of, hash_values, row_hashes
 from pipeline.data.partitions import partition_values
 from pipeline.data.places import Places
 from pipeline.data.plan import Plan
@@ -177,14 +178,14 @@ def label_rows(spec: LabelSpec, model: Model, rows: Rows) -> tuple[pa.Table, Lab
     weights = rows.numbers.weights_or_ones[usable]
     held = _held(spec, model, rows, usable, distance)
     _check_costs(rows, usable, weights, cost)
-    answer = [
-        _nullable(len(rows), usable, model.labels[index]),
-        _nullable(len(rows), usable, held),
-    ]
-    table = pa.Table.from_arrays([*_key_columns(spec, rows), *answer], schema=spec.schema)
+    labels = _nullable(len(rows), usable, model.labels[index])
+    keys = _key_columns(spec, rows)
+    answer = [*map(_plain, keys, spec.schema.types), labels, _nullable(len(rows), usable, held)]
+    table = pa.Table.from_arrays(answer, schema=spec.schema)
+    digest = digest_of(row_hashes([*map(hash_values, keys), hash_values(labels)]))
     counted, weight, costs = _totals(model, weights, index, cost)
     bad_rows = int(len(rows) - good.sum())
-    return table, LabelTotals(counted, weight, costs, len(rows), bad_rows, bad, {})
+    return table, LabelTotals(counted, weight, costs, len(rows), bad_rows, bad, {}, digest)
 
 
 def _held(
@@ -253,6 +254,11 @@ def _key_columns(spec: LabelSpec, rows: Rows) -> list[pa.Array | pa.ChunkedArray
         return _place_columns(rows.places)
     folders = _folder_columns(spec.columns, rows.places)
     return [folders[key] if key in folders else rows.columns[key] for key in spec.columns.keys]
+
+
+def _plain(column: pa.Array | pa.ChunkedArray, kind: pa.DataType) -> pa.Array | pa.ChunkedArray:
+    """A column as a type of the labels has it: what is told once for a run, for each row."""
+    return column if column.type == kind else column.cast(kind)
 
 
 def _place_columns(places: Places) -> list[pa.Array]:

@@ -43,7 +43,7 @@ def send(work: WorkFolder, folder: str, value: Any) -> Parcel:
     if _nbytes(value) <= INLINE_BYTES:
         return Parcel(value)
     path = posixpath.join(folder, uuid.uuid4().hex)
-    work.store.write(path, pack(value))
+    work.store.write(path, pack(value, path))
     return Parcel(None, (path,))
 
 
@@ -65,7 +65,7 @@ def receive(work: WorkFolder, parcel: Parcel, kinds: Sequence[type]) -> Any:
 
 def _read(work: WorkFolder, path: str, kinds: Sequence[type]) -> Any:
     try:
-        return unpack(work.store.read(path), kinds)
+        return unpack(work.store.read(path), kinds, path)
     except (OSError, pa.ArrowException, ValueError) as error:
         raise RunError(f"a worker's sums in {path} cannot be read: {error}") from error
 

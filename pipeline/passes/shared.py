@@ -4,7 +4,6 @@ What goes between processes is where a value lies and what its bytes are, never 
 is. A process that wrote or read one keeps it: where driver and worker are one, nothing is read.
 """
 
-import hashlib
 import threading
 from collections import OrderedDict
 from collections.abc import Sequence
@@ -13,7 +12,7 @@ from typing import Any
 
 from pipeline.data.store import Store
 from pipeline.errors import SHARED_OUTPUT, SetupError
-from pipeline.passes.archive import pack, unpack
+from pipeline.passes.archive import pack, seal_of, unpack
 
 _KEPT = 8
 
@@ -35,14 +34,14 @@ class Shared:
 
 def share(store: Store, path: str, value: Any, slot: str | None = None) -> Shared:
     """Writes a value down, as `pack` does, for `fetch`."""
-    data = pack(value)
+    data = pack(value, path)
     store.write(path, data)
     return remember(path, data, value, slot)
 
 
 def remember(path: str, data: bytes, value: Any, slot: str | None = None) -> Shared:
     """What `share` gave for a file, by what was read of it."""
-    shared = Shared(path, _digest(data), slot or path)
+    shared = Shared(path, seal_of(data), slot or path)
     _MEMO.keep(shared, value)
     return shared
 
@@ -69,13 +68,15 @@ def _read(store: Store, shared: Shared, kinds: Sequence[type]) -> Any:
         data = store.read(shared.path)
     except OSError as error:
         raise SetupError(f"{shared.path} cannot be read here: {error}: {SHARED_OUTPUT}") from error
-    if _digest(data) != shared.digest:
-        raise SetupError(f"{shared.path} is not what this job wrote: does another write there?")
-    return unpack(data, kinds)
-
-
-def _digest(data: bytes) -> str:
-    return hashlib.blake2b(data, digest_size=16).hexdigest()
+    try:
+        if seal_of(data) == shared.digest:
+            return unpack(data, kinds, shared.path)
+        reason = "it is another file"
+    except ValueError as error:
+        reason = str(error)
+    raise SetupError(
+        f"{shared.path} is not what this job wrote ({reason}): does another write there?"
+    )
 
 
 class _Memo:

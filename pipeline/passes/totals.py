@@ -5,6 +5,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from pipeline.data.digests import joined
+
 
 @dataclass(frozen=True)
 class LabelTotals:
@@ -18,6 +20,7 @@ class LabelTotals:
         bad_rows: rows with a bad feature.
         bad: how many by (file, column, reason).
         parts: the path of each part that was written, by the name it is to have.
+        digest: of the rows by key, or place, and label; see `pipeline.data.digests`.
     """
 
     rows: np.ndarray
@@ -27,6 +30,7 @@ class LabelTotals:
     bad_rows: int
     bad: Counter
     parts: dict[str, str]
+    digest: int = 0
 
     @classmethod
     def zero(cls, prototypes: int, parts: dict[str, str]) -> "LabelTotals":
@@ -34,12 +38,15 @@ class LabelTotals:
         return cls(np.zeros(prototypes, np.int64), nothing, nothing, 0, 0, Counter(), parts)
 
     def __add__(self, other: "LabelTotals") -> "LabelTotals":
+        bad = self.bad.copy()  # adding would look at every count of both
+        bad.update(other.bad)
         return LabelTotals(
             self.rows + other.rows,
             tuple(a + b for a, b in zip(self.weight, other.weight, strict=True)),
             tuple(a + b for a, b in zip(self.cost, other.cost, strict=True)),
             self.all_rows + other.all_rows,
             self.bad_rows + other.bad_rows,
-            self.bad + other.bad,
+            bad,
             self.parts | other.parts,
+            joined(self.digest, other.digest),
         )

@@ -17,6 +17,10 @@ EMBEDDED = "embed"  # the job endpoint that is Beam's own, in the driver
 # A master that the runner starts in its own process: none, [local], local, local[4].
 LOCAL_MASTER = re.compile(r"(\[(local|auto|collection)\]|local(\[.*\])?)?")
 _CONNECT_SECONDS = 5
+# Beam's words where it cannot fetch one.
+_JAR = re.compile(
+    r"Unable to fetch remote job server jar at (\S+): (.+?)\. (?:Also failed|If no)", re.S
+)
 _HERE = ("localhost", "127.0.0.1", "::1")
 
 
@@ -81,6 +85,19 @@ def _check_jar(flags: dict[str, str], option: str) -> None:
     path = flags.get(option)
     if path and "://" not in path and not Path(path).is_file():
         raise SetupError(f"--{option} {path}: no file there")
+
+
+def jar_failure(error: BaseException, runner: str) -> SetupError | None:
+    """The failure to fetch the jar of Beam's job server, if an error is one."""
+    jar = _JAR.search(str(error))
+    if jar is None:
+        return None
+    kind = runner.lower().rpartition(".")[2].removesuffix("runner")
+    return SetupError(
+        f"{jar[1]}, the job server that Beam starts for --runner {runner}, cannot be fetched "
+        f"({jar[2]}): give --job_endpoint=HOST:PORT of one that runs, or "
+        f"--{kind}_job_server_jar=PATH of a jar of your own"
+    )
 
 
 def _check_java(flags: dict[str, str], why: str) -> None:

@@ -4,6 +4,7 @@ import re
 from dataclasses import dataclass
 
 _FLINK, _SPARK = "flinkrunner", "sparkrunner"
+_DIRECT, _FN_API = "directrunner", "fnapirunner"
 
 
 @dataclass(frozen=True)
@@ -22,6 +23,14 @@ class Lack:
 
 
 _LACKS = (
+    Lack(
+        r"subprocess exited with return code (137|-9)\b",
+        "a worker process was killed, as it is where the machine or container lacks memory",
+        {
+            _DIRECT: "what the job may use, or lower --direct_num_workers, --threads or --cache_mb",
+            _FN_API: "what the job may use, or lower --direct_num_workers, --threads or --cache_mb",
+        },
+    ),
     Lack(
         r"number of network buffers",
         "a TaskManager lacks network buffers",
@@ -73,6 +82,8 @@ def lack_of_memory(text: str, runner: str) -> str | None:
     for lack in _LACKS:
         if re.search(lack.sign, text):
             # Behind a job service of any kind it may be one or the other.
-            setting = lack.settings.get(runner) or " or ".join(lack.settings.values())
+            setting = lack.settings.get(runner) or " or ".join(
+                dict.fromkeys(lack.settings.values())
+            )
             return f"{lack.what}: raise {setting}"
     return None

@@ -8,6 +8,7 @@ and workers are one process, it reports by itself.
 import contextlib
 import json
 import posixpath
+import time
 import uuid
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
@@ -18,11 +19,19 @@ import numpy as np
 import pyarrow as pa
 
 from pipeline.data.store import FileVersion, Store, is_hidden
-from pipeline.errors import SHARED_OUTPUT, JobError, RunError, SetupError
+from pipeline.errors import (
+    SHARED_OUTPUT,
+    FullDiskError,
+    JobError,
+    RunError,
+    SetupError,
+    disk_failure,
+)
 from pipeline.passes.checkpoint import WorkFolder
 from pipeline.runners.alarm import Alarm
 from pipeline.runners.identity import Worker, this_worker
-from pipeline.runners.runner import Runner
+from pipeline.runners.runner import Runner, lost_worker
+from pipeline.runners.watchdog import LOOK_SECONDS
 
 PROBES = 8
 _FOLDER = "preflight"
@@ -91,7 +100,13 @@ def _run_probes(runner: Runner, work: WorkFolder, attempt: str, probe: partial[N
         return f"{_answered(work, attempt)} on {place}: {reason}"
 
     late = f"the job was not over after {settings.start_seconds} s"
-    alarm = Alarm(lambda: complaint(late), settings.start_seconds)
+    deadline = time.monotonic() + settings.start_seconds
+
+    def look() -> str | None:
+        reason = lost_worker() or (late if time.monotonic() >= deadline else None)
+        return complaint(reason) if reason else None
+
+    alarm = Alarm(look, min(LOOK_SECONDS, settings.start_seconds))
     try:
         runner.run(
             lambda p: (
@@ -131,9 +146,11 @@ def probe(work: WorkFolder, attempt: str, store: Store, file: FileVersion, numbe
     try:
         work.store.write(work.file(posixpath.join(attempt, f"{number}")), report.encode())
     except (JobError, OSError, pa.ArrowException) as error:
+        told = f"{_name(worker)} cannot write {work.path}: {_first_line(error)}"
+        if isinstance(disk_failure(error), FullDiskError):
+            raise FullDiskError(told) from error
         raise SetupError(
-            f"{_name(worker)} cannot write {work.path}: {_first_line(error)}: give an --output "
-            f"that every worker can write, {_SHARED}"
+            f"{told}: give an --output that every worker can write, {_SHARED}"
         ) from error
 
 

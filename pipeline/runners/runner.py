@@ -13,21 +13,24 @@ import apache_beam as beam
 import grpc
 from apache_beam.runners.runner import PipelineResult, PipelineState
 
-from pipeline.console import say
+from pipeline.console import ends_of_workers, forget_ends_of_workers, say
 from pipeline.errors import JobError, MemoryLackError, RunError, find_failure, without_place
 from pipeline.passes.counters import counted
 from pipeline.runners import job_service
 from pipeline.runners.alarm import Alarm
+from pipeline.runners.endpoints import jar_failure
 from pipeline.runners.memory import lack_of_memory
 from pipeline.runners.settings import Settings
-from pipeline.runners.watchdog import Watchdog
+from pipeline.runners.watchdog import LOOK_SECONDS, Watchdog
 
 _JOB_NAME = "kmeans-tf"
 
 # What stands before the cause in a job server's message, and how the loss of a worker reads.
 _WRAPPERS = re.compile(r"^(Pipeline \S+ failed in state \w+: )?([\w.$]+(Exception|Throwable): )*")
 _STACK = re.compile(r"\s+at |\s+Suppressed: |\s*\.\.\. \d+ more|Driver stacktrace:|\s*$")
+_CHANNEL_CLOSED, _END_SECONDS = "Channel closed prematurely", 1.0  # until the process is known to
 _WORKER_LOST = (
+    _CHANNEL_CLOSED,
     "StatusRuntimeException: CANCELLED",
     "SDK harness closed connection",
     "Unknown process bundle instruction id",
@@ -63,6 +66,7 @@ class Runner:
             JobError: it failed or stood still, for a reason that is told in one line.
         """
         alarm = alarm or _alarm(watchdog)
+        forget_ends_of_workers()
         result = None
         try:
             pipeline = beam.Pipeline(options=self.settings.beam(f"--job_name={self._job_name}"))
@@ -113,11 +117,13 @@ class Runner:
         """The failure as the user is told it: the cluster's cause, and what its workers add."""
         if type(error) is RunError:  # said of the job, and not by its workers
             return self._run_error(str(error), failures)
-        failure = find_failure(error)
+        failure = jar_failure(error, self.settings.runner) or find_failure(error)
         if failure is not None:
             return failure
         words = watchdog.last_words() if watchdog else []
-        return self._run_error("; ".join([_cause(error), *words]), f"{error} {failures}")
+        cause = _cause(error)
+        ends = ends_of_workers(_END_SECONDS if _CHANNEL_CLOSED in cause else 0.0)
+        return self._run_error("; ".join([cause, *words]), f"{error} {failures} {ends}")
 
     def _run_error(self, told: str, failures: str) -> RunError:
         """The message, with what lacks if it is memory."""
@@ -157,10 +163,17 @@ def _is_over(result: PipelineResult | None) -> bool:
     return False
 
 
+def lost_worker() -> str | None:
+    """That a worker process ended before its time, for which Beam may wait for ever."""
+    ends = ends_of_workers()
+    return f"the runner lost a worker process: {ends}" if ends else None
+
+
 def _alarm(watchdog: Watchdog | None) -> Alarm:
     if watchdog is None:
-        return Alarm(lambda: None, None)
-    return Alarm(watchdog.look, watchdog.look_seconds)
+        return Alarm(lost_worker, LOOK_SECONDS)
+    seconds = watchdog.look_seconds or LOOK_SECONDS
+    return Alarm(lambda: lost_worker() or watchdog.look(), seconds)
 
 
 def _cause(error: BaseException) -> str:

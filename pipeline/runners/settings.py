@@ -5,9 +5,18 @@ import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 
-from apache_beam.options.pipeline_options import DirectOptions, PipelineOptions
+from apache_beam.options.pipeline_options import (
+    DirectOptions,
+    FlinkRunnerOptions,
+    JobServerOptions,
+    PipelineOptions,
+    PortableOptions,
+    PrismRunnerOptions,
+    SparkRunnerOptions,
+)
 from apache_beam.runners import create_runner
 
+from pipeline.data.addresses import masked_words
 from pipeline.errors import UsageError
 from pipeline.options import ALWAYS, AUTO, RunOptions
 from pipeline.passes.cores import cores
@@ -94,6 +103,17 @@ _RUNNERS = {
 }
 _NAMES = ("FnApi", "Direct", "Prism", "Flink", "Spark", "Portable", "Dataflow")
 _ADDRESSES = (*(kind.master for kind in _RUNNERS.values() if kind.master), "job_endpoint")
+
+
+# Which runners look at the options of one of Beam's groups.
+_LOOKED_AT = {
+    DirectOptions: ("fnapirunner", "directrunner"),
+    PortableOptions: ("flinkrunner", "sparkrunner", "prismrunner", "portablerunner"),
+    JobServerOptions: ("flinkrunner", "sparkrunner", "prismrunner", "portablerunner"),
+    FlinkRunnerOptions: ("flinkrunner", "portablerunner"),
+    SparkRunnerOptions: ("sparkrunner", "portablerunner"),
+    PrismRunnerOptions: ("prismrunner",),
+}
 
 
 @dataclass(frozen=True)
@@ -200,7 +220,7 @@ class Settings:
             "threads": self.threads,
             "stage": self.options.stage,
             "cache_mb": "auto" if self.options.cache_mb is None else self.options.cache_mb,
-            "beam": [*self.options.beam, *self._added],
+            "beam": masked_words([*self.options.beam, *self._added]),
         }
 
     @property
@@ -230,6 +250,7 @@ class Settings:
             UsageError: an option is missing or does not fit.
             RunError: what the runner needs is not there.
         """
+        self._check_looked_at()
         flags, known = self.flags, self._known
         discovered, task_slots = self.flink.settings(flags) if self.flink else ({}, None)
         for name in known.needs:
@@ -241,6 +262,24 @@ class Settings:
         if flags.get("environment_type") == "EXTERNAL" and local:
             endpoints.check_pool(flags)
         return replace(self, discovered=discovered, task_slots=task_slots)
+
+    def _check_looked_at(self) -> None:
+        """Raises a UsageError for an option that the runner does not look at.
+
+        Whoever gives one thinks that the job runs elsewhere, or otherwise.
+        """
+        if self.kind not in _RUNNERS:
+            return
+        for group, kinds in _LOOKED_AT.items():
+            if self.kind in kinds:
+                continue
+            names = group([]).get_all_options(current_only=True)
+            for name in names.keys() & self._user_flags.keys():
+                others = " or ".join(f"{n}Runner" for n in _NAMES if f"{n.lower()}runner" in kinds)
+                raise UsageError(
+                    f"--{name}: --runner {self.runner} does not look at it, {others} would: leave "
+                    "it out, or name that runner"
+                )
 
     @property
     def kind(self) -> str:

@@ -568,6 +568,24 @@ def test_a_failed_overwrite_leaves_the_finished_output_as_it_was(
     assert contents(tmp_path / "out") == before
 
 
+def test_more_prototypes_than_memory_holds_are_refused_before_anything_is_read(
+    run, tmp_path, monkeypatch
+):
+    """8 copies of k x d numbers and 2 for each thread, of 2 GB."""
+    monkeypatch.setattr("pipeline.checks.memory_limit", lambda: 2 << 30)
+    write(tmp_path / "in" / "a.parquet", v=[[0.0] * 1000, [1.0] * 1000])
+    places = (f"--input={tmp_path / 'in'}", f"--output={tmp_path / 'out'}", "--threads=4")
+    ran = run("fit", *places, "--k=20000")
+    assert ran == (
+        USAGE,
+        "kmeans-tf: error: --k: 20,000 prototypes of 1,000 features, with their sums by 4 "
+        "threads, take about 2.4 GB in the driver and in each worker process, and there are 2.0 "
+        "GB: lower --k or --threads, or name fewer --features\n",
+    )
+    assert not (tmp_path / "out").exists()
+    assert run("fit", *places, "--k=16000").code == DATA, "fewer rows than that"
+
+
 # The other commands
 
 

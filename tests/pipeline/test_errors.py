@@ -1,7 +1,10 @@
 """A failure on a worker is found again in what reaches the driver."""
 
+import traceback
 from urllib.error import URLError
 
+import numpy as np
+import pyarrow as pa
 import pytest
 
 from pipeline.errors import (
@@ -91,6 +94,25 @@ def test_what_could_not_be_fetched_is_not_a_disk_that_refuses(network):
     outer = RuntimeError("the jar at URL could not be fetched: stage it at PATH")
     outer.__context__ = network
     assert find_failure(outer) is None
+
+
+@pytest.mark.parametrize(
+    ("raised", "words"),
+    [
+        (MemoryError(), "there is not enough memory: give"),
+        (np._core._exceptions._ArrayMemoryError((1 << 40,), np.dtype(float)), "Unable to allocate"),
+        (pa.ArrowMemoryError("malloc of size 9 failed"), "memory: malloc of size 9 failed: give"),
+    ],
+)
+def test_memory_that_was_not_there_is_told_as_that(raised, words):
+    """In this process, and in the text that a worker's stack trace is."""
+    text = "".join(traceback.format_exception(raised)).rstrip() + " [while running 'Scan/ParDo']"
+    for error in (raised, RuntimeError(text)):
+        failure = find_failure(error)
+        assert failure.exit_code == 5
+        assert words in failure.told
+        assert "[while running" not in failure.told
+        assert failure.told.endswith("; then run the same command to resume")
 
 
 def test_causes_that_go_round_end():

@@ -2,6 +2,7 @@
 
 import importlib
 import os
+import re
 import subprocess
 import sys
 
@@ -291,11 +292,38 @@ def closed(fit, three_blobs, tmp_path_factory):
 def test_a_metric_that_fails_is_named_with_its_option(run, three_blobs, tmp_path):
     places = (f"--input={three_blobs.folder}", f"--output={tmp_path / 'out'}")
     ran = run("fit", *places, *TRAIN, "--metric=tests.user_metrics:silent")
-    assert ran == (
-        2,
+    assert ran.code == 2
+    assert re.fullmatch(
         "kmeans-tf: error: --metric: 'tests.user_metrics:silent' fails on two rows: "
-        "AssertionError\n",
+        r"AssertionError \(.*/tests/user_metrics\.py, line \d+\)\n",
+        ran.stderr,
     )
+
+
+@pytest.mark.parametrize(
+    ("code", "reason", "line"),
+    [
+        ("import sys\n\nsys.exit('not today')", "SystemExit: not today", 3),
+        ("raise SystemExit", "SystemExit", 1),
+        ("x = 1\ncost = (", "SyntaxError: '(' was never closed", 2),
+        ("def f():\n\treturn 1\n        return 2", "TabError: inconsistent use of", 3),
+        ("x = 1\n\n\nx.y", "AttributeError: 'int' object has no attribute 'y'", 4),
+        ("import json\njson.loads('{')", "JSONDecodeError: Expecting property name", 2),
+        ("class Stop(BaseException): pass\nraise Stop('now')", "Stop: now", 2),
+    ],
+)
+def test_what_a_module_raises_on_import_is_told_with_its_place(
+    run, three_blobs, tmp_path, code, reason, line
+):
+    path = tmp_path / "spoilt.py"
+    path.write_text(code)
+    places = (f"--input={three_blobs.folder}", f"--output={tmp_path / 'out'}")
+    ran = run("fit", *places, *TRAIN, f"--metric={path}:cost")
+    assert ran.code == 2
+    (told,) = ran.stderr.splitlines()
+    assert f"--metric: metric '{path}:cost' cannot be imported: {reason}" in told
+    assert told.endswith(f"({path}, line {line})")
+    assert not (tmp_path / "out").exists()
 
 
 def stopped_fit(run, three_blobs, output, *args):
@@ -364,9 +392,9 @@ def test_labels_of_a_metric_that_changed_are_not_published(
     places = (f"--input={three_blobs.folder}", f"--output={tmp_path / 'out'}")
     with monkeypatch.context() as patch:
         patch.setattr("pipeline.jobs.write_results", lambda *args, **named: 1 / 0)
-        assert run("label", *places, f"--model={model.folder}").code == 1
+        assert run("label", *places, f"--model={model.folder}", "--metric=mine:cost").code == 1
     write_module("mine", text.replace("P = 1.5", "P = 3.25"))
-    assert run("label", *places, f"--model={model.folder}").code == 0
+    assert run("label", *places, f"--model={model.folder}", "--metric=mine:cost").code == 0
     distances = Answer(tmp_path / "out").distances
     assert np.abs(distances - model.distances).max() > 1
 
@@ -377,6 +405,6 @@ def test_a_model_whose_metric_is_not_there_is_named(run, fit, three_blobs, tmp_p
     model = fit(three_blobs.folder, tmp_path / "model", *args).folder
     write_module("mine", "")
     places = (f"--input={three_blobs.folder}", f"--output={tmp_path / 'out'}")
-    ran = run("label", *places, f"--model={model}")
+    ran = run("label", *places, f"--model={model}", "--metric=mine:cost")
     assert ran.code == 2
     assert f"--model {model}: metric 'mine:cost' cannot be imported" in ran.stderr

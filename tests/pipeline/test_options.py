@@ -65,6 +65,7 @@ LABEL_OPTIONS = {
     "--partition_types",
     "--on_bad_row",
     "--model",
+    "--metric",
     "--output",
     "--overwrite",
     "--resume",
@@ -78,7 +79,8 @@ LABEL_OPTIONS = {
 
 
 @pytest.mark.parametrize(
-    ("command", "expected"), [("fit", FIT_OPTIONS), ("label", LABEL_OPTIONS), ("report", set())]
+    ("command", "expected"),
+    [("fit", FIT_OPTIONS), ("label", LABEL_OPTIONS), ("report", set()), ("diff", set())],
 )
 def test_a_command_has_these_options_and_no_other(command, expected):
     assert option_names(command) - {"-h", "--help"} == expected
@@ -354,7 +356,7 @@ def test_every_command_that_has_threads_needs_one(command, threads):
 @pytest.mark.parametrize(
     ("argv", "words"),
     [
-        ([], ["fit", "label", "report"]),
+        ([], ["fit", "label", "report", "diff"]),
         (["train"], ["train", "fit"]),
         (["fit", "--output=out"], ["--input"]),
         (["fit", "--input=in"], ["--output"]),

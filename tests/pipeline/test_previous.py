@@ -1,5 +1,8 @@
 """What an earlier run or the user has left to start from: a model, prototypes, their labels."""
 
+import json
+import shutil
+from dataclasses import replace
 from decimal import Decimal
 from types import SimpleNamespace
 
@@ -7,7 +10,9 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+import tensorflow as tf
 
+from kmeans_tf import Model
 from pipeline.data.columns import Columns
 from pipeline.data.store import Store
 from pipeline.errors import UsageError
@@ -108,6 +113,158 @@ def test_other_names_are_taken_in_the_place_of_the_models(run, trained, tmp_path
         ran.stderr.count("'u', 'v', 'w' taken for the model's 'a', 'b', 'c', in this order\n") == 1
     )
     assert Answer(tmp_path / "out").table.equals(model.table)
+
+
+# A model is data
+
+
+@pytest.fixture
+def copied(trained, tmp_path):
+    """A copy of the model's output, and the command line that labels with it."""
+    answer, folder, _ = trained
+    copy = shutil.copytree(answer.folder, tmp_path / "copy")
+    places = (f"--input={folder}", f"--output={tmp_path / 'out'}", "--keys=id")
+    return copy / "model", ("label", *places, f"--model={copy}")
+
+
+def test_a_graph_of_anybodys_is_not_run(run, trained, copied, tmp_path):
+    """A SavedModel of the same variables, whose every function writes a file."""
+    model, args = copied
+    other = tf.saved_model.load(str(model))
+    module = tf.Module()
+    for name in ("prototypes", "offset", "scale", "label_numbers"):
+        setattr(module, name, getattr(other, name))
+
+    @tf.function(input_signature=[])
+    def act():
+        tf.io.write_file(str(tmp_path / "it ran"), "")
+        return tf.constant("{}")
+
+    module.describe = module.label = act
+    tf.saved_model.save(module, str(tmp_path / "evil"), signatures=act)
+    shutil.copy(tmp_path / "evil" / "saved_model.pb", model / "saved_model.pb")
+    tf.saved_model.load(str(model)).describe()
+    assert (tmp_path / "it ran").exists(), "the premise: whoever runs it is harmed"
+    (tmp_path / "it ran").unlink()
+    ran = run(*args)
+    assert ran.code == 0, ran.stderr
+    assert not (tmp_path / "it ran").exists()
+    assert Answer(tmp_path / "out").table.equals(trained[0].table)
+
+
+def test_code_that_a_model_names_runs_only_where_the_user_says_so(run, copied, tmp_path):
+    model, args = copied
+    code = tmp_path / "evil.py"
+    code.write_text(f"open({str(tmp_path / 'it ran')!r}, 'w')\ncost = abs\n")
+    settings = json.loads((model / "settings.json").read_text())
+    settings["metric"] = f"{code}:cost"
+    copy = Model.load(str(model))
+    settings["digest"] = replace(copy, metric=settings["metric"]).digest
+    (model / "settings.json").write_text(json.dumps(settings))
+    ran = run(*args)
+    assert ran.code == 2
+    said = f"has a metric that is code: say --metric {code}:cost if that is to run\n"
+    assert ran.stderr.endswith(said)
+    for other in ("sqeuclidean", f"{tmp_path / 'other.py'}:cost", f"{code}:other"):
+        ran = run(*args, f"--metric={other}")
+        assert ran.code == 2
+        assert f"--metric {other}: --model {model.parent} has {code}:cost" in ran.stderr
+    assert not (tmp_path / "it ran").exists()
+    assert run(*args, f"--metric={code}:cost").code == 2, "that is no metric"
+    assert (tmp_path / "it ran").exists()
+
+
+def test_a_metric_that_is_none_of_the_models_is_refused(run, copied):
+    _, args = copied
+    ran = run(*args, "--metric=cosine")
+    assert ran.code == 2
+    assert "--metric cosine: --model " in ran.stderr
+    assert run(*args, "--metric=sqeuclidean", "--check").code == 0
+
+
+def edited(change):
+    def edit(model):
+        path = model / "settings.json"
+        settings = json.loads(path.read_text())
+        change(settings)
+        path.write_text(json.dumps(settings))
+
+    return edit
+
+
+def of_another_model(model):
+    Model(
+        "sqeuclidean", np.ones((2, 3)), np.arange(2, dtype=np.int32), np.zeros(3), np.ones(3)
+    ).save(str(model.parent / "other"))
+    shutil.copytree(model.parent / "other" / "variables", model / "variables", dirs_exist_ok=True)
+
+
+def cut_variables(model):
+    (data,) = (model / "variables").glob("*.data-*")
+    data.write_bytes(data.read_bytes()[:40])
+
+
+def a_bit_wrong(model):
+    (data,) = (model / "variables").glob("*.data-*")
+    content = bytearray(data.read_bytes())
+    content[8] ^= 16
+    data.write_bytes(content)
+
+
+INDEX = "variables/variables.index"
+SPOILT = {
+    "no settings": lambda model: (model / "settings.json").unlink(),
+    "empty settings": lambda model: (model / "settings.json").write_text(""),
+    "a list": lambda model: (model / "settings.json").write_text("[1]"),
+    "no metric": edited(lambda settings: settings.pop("metric")),
+    "a number": edited(lambda settings: settings.update(metric=3)),
+    "a feature that is a number": edited(lambda settings: settings["features"].append(3)),
+    "another policy": edited(lambda settings: settings.update(on_bad_row="ignore")),
+    "another feature": edited(lambda settings: settings["features"].append("z")),
+    "another metric": edited(lambda settings: settings.update(metric="cosine")),
+    "no variables": lambda model: shutil.rmtree(model / "variables"),
+    "no index": lambda model: (model / INDEX).unlink(),
+    "a garbled index": lambda model: (model / INDEX).write_bytes(b"x" * 90),
+    "an empty index": lambda model: (model / INDEX).write_bytes(b""),
+    "cut variables": cut_variables,
+    "a bit": a_bit_wrong,
+    "another's variables": of_another_model,
+}
+
+
+@pytest.mark.parametrize("name", SPOILT)
+def test_a_model_that_is_damaged_is_named(run, copied, tmp_path, name):
+    model, args = copied
+    SPOILT[name](model)
+    ran = run(*args)
+    assert ran.code == 2, ran.stderr
+    assert len(ran.stderr.splitlines()) == 1
+    assert f"kmeans-tf: error: --model {model} holds no model of this job: " in ran.stderr
+    assert not (tmp_path / "out").exists()
+
+
+# An output is what its files say
+
+
+@pytest.mark.parametrize(
+    ("name", "spoil"),
+    [
+        ("run.json", lambda path: path.write_text("{")),
+        ("run.json", lambda path: path.write_text('{"run_id": 3}')),
+        ("run.json", lambda path: path.write_bytes(b"\xff\xfe")),
+        ("history.parquet", lambda path: path.write_bytes(b"PAR1")),
+        ("prototypes.parquet", lambda path: path.write_bytes(path.read_bytes()[:-30])),
+        ("prototypes.parquet", lambda path: pq.write_table(pa.table({"x": [1]}), path)),
+    ],
+)
+def test_a_report_of_damaged_files_is_refused_by_name(run, trained, tmp_path, name, spoil):
+    folder = shutil.copytree(trained[0].folder, tmp_path / "out")
+    spoil(folder / name)
+    ran = run("report", folder)
+    assert ran.code == 2, ran.stderr
+    (line,) = ran.stderr.splitlines()
+    assert line.startswith(f"kmeans-tf: error: report {folder}: ")
+    assert name in line
 
 
 def test_names_of_which_some_are_the_models_end_the_job(run, trained, tmp_path):

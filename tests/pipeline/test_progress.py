@@ -5,6 +5,7 @@ import io
 import os
 import re
 import threading
+import time
 from dataclasses import replace
 
 import numpy as np
@@ -173,3 +174,23 @@ def _all_of(driver: int) -> str:
             pieces.append(piece)
     os.close(driver)
     return b"".join(pieces).decode()
+
+
+def test_a_clock_that_is_set_back_gives_no_negative_seconds(
+    fit, three_blobs, tmp_path, monkeypatch
+):
+    """Every checkpoint is an hour older than the one before."""
+
+    def save_in_the_past(work, state):
+        checkpoint = save_state(work, state)
+        now = time.time_ns()
+        os.utime(work.state(state.iteration), ns=(now, now - state.iteration * 3600 * 10**9))
+        return checkpoint
+
+    monkeypatch.setattr("pipeline.passes.train.save_state", save_in_the_past)
+    options = ("--features=f0,f1", "--k=3", "--max_iterations=3", "--tolerance=0")
+    options += ("--optimizer=sgd", "--learning_rate=1e-5")
+    answer = fit(three_blobs.folder, tmp_path / "out", *options, "--iterations_per_job=2")
+    seconds = answer.run.seconds["iterations"]
+    assert len(seconds) == len(answer.history) > 1
+    assert min(seconds) >= 0.0

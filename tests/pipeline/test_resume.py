@@ -1,5 +1,6 @@
 """What stops a job, and what the next run makes of what it left."""
 
+import io
 import json
 import os
 import resource
@@ -17,6 +18,7 @@ import pytest
 from pipeline import jobs
 from pipeline.attempt import Attempt
 from pipeline.fit import Fit
+from pipeline.passes.archive import sealed
 from pipeline.passes.checkpoint import WorkFolder, save_state
 from pipeline.passes.parcels import send
 from tests.pipeline.answer import Answer, assert_same_answer, contents, with_options
@@ -232,14 +234,16 @@ def test_a_model_that_changed_since_is_another_configuration(run, fit, three_blo
 def test_a_checkpoint_without_a_field_ends_the_job(run, stopped):
     """In what other ways one may be spoiled is in test_checkpoint.py."""
     output, args = stopped
-    (checkpoint,) = (work_folder(output) / "state").iterdir()
+    before, checkpoint = sorted((work_folder(output) / "state").iterdir())
+    before.unlink()
     with np.load(checkpoint) as archive:
         arrays = dict(archive)
     header = json.loads(arrays["header"].tobytes())
     del header["value"]["TrainingState"]["squares"]
     arrays["header"] = np.frombuffer(json.dumps(header).encode(), np.uint8)
-    with checkpoint.open("wb") as stream:
-        np.savez(stream, **arrays)
+    stream = io.BytesIO()
+    np.savez(stream, **arrays)
+    checkpoint.write_bytes(sealed(stream.getvalue(), str(checkpoint)))
     assert run("fit", *args) == (
         5,
         f"kmeans-tf: error: checkpoint {checkpoint} cannot be read (its TrainingState has no "
@@ -249,7 +253,8 @@ def test_a_checkpoint_without_a_field_ends_the_job(run, stopped):
 
 def test_a_checkpoint_of_something_else_ends_the_job_until_it_is_left_alone(run, stopped):
     output, args = stopped
-    (checkpoint,) = (work_folder(output) / "state").iterdir()
+    before, checkpoint = sorted((work_folder(output) / "state").iterdir())
+    before.unlink()
     checkpoint.write_bytes(b"neither NumPy nor zip")
     assert run("fit", *args) == (
         5,
@@ -257,6 +262,21 @@ def test_a_checkpoint_of_something_else_ends_the_job_until_it_is_left_alone(run,
         "else): start again with --resume never\n",
     )
     assert run("fit", *args, "--resume=never").code == 0
+
+
+def test_the_checkpoint_before_a_damaged_one_leads_to_the_same_bits(run, fit, stopped, tmp_path):
+    output, args = stopped
+    checkpoint = work_folder(output) / "state" / "000002"
+    data = bytearray(checkpoint.read_bytes())
+    data[len(data) // 2] ^= 1
+    checkpoint.write_bytes(data)
+    ran = run("fit", *args)
+    assert ran.code == 0, ran.stderr
+    told = f"checkpoint {checkpoint} cannot be read: the one before it is taken up\n"
+    assert ran.stderr.startswith(told)
+    assert "resuming after iteration 1\n" in ran.stderr
+    whole = fit(args[0].partition("=")[2], tmp_path / "whole", *FEW)
+    assert_same_answer(Answer(output), whole)
 
 
 # Workers that write elsewhere

@@ -1,8 +1,10 @@
 """The output folder: every file of it, the labels in order, publishing and labelling again."""
 
 import json
+import os
 import re
 import shutil
+import socket
 
 import numpy as np
 import pyarrow as pa
@@ -10,7 +12,9 @@ import pyarrow.parquet as pq
 import pytest
 import tensorflow as tf
 
+from pipeline.attempt import Attempt
 from pipeline.data.store import Store
+from pipeline.fit import Fit
 from tests import reference
 from tests.pipeline.answer import Answer, assert_same_answer, contents
 from tests.runner_cases import small_blocks
@@ -21,6 +25,7 @@ pytestmark = pytest.mark.xdist_group("publish")  # for the fixtures of this modu
 MODEL_FILES = {
     "model/saved_model.pb",
     "model/fingerprint.pb",
+    "model/settings.json",
     "model/variables/variables.index",
     "model/variables/variables.data-00000-of-00001",
 }
@@ -197,6 +202,16 @@ def test_report_draws_it_again(run, trained):
     assert contents(trained.folder) == before
 
 
+def test_a_report_of_a_history_of_something_else_is_refused(run, trained, tmp_path):
+    folder = shutil.copytree(trained.folder, tmp_path / "out")
+    pq.write_table(pa.table({name: [1] for name in "abcd"}), folder / "history.parquet")
+    ran = run("report", folder)
+    assert ran.code == 2
+    assert ran.stderr.startswith(
+        f"kmeans-tf: error: report {folder}: its files are not what this job wrote: KeyError"
+    )
+
+
 # Publishing
 
 
@@ -318,10 +333,196 @@ def test_a_publishing_whose_files_are_gone_says_so(
     (left / "run.json").unlink()
     ran = run("fit", *places, *args)
     assert ran.code == 5
-    assert ran.stderr.endswith(
-        f"run.json is gone: delete {tmp_path / 'out'} and run the job again\n"
-    )
+    assert ran.stderr.endswith("run.json is gone: start again with --resume never\n")
     assert not (tmp_path / "out" / "_SUCCESS").exists()
+    assert run("fit", *places, *args, "--resume=never").code == 0
+    assert not (tmp_path / "out" / "_publishing").exists()
+
+
+# What is killed, removed or damaged while it is published
+
+
+KILLED = ["", "_work", "_publishing"]
+
+
+@pytest.mark.parametrize("before", KILLED, ids=lambda name: f"before {name or 'nothing'} is gone")
+@pytest.mark.parametrize("command", ["fit", "label"])
+def test_a_kill_behind_success_leaves_a_finished_output(
+    run, trained, three_blobs, tmp_path, monkeypatch, command, before
+):
+    output = tmp_path / "out"
+    own = {"fit": FIT, "label": (f"--model={trained.folder}", "--keys=id")}[command]
+    args = (command, f"--input={three_blobs.folder}", f"--output={output}", *own)
+    delete = Store.delete
+
+    def killed(store, path):
+        if (output / "_SUCCESS").exists() and (not before or path == str(output / before)):
+            raise KeyboardInterrupt
+        delete(store, path)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Store, "delete", killed)
+        assert run(*args).code == 130
+    assert (output / "_SUCCESS").exists()
+    assert (output / "_publishing").exists(), "the premise"
+    if before != "_publishing":
+        (output / "_work" / "held").write_text("of a process that was killed")
+    (output / "._SUCCESS.0123").touch()
+    (output / "._publishing.4567").write_text("half of it")
+    other = run(*args, "--on_bad_row=null")
+    assert other.code == 2
+    assert "holds a finished output: give --overwrite" in other.stderr
+    ran = run(*args)
+    assert ran.code == 0, ran.stderr
+    assert "train" not in ran.stderr, "it only cleans up"
+    model = MODEL_FILES if command == "fit" else set()
+    besides = BESIDE if command == "fit" else BESIDE - {"trials.parquet"}
+    assert set(contents(output)) == {f"labels/{part_names(1)[0]}"} | model | besides
+    assert not (output / "_work").exists()
+    again = run(*args)
+    assert again.code == 2, "now it is an output as any other"
+
+
+def cut(record):
+    record.write_bytes(record.read_bytes()[:-40])
+
+
+def a_bit_wrong(record):
+    record.write_bytes(record.read_bytes().replace(b"part-00001", b"part-00003", 1))
+
+
+def something_else(record):
+    record.write_text('{"request": {}, "files": {"run.json": "/etc/passwd"}}')
+
+
+@pytest.mark.parametrize("spoil", [cut, a_bit_wrong, something_else])
+def test_a_record_of_publishing_that_is_damaged_is_named(
+    run, trained, three_blobs, tmp_path, many_blocks, failing_moves, spoil
+):
+    output = tmp_path / "out"
+    args = ("fit", f"--input={three_blobs.folder}", f"--output={output}", *FIT)
+    assert run(*args).code == 5
+    failing_moves()
+    record = output / "_publishing"
+    spoil(record)
+    ran = run(*args)
+    assert ran == (
+        5,
+        f"kmeans-tf: error: {record} cannot be read (it is damaged, or something else): delete it "
+        "and run the job again\n",
+    )
+    record.unlink()
+    ran = run(*args)
+    assert ran.code == 0, ran.stderr
+    assert "label: " in ran.stderr, "of the labels some were moved away"
+    assert_same_answer(Answer(output), trained)
+    assert set(contents(output)) == set(contents(trained.folder))
+
+
+@pytest.mark.parametrize("when", ["scan", "train", "label", "files"])
+def test_an_output_that_is_removed_under_the_job_ends_it(
+    run, three_blobs, tmp_path, monkeypatch, when
+):
+    output = tmp_path / "out"
+    original = getattr(Fit, when) if when != "label" else Attempt.label
+    where = Attempt if when == "label" else Fit
+
+    def removed(self, *args):
+        try:
+            return original(self, *args)
+        finally:
+            shutil.rmtree(output, ignore_errors=True)
+
+    args = ("fit", f"--input={three_blobs.folder}", f"--output={output}", *FIT)
+    with monkeypatch.context() as patch:
+        patch.setattr(where, when, removed)
+        ran = run(*args)
+    assert ran.code == 5, ran.stderr
+    message = f"{output / '_work'} was removed while the job ran: run the job again\n"
+    assert ran.stderr.endswith(f"kmeans-tf: error: {message}")
+    assert run(*args, "--overwrite").code == 0
+
+
+# Two jobs
+
+
+def test_a_second_job_is_refused_at_the_start_and_told_who_is_there(
+    run, three_blobs, tmp_path, monkeypatch
+):
+    output = tmp_path / "out"
+    args = ("fit", f"--input={three_blobs.folder}", f"--output={output}", *FIT)
+    seconds = []
+    scan = Fit.scan
+
+    def scan_beside_another(self):
+        if not seconds:
+            seconds.extend(run(*args, option) for option in ("--overwrite", "--seed=5", "--check"))
+        return scan(self)
+
+    monkeypatch.setattr(Fit, "scan", scan_beside_another)
+    assert run(*args).code == 0
+    me = rf"{re.escape(socket.gethostname())}, pid {os.getpid()}, since \d{{4}}-\d\d-\d\d .* UTC"
+    for second in seconds:
+        assert second.code == 2
+        assert re.fullmatch(
+            rf"kmeans-tf: error: --output {output}: another job is at work there \({me}\): "
+            "wait for its end, or name another folder\n",
+            second.stderr,
+        )
+    assert len(seconds) == 3
+    assert set(contents(output)) == {f"labels/{part_names(1)[0]}"} | MODEL_FILES | BESIDE
+
+
+def test_a_job_that_is_refused_makes_and_leaves_no_folder(run, tmp_path):
+    output = tmp_path / "new" / "out"
+    assert run("fit", f"--input={tmp_path / 'none'}", f"--output={output}", *FIT).code == 3
+    assert not (tmp_path / "new").exists()
+
+
+# An output within its input
+
+
+@pytest.fixture
+def linked(tmp_path):
+    """A folder with a table, links to it, and a table beside a link to another folder."""
+    write_shards(tmp_path / "in", np.arange(20.0)[:, None], names=["x"])
+    write_shards(tmp_path / "other" / "deep", np.arange(20.0)[:, None], names=["x"])
+    (tmp_path / "link").symlink_to("in")
+    (tmp_path / "in-two").mkdir()
+    shutil.copy(tmp_path / "in" / "shard-00000.parquet", tmp_path / "in-two")
+    (tmp_path / "in-two" / "below").symlink_to(tmp_path / "other")
+    return tmp_path
+
+
+@pytest.mark.parametrize(
+    ("source", "output"),
+    [
+        ("link", "in/out"),
+        ("in", "link/out"),
+        ("link", "link/a/b"),
+        ("in-two", "other/out"),
+        ("in-two", "other/deep/out"),
+        ("i*", "in/out"),
+        ("*/", "in/out"),
+        ("in/*", "link/out"),
+        ("**/*", "in/a/b"),
+    ],
+)
+def test_an_output_in_the_input_is_refused_however_it_is_spelt(run, linked, source, output):
+    before = sorted(linked.rglob("*"))
+    ran = run("fit", f"--input={linked / source}", f"--output={linked / output}", "--k=2")
+    assert ran.code == 2, ran.stderr
+    assert f"--output {linked / output} lies in --input " in ran.stderr
+    assert sorted(linked.rglob("*")) == before
+
+
+@pytest.mark.parametrize(
+    ("source", "output"),
+    [("in/*.parquet", "in/out"), ("in-two", "in/out"), ("in/shard-00000.parquet", "in/out")],
+)
+def test_an_output_beside_the_input_is_not(run, linked, source, output):
+    ran = run("fit", f"--input={linked / source}", f"--output={linked / output}", "--check")
+    assert ran.code == 0, ran.stderr
 
 
 def test_labels_of_an_attempt_that_failed_are_not_in_the_answer(

@@ -1,5 +1,6 @@
 """What the job writes down comes back to the bit, every field of it."""
 
+import io
 import json
 import math
 from collections import Counter
@@ -16,6 +17,7 @@ from kmeans_tf import TrainingState, Trial
 from kmeans_tf.state import Oversampling, Proof
 from kmeans_tf.summary import Summary
 from pipeline.errors import NoResumeError
+from pipeline.passes.archive import sealed
 from pipeline.passes.checkpoint import (
     WorkFolder,
     checkpoints,
@@ -147,7 +149,8 @@ def test_a_summary_that_came_back_adds_up_like_the_one_written(tmp_path):
 def totals(part: str, rows: list[int]) -> LabelTotals:
     bad = Counter({(part, "x", "null"): 2})
     counts = np.array(rows)
-    return LabelTotals(counts, (2**900, 5), (7, 2**1100), int(counts.sum()), 2, bad, {part: part})
+    counted = (counts, (2**900, 5), (7, 2**1100), int(counts.sum()), 2, bad)
+    return LabelTotals(*counted, {part: part}, rows[0] << 64 | rows[1])
 
 
 def test_a_manifest_comes_back(tmp_path):
@@ -205,8 +208,9 @@ def edit(path, change):
     header = json.loads(arrays["header"].tobytes())
     change(header)
     arrays["header"] = np.frombuffer(json.dumps(header).encode(), np.uint8)
-    with path.open("wb") as stream:
-        np.savez(stream, **arrays)
+    stream = io.BytesIO()
+    np.savez(stream, **arrays)
+    path.write_bytes(sealed(stream.getvalue(), str(path)))
 
 
 def junk(path):
@@ -238,10 +242,28 @@ def of_an_unknown_compression(path):
     path.write_bytes(data[: entry + 10] + b"\x63" + data[entry + 11 :])
 
 
+def of_another_job(path):
+    other = WorkFolder(str(path.parents[1].with_name("other")))
+    save_state(other, TrainingState((Trial.start(np.zeros((2, 2))),), 7))
+    path.write_bytes(Path(other.state(7)).read_bytes())
+
+
+def of_another_iteration(path):
+    work = WorkFolder(str(path.parents[1]))
+    save_state(work, TrainingState((Trial.start(np.zeros((2, 2))),), 3))
+    Path(work.state(3)).replace(path)
+
+
+def a_bit_wrong_in_an_array(path):
+    data = bytearray(path.read_bytes())
+    data[data.index(b"array0.npy") + 200] ^= 4
+    path.write_bytes(data)
+
+
 @pytest.mark.parametrize(
     ("spoil", "reason"),
     [
-        (of_another_version, "it is of version 99, expected 1"),
+        (of_another_version, "it is of version 99, expected 2"),
         (without_a_field, "its TrainingState has no field 'squares'"),
         (with_a_field_more, "its TrainingState has an unknown field 'mood'"),
         (
@@ -258,17 +280,37 @@ def of_an_unknown_compression(path):
                 one_byte_wrong,
                 cut_off,
                 of_an_unknown_compression,
+                of_another_job,
+                of_another_iteration,
+                a_bit_wrong_in_an_array,
             )
         ),
     ],
 )
 def test_a_checkpoint_that_cannot_be_read_is_named(tmp_path, spoil, reason):
-    work = WorkFolder(str(tmp_path))
+    work = WorkFolder(str(tmp_path / "mine"))
     save_state(work, TrainingState((Trial.start(np.zeros((2, 2))),), 7))
     path = work.state(7)
+    before = Path(path).read_bytes()
     spoil(Path(path))
+    assert Path(path).read_bytes() != before
     with pytest.raises(NoResumeError) as refused:
         latest_state(work)
     assert str(refused.value) == (
         f"checkpoint {path} cannot be read ({reason}): start again with --resume never"
     )
+
+
+def test_the_checkpoint_before_a_damaged_one_is_taken_up_and_a_line_says_so(tmp_path, capsys):
+    work = WorkFolder(str(tmp_path))
+    for iteration in (4, 5, 6, 7):
+        save_state(work, TrainingState((Trial.start(np.full((2, 2), iteration)),), iteration))
+    for iteration in (6, 7):
+        cut_off(Path(work.state(iteration)))
+    found = find_state(work)
+    assert (found.iteration, found.trials[0].prototypes[0, 0]) == (5, 5)
+    said = [
+        f"checkpoint {work.state(i)} cannot be read: the one before it is taken up" for i in (7, 6)
+    ]
+    assert capsys.readouterr().err.splitlines() == said
+    assert checkpoints(work) == [work.state(4), work.state(5)], "no damaged one is the newest"

@@ -25,6 +25,8 @@ DIRECT = (
         ("ExecutorLostFailure … Reason: Command exited with code 137", SPARK, "memoryOverhead"),
         ("Container killed by YARN for exceeding memory limits. 2 GB", SPARK, "memoryOverhead"),
         ("java.lang.OutOfMemoryError: Metaspace", FLINK, "jvm-metaspace.size"),
+        ("Worker subprocess exited with return code 137", "directrunner", "--direct_num_workers"),
+        ("Worker subprocess exited with return code -9", "fnapirunner", "what the job may use"),
         ("Insufficient number of network buffers: required 512", FLINK, "network.max"),
         ("Insufficient number of network buffers: required 512", "portablerunner", "network.max"),
     ],
@@ -44,6 +46,7 @@ def test_behind_another_job_service_both_are_named():
     [
         "ExecutorLostFailure (executor 1 exited): Remote RPC client disassociated",
         "Command exited with code 1",
+        "Worker subprocess exited with return code 1",
         "StatusRuntimeException: CANCELLED: call already cancelled",
         "/data/memory/part-137.parquet: row 137",
     ],

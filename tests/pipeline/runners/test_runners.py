@@ -1,12 +1,18 @@
 """The same answer on every runner, and what is said when one fails."""
 
+import socket
 import threading
 import uuid
+from urllib.error import URLError
 
 import grpc
 import pytest
 from apache_beam.runners.runner import PipelineState
 
+from pipeline.errors import SetupError
+from pipeline.options import RunOptions
+from pipeline.runners.runner import Runner
+from pipeline.runners.settings import Settings
 from tests.runner_cases import *  # noqa: F403  collected here, with this module's `runner`
 
 
@@ -127,7 +133,7 @@ def test_a_job_that_hangs_as_it_is_started_is_not_waited_for_either(
     """As on Beam's own runners, which start it and wait in one; after some have answered."""
 
     def hang(pipeline):
-        (attempt,) = (tmp_path / "out/_work").iterdir()
+        (attempt,) = (tmp_path / "out/_work").glob("*/")
         for number in range(3):
             report = attempt / f"preflight-{HEX}" / f"{number}"
             report.parent.mkdir(exist_ok=True)
@@ -214,3 +220,35 @@ def test_a_lost_job_server_is_one_line(run, three_blobs, tmp_path, monkeypatch):
     ran = run("fit", f"--input={three_blobs.folder}", f"--output={tmp_path / 'out'}")
     assert "): the job server was lost: Socket closed; run the same" in ran.stderr
     assert ran.stderr.count("\n") == 1
+
+
+URL = "https://repo.maven.apache.org/maven2/org/apache/beam/beam-runners-flink-1.19-job-server.jar"
+
+
+@pytest.mark.parametrize("mirror", [True, False])
+def test_a_jar_that_beam_cannot_fetch_is_named_with_the_ways_out(monkeypatch, mirror):
+    """Beam's own words and chain of errors, with and without its mirror."""
+
+    def fetch(pipeline):
+        try:
+            raise socket.gaierror(-2, "Name or service not known")
+        except OSError as error:
+            failure = URLError(error)
+        also = f" Also failed to fetch from Google Maven mirror at {URL}: {failure}." * mirror
+        try:
+            raise failure from failure.reason
+        except URLError as error:
+            raise RuntimeError(
+                f"Unable to fetch remote job server jar at {URL}: {error}.{also} If no Internet "
+                "access at runtime, stage the jar at /home/user/.apache_beam/cache/jars/server.jar"
+            ) from error
+
+    monkeypatch.setattr("pipeline.runners.runner.beam.Pipeline.run", fetch)
+    with pytest.raises(SetupError) as refused:
+        Runner(Settings(RunOptions(runner="FlinkRunner"))).run(lambda pipeline: None)
+    assert refused.value.told == (
+        f"kmeans-tf: error: {URL}, the job server that Beam starts for --runner FlinkRunner, "
+        "cannot be fetched (<urlopen error [Errno -2] Name or service not known>): give "
+        "--job_endpoint=HOST:PORT of one that runs, or --flink_job_server_jar=PATH of a jar of "
+        "your own"
+    )

@@ -6,7 +6,7 @@ import pytest
 from apache_beam import Pipeline
 from apache_beam.options.pipeline_options import FlinkRunnerOptions, PortableOptions
 
-from pipeline.errors import RunError
+from pipeline.errors import RunError, UsageError
 from pipeline.options import RunOptions
 from pipeline.runners.settings import Settings
 
@@ -196,3 +196,35 @@ def test_rounds_grow_where_a_job_starts_at_once(runner, beam, expected):
     while len(rounds) < len(expected):
         rounds.append(chosen.iterations_per_job(sum(rounds)))
     assert rounds == expected
+
+
+@pytest.mark.parametrize(
+    ("runner", "option", "others"),
+    [
+        ("FnApiRunner", "--job_endpoint=host:8099", "Prism"),
+        ("FnApiRunner", "--flink_master=host:8081", "FlinkRunner or PortableRunner"),
+        ("FnApiRunner", "--environment_type=DOCKER", "PrismRunner"),
+        ("FlinkRunner", "--direct_num_workers=2", "FnApiRunner or DirectRunner"),
+        ("SparkRunner", "--flink_master=host:8081", "FlinkRunner or PortableRunner"),
+        ("PrismRunner", "--spark_master_url=spark://host:7077", "SparkRunner or PortableRunner"),
+        ("DataflowRunner", "--job_endpoint=host:8099", "FlinkRunner"),
+    ],
+)
+def test_an_option_that_the_runner_does_not_look_at_is_refused(runner, option, others):
+    with pytest.raises(UsageError) as refused:
+        settings(runner, option).connect()
+    name = option.partition("=")[0]
+    assert str(refused.value).startswith(f"{name}: --runner {runner} does not look at it, ")
+    assert others in str(refused.value)
+
+
+def test_an_endpoint_that_the_embedded_runner_does_not_use_ends_the_job(run, three_blobs, tmp_path):
+    places = (f"--input={three_blobs.folder}", f"--output={tmp_path / 'out'}")
+    ran = run("fit", *places, "--features=f0,f1", "--job_endpoint=flink:8099")
+    assert ran.code == 2
+    assert "--job_endpoint: --runner FnApiRunner does not look at it" in ran.stderr
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_runner_of_the_users_own_looks_at_what_it_likes():
+    Settings(RunOptions(runner="my.module.MyRunner", beam=("--job_endpoint=host:1",))).connect()
