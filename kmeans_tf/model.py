@@ -108,14 +108,24 @@ class Model:
             units, and its distance (n,) float64, see `label`. A cost may be infinite or 0 where the
             distance is not.
         """
-        metric, targets, factors = get_metric(self.metric), self._targets, self._factors
         with np.errstate(all="ignore"):  # what overflows is infinitely far, and said to be
             compared = self._compared(rows)
-            index = assign_rows(metric, compared, targets, factors)
-            if metric.sums_suffice:
-                return index, *costs_by_definition(metric, compared, targets, index, factors)
-            costs = assigned_costs(metric, compared.values, targets.values, index)
-        return index, costs, metric.distance(costs)
+            metric = get_metric(self.metric)
+            index = assign_rows(metric, compared, self._targets, self._factors)
+            return index, *self._measured(compared, index)
+
+    def distances(self, rows: np.ndarray, index: np.ndarray) -> np.ndarray:
+        """Distances (n,) float64 of (n, d) good rows from the prototypes of an index (n,)."""
+        with np.errstate(all="ignore"):
+            return self._measured(self._compared(rows), index)[1]
+
+    def _measured(self, compared: Compared, index: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Costs and distances (n,) float64 of rows from the prototypes of an index (n,)."""
+        metric, targets = get_metric(self.metric), self._targets
+        if metric.sums_suffice:
+            return costs_by_definition(metric, compared, targets, index, self._factors)
+        costs = assigned_costs(metric, compared.values, targets.values, index)
+        return costs, metric.distance(costs)
 
     def distance_type(self, *corners: np.ndarray) -> type[np.floating]:
         """float32, or float64 where distances may be too large or too small for it.

@@ -1,5 +1,8 @@
 """The stages of `fit`, from the scan to the files of the output."""
 
+import math
+import time
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import apache_beam as beam
@@ -9,30 +12,37 @@ from kmeans_tf import Model, TrainingOptions, TrainingState, Trial
 from kmeans_tf.encoding import DOUBLE
 from kmeans_tf.fixed_point import WeightError
 from kmeans_tf.layout import SumLayout
+from kmeans_tf.matching import free_numbers
 from kmeans_tf.metrics import Metric
 from kmeans_tf.proof import PROVEN
 from kmeans_tf.sample import sample_capacity
 from kmeans_tf.start import PrecisionError, StartOptions, choose_start, layout_for
-from kmeans_tf.state import DIVERGED
+from kmeans_tf.state import DEADLINE, DIVERGED
 from kmeans_tf.summary import Summary
 from pipeline.attempt import Attempt
 from pipeline.checks import check_scanned, estimate_warning, precision_error
 from pipeline.console import say
 from pipeline.data.names import listed
-from pipeline.errors import SHARED_OUTPUT, DataError, SetupError, UsageError
+from pipeline.deadline import Pace
+from pipeline.drift import Continuation, moved_share
+from pipeline.errors import SHARED_OUTPUT, DataError, RunError, SetupError, UsageError
+from pipeline.gates import Bound
+from pipeline.nights import Night
 from pipeline.options import FitOptions
 from pipeline.output.results import Results, load_drawing_ahead, write_results
+from pipeline.output.run_record import Gate, Match, RunRecord
 from pipeline.passes.checkpoint import (
     checkpoints,
     find_checkpoint,
     find_state,
     find_summary,
+    forget_labels,
     latest_state,
     load_summary,
     save_state,
 )
 from pipeline.passes.train import slices_for
-from pipeline.previous import LARGEST_LABEL, InitialPrototypes
+from pipeline.previous import InitialPrototypes
 from pipeline.progress import training_progress
 from pipeline.transforms import Loader, Scan, ScanSpec, Train, TrainSpec
 
@@ -46,6 +56,7 @@ class Fit:
     k: int
     metric: Metric
     initial: InitialPrototypes | None
+    night: Night | None = None
 
     def files(self) -> dict[str, str]:
         """Does everything up to publishing.
@@ -57,7 +68,7 @@ class Fit:
             say(f"features: {listed(self.attempt.plan.columns.features)}")
         layout, start = self._begin()
         state = self.train(layout, start)
-        model = self.model(layout, state.trials[0])
+        model, continued = self._numbered(self.model(layout, state.trials[0]))
         summary = self.scan()  # read again: it is large, and let go while training goes on
         totals = self.attempt.label(model, summary.minimum, summary.maximum)
         results = Results(
@@ -68,7 +79,50 @@ class Fit:
             summary.sample.rows,
             state.precision,
         )
-        return write_results(self.attempt.work, results, self.attempt.record(results))
+        return write_results(self.attempt.work, results, self._record(results, continued))
+
+    def _numbered(self, model: Model) -> tuple[Model, Continuation | None]:
+        """The model with labels that clusters keep from an earlier night, if there is one."""
+        if self.night is None:
+            return model, None
+        earlier = self.night.model(self.attempt.plan.columns)
+        continued = Continuation(self.night, earlier, model)
+        return continued.numbered, continued
+
+    def _record(self, results: Results, continued: Continuation | None) -> RunRecord:
+        """What run.json says, with what became of the earlier night's clusters and of the gates."""
+        match, highest = None, int(results.model.labels.max())
+        if continued:
+            share = moved_share(self.attempt, continued.night, results.totals)
+            match = continued.told(results.totals.rows, share)
+            highest = max(highest, continued.night.highest_label)
+        gates = judged(self.options.gates, self.figures(results, match))
+        for gate in gates:
+            if gate.value is None:
+                say(f"gate {gate.text}: cannot be told of this run, and passes")
+        self.attempt.gates = gates
+        return replace(
+            self.attempt.record(results),
+            match=match,
+            gates=gates,
+            previous_seconds=continued.night.seconds if continued else None,
+            highest_label=highest,
+        )
+
+    def figures(self, results: Results, match: Match | None) -> dict[str, float]:
+        """What gates may bound, by name, as far as it is known."""
+        totals = results.totals
+        figures = {
+            "smallest_cluster": float(totals.rows.min()),
+            "bad_rows": totals.bad_rows / totals.all_rows if totals.all_rows else 0.0,
+        }
+        if match and match.moved_share is not None:
+            figures["moved_share"] = match.moved_share
+        if match and self.night and self.night.comparable(self.options) and results.weight:
+            figures["cost_increase"] = increase(
+                match.previous_cost_per_weight, results.cost / results.weight
+            )
+        return figures
 
     def _begin(self) -> tuple[SumLayout, TrainingState]:
         summary = self.scan()
@@ -128,7 +182,9 @@ class Fit:
         options = self.options
         if not options.max_iterations:
             return state
-        spec = self._train_spec(layout)
+        spec, pace = self._train_spec(layout), self._pace()
+        if not state.done:
+            forget_labels(self.attempt.work)  # of an attempt that a deadline stopped before this
         with (
             self.attempt.clock.stage("train"),
             training_progress(
@@ -137,8 +193,12 @@ class Fit:
                 self.attempt.plan.rows,
             ),
         ):
-            while not state.done:
-                state = self._round(spec, state)
+            while not state.done and (iterations := pace.iterations(self._most(state))):
+                start = time.perf_counter()
+                state = self._round(spec, state, iterations)
+                pace.measured(time.perf_counter() - start, iterations)
+        if not state.done:
+            state = self._stopped(state)
         self.attempt.work.store.delete(self.attempt.work.staged)
         self._tell_start(state.trials[0])
         if state.trials[0].status == DIVERGED:
@@ -149,6 +209,29 @@ class Fit:
                 f"{state.iteration} iterations: choose a smaller one"
             )
         return state
+
+    def _pace(self) -> Pace:
+        """Labels are written and, where there is an earlier night, read again."""
+        reads = 2 if self.night and self.options.names.keys else 1
+        return Pace(self.options.deadline, reads, self.attempt.clock.seconds["scan"])
+
+    def _most(self, state: TrainingState) -> int:
+        """How many iterations the next round may have."""
+        left = self.options.max_iterations - state.iteration
+        return min(self.attempt.runner.settings.iterations_per_job(state.iteration), left)
+
+    def _stopped(self, state: TrainingState) -> TrainingState:
+        """The state as it is labelled with where time is up; on disk the training still runs."""
+        if any(trial.oversampling for trial in state.trials):
+            raise RunError(
+                f"--deadline: iteration {state.iteration} is too early to stop, for --init "
+                f"{self.options.init} still draws the start"
+            )
+        self.attempt.warn(
+            f"--deadline: training was stopped after {state.iteration} iterations, so that there "
+            "is time to label and publish"
+        )
+        return state.stopped(DEADLINE)
 
     def _tell_start(self, trial: Trial) -> None:
         """Says how the start was found, where the sample was not enough for it."""
@@ -223,16 +306,13 @@ class Fit:
             slices=slices_for(layout, self.metric, self.k),
         )
 
-    def _round(self, spec: TrainSpec, state: TrainingState) -> TrainingState:
-        settings = self.attempt.runner.settings
-        left = self.options.max_iterations - state.iteration
-        iterations = min(settings.iterations_per_job(state.iteration), left)
-
+    def _round(self, spec: TrainSpec, state: TrainingState, iterations: int) -> TrainingState:
+        one_process = self.attempt.runner.settings.one_process
         checkpoint = find_checkpoint(self.attempt.work, state.iteration)
 
         def build(blocks: beam.PCollection) -> None:
             start = blocks.pipeline | "Start" >> beam.Create([checkpoint])
-            _ = (blocks, start) | Train(spec, iterations, gathered=settings.one_process)
+            _ = (blocks, start) | Train(spec, iterations, gathered=one_process)
 
         self.attempt.run(build)
         reached = self._beyond(state)
@@ -259,15 +339,26 @@ class Fit:
             store.delete(path)
 
 
-def label_numbers(k: int, initial: InitialPrototypes | None) -> np.ndarray:
-    """Prototypes to start from keep their labels; new ones take the next numbers (k,) int32.
+def judged(bounds: Sequence[Bound], figures: dict[str, float]) -> list[Gate]:
+    """Whether bounds hold; one on a figure that is not known passes."""
+    values = [figures.get(bound.figure) for bound in bounds]
+    return [
+        Gate(bound.text, value, value is None or bound.holds(value))
+        for bound, value in zip(bounds, values, strict=True)
+    ]
 
-    Where there are not so many above, the new ones take the smallest that are free.
-    """
+
+def increase(before: float, now: float) -> float:
+    """By which share of itself a number has grown."""
+    if not before:
+        return math.inf if now else 0.0
+    return now / before - 1.0
+
+
+def label_numbers(k: int, initial: InitialPrototypes | None) -> np.ndarray:
+    """Prototypes to start from keep their labels; new ones take the next numbers (k,) int32."""
     if initial is None:
         return np.arange(k, dtype=np.int32)
-    first, count = int(initial.labels.max()) + 1, k - len(initial.labels)
-    new = np.arange(first, first + count)
-    if first + count > LARGEST_LABEL + 1:
-        new = np.setdiff1d(np.arange(k), initial.labels)[:count]
+    taken = initial.labels
+    new = free_numbers(taken, int(taken.max()), k - len(taken))
     return np.concatenate([initial.labels, new]).astype(np.int32)

@@ -3,7 +3,7 @@
 Everything is written below `_work/<configuration>/`, which readers of Parquet folders skip. At
 the end the files are moved to their names, and `_SUCCESS` is written last: a folder without it is
 not an answer. The list of moves is written down first, so that a publishing that was killed is
-finished by the next run and not begun again.
+finished by the next run and not begun again. What a gate refuses goes to `_rejected/` instead.
 """
 
 import contextlib
@@ -16,15 +16,20 @@ from pipeline.data.store import FileVersion, Store
 from pipeline.errors import NoResumeError, UsageError
 from pipeline.options import OutputOptions
 from pipeline.output.run_record import RUN
-from pipeline.passes.checkpoint import WorkFolder
+from pipeline.passes.checkpoint import WorkFolder, forget_labels
 
 SUCCESS = "_SUCCESS"
-_WORK = "_work"
+_WORK, _REJECTED = "_work", "_rejected"
 _RECORD, _CONFIGURATION = "publish", "configuration"
 _FILES = ("prototypes.parquet", "history.parquet", RUN, "report.html")
 _FOLDERS = ("labels", "model")
 # What systems and tools put into a folder to keep it, or of themselves.
 _OF_NOBODY = {"lost+found", ".gitkeep", ".keep", ".DS_Store", "Thumbs.db", "desktop.ini"}
+
+
+def is_finished(store: Store, path: str) -> bool:
+    """Whether a folder is a finished output of this job; other tools write `_SUCCESS` too."""
+    return all(store.version(posixpath.join(path, name)) for name in (SUCCESS, RUN))
 
 
 @dataclass
@@ -72,8 +77,8 @@ class Output:
 
     @property
     def finished(self) -> bool:
-        """Whether a finished output of this job is here; other tools write `_SUCCESS` too."""
-        return all(self.store.version(self.file(name)) for name in (SUCCESS, RUN))
+        """Whether a finished output of this job is here."""
+        return is_finished(self.store, self.path)
 
     def work_folder(self, name: str) -> WorkFolder:
         """Where a configuration's attempts work, by its fingerprint."""
@@ -131,6 +136,21 @@ class Output:
         self.store.write(work.file(_RECORD), json.dumps(record).encode())
         self._finish_publishing(files)
 
+    def reject(self, work: WorkFolder, files: dict[str, str]) -> str:
+        """Puts `files` where they can be looked at and are no answer, as the only ones there.
+
+        What was trained stays: the same configuration resumes with the label pass.
+
+        Returns:
+            The folder.
+        """
+        folder = self.file(_REJECTED)
+        forget_labels(work)
+        self.store.delete(folder)
+        for name, source in files.items():
+            self.store.move(source, posixpath.join(folder, name))
+        return folder
+
     def finish_pending(self, request: dict) -> bool:
         """Finishes what a run of the same request was killed while publishing, if there is any."""
         if self.options.resume == "never":
@@ -156,6 +176,7 @@ class Output:
             self.store.delete(self.file(stale))
         for folder in set(_FOLDERS) - {name.split("/")[0] for name in files}:
             self.store.delete(self.file(folder))
+        self.store.delete(self.file(_REJECTED))
         self.store.write(self.file(SUCCESS), b"")
         self.store.delete(self.file(_WORK))
 
@@ -183,7 +204,8 @@ class Output:
     def _others(self) -> list[str]:
         """What is in the folder and was not there when somebody made it for this job."""
         files = (file.below for file in self.store.files(self.path))
-        return [n for n in (*files, *self.store.folders(self.path)) if n not in _OF_NOBODY]
+        known = {*_OF_NOBODY, _REJECTED}
+        return [n for n in (*files, *self.store.folders(self.path)) if n not in known]
 
     def _nothing_to_resume(self, configuration: dict, left: list[str]) -> str:
         if not left:

@@ -12,7 +12,7 @@ import pyarrow.parquet as pq
 from kmeans_tf.exact import to_float
 from kmeans_tf.model import Model
 from kmeans_tf.runtime import load
-from kmeans_tf.state import Proof, Trial
+from kmeans_tf.state import RUNNING, Proof, Trial
 from pipeline.data.columns import Columns
 from pipeline.data.names import figure_names
 from pipeline.data.plan import Plan
@@ -64,7 +64,7 @@ class Results:
         return Result(
             k=len(self.model.prototypes),
             iterations=trial.iterations if trial else 0,
-            status=trial.status if trial and trial.costs else "given",
+            status=_status(trial),
             cost=self.cost,
             relocated=sum(trial.relocated) if trial else 0,
             precision=self.precision,
@@ -75,6 +75,11 @@ class Results:
     def scatter(self) -> Scatter:
         """Two coordinates of some rows and of the prototypes: features, or principal components."""
         return _scatter(self)
+
+
+def _status(trial: Trial | None) -> str:
+    """How the training ended; 'given' where there was none."""
+    return trial.status if trial and trial.status != RUNNING else "given"
 
 
 def _start(proof: Proof) -> Start:
@@ -122,9 +127,12 @@ def _drawing() -> ModuleType:
 
 
 def history_table(trial: Trial | None) -> pa.Table:
-    """trial, iteration, cost and how many empty clusters were given another row."""
+    """trial, iteration, cost and how many empty clusters were given another row.
+
+    The schema's metadata has the status.
+    """
     costs, relocated = (trial.costs, trial.relocated) if trial else ((), ())
-    return pa.table(
+    table = pa.table(
         {
             "trial": pa.array(np.zeros(len(costs), np.int32)),
             "iteration": pa.array(np.arange(len(costs), dtype=np.int32)),
@@ -132,6 +140,7 @@ def history_table(trial: Trial | None) -> pa.Table:
             "relocated": pa.array(relocated, pa.int32()),
         }
     )
+    return table.replace_schema_metadata({"status": _status(trial)})
 
 
 def prototypes_table(results: Results) -> pa.Table:

@@ -168,6 +168,11 @@ def load_manifest(work: WorkFolder) -> LabelTotals:
     return _present(find_manifest(work), work)
 
 
+def forget_labels(work: WorkFolder) -> None:
+    """Lets the label pass be done again: its files are to go elsewhere, or of other prototypes."""
+    work.store.delete(work.file("manifest"))
+
+
 def save_state(work: WorkFolder, state: TrainingState) -> Checkpoint:
     """Writes the state down as the checkpoint of its iteration."""
     shared = share(work.store, work.state(state.iteration), state, slot=work.states)
