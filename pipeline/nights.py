@@ -208,7 +208,8 @@ def _may_start(store: Store) -> Callable[[str], bool]:
 
 def _check_init(init: str) -> None:
     """Raises a UsageError where a start is misspelt, or what is not there is a file."""
-    if init.endswith(_FILES_OF_PROTOTYPES) or difflib.get_close_matches(init, INITS, 1):
+    is_misspelt = "/" not in init and difflib.get_close_matches(init, INITS, 1)
+    if init.endswith(_FILES_OF_PROTOTYPES) or is_misspelt:
         raise UsageError(f"--init {init}: no such file, nor k-means++ or random")
 
 

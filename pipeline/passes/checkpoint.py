@@ -5,7 +5,7 @@ footers/00012        what they found in a range of them
 blocks               what there is to read
 summary              what the scan found
 state/000012         the training state after 12 iterations
-model                what the label pass labels with
+labeller             what the label pass labels with
 manifest             what the label pass wrote
 sums/                partial sums that are too large to travel
 workers/HOST-PID     what a worker process is at, while it is
@@ -137,7 +137,7 @@ def load_summary(work: WorkFolder) -> Summary:
 
 def save_model(work: WorkFolder, model: Model) -> Shared:
     """Writes down what the label pass labels with."""
-    return share(work.store, work.file("model"), model)
+    return share(work.store, work.file("labeller"), model)
 
 
 def fetch_model(work: WorkFolder, shared: Shared) -> Model:

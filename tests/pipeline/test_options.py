@@ -41,6 +41,9 @@ FIT_OPTIONS = {
     "--max_iterations",
     "--tolerance",
     "--deadline",
+    "--match",
+    "--gate",
+    "--date",
     "--iterations_per_job",
     "--seed",
     "--restarts",
@@ -58,6 +61,7 @@ FIT_OPTIONS = {
 }
 LABEL_OPTIONS = {
     "--input",
+    "--date",
     "--features",
     "--keys",
     "--weight",
@@ -260,7 +264,7 @@ def test_an_unknown_option_without_a_near_name_offers_none(run):
 
 @pytest.mark.parametrize(
     "option",
-    ["--k=8,16", "--k=4:20:4", "--restarts=3", "--deadline=60"],
+    ["--k=8,16", "--k=4:20:4", "--restarts=3"],
 )
 def test_what_is_not_implemented_says_so(run, option):
     ran = run(*FIT, option)
@@ -369,7 +373,7 @@ def test_help_tells_of_every_option_that_is_there(capsys):
         parse(["fit", "--help"])
     assert ended.value.code == 0
     told = capsys.readouterr().out
-    for option in FIT_OPTIONS - {"--deadline"}:
+    for option in FIT_OPTIONS:
         assert option in told
 
 
