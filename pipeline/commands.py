@@ -39,7 +39,7 @@ from pipeline.previous import (
     model_features,
     read_prototypes,
     read_run,
-    resolve_k,
+    resolve_ks,
 )
 
 if TYPE_CHECKING:
@@ -68,15 +68,15 @@ def fit(options: FitOptions) -> None:
     for warning in taken.warnings:
         say(f"warning: {warning}")
     initial = _initial(output.store, options, plan.columns)
-    k = resolve_k(options, initial)
-    configuration = request | {"k": k, "init": options.init, "match": options.match}
+    ks = resolve_ks(options, initial)
+    configuration = request | {"k": list(ks), "init": options.init, "match": options.match}
     if initial:
         configuration["prototypes"] = initial.digest
     if night:
         read_prototypes(output.store, night.path, plan.columns, "--match")
         configuration["matched_run"] = night.run.run_id
     job = _job(options, connect, plan, request, configuration, taken.warnings)
-    job.fit(options, k, metric, initial, night)
+    job.fit(options, ks, metric, initial, night)
 
 
 def label(options: LabelOptions) -> None:

@@ -2,7 +2,7 @@
 
 import math
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 
 import apache_beam as beam
@@ -10,13 +10,14 @@ import numpy as np
 
 from kmeans_tf import Model, TrainingOptions, TrainingState, Trial
 from kmeans_tf.encoding import DOUBLE
+from kmeans_tf.figures import SILHOUETTE, Figures, Trials
 from kmeans_tf.fixed_point import WeightError
 from kmeans_tf.layout import SumLayout
 from kmeans_tf.matching import free_numbers
 from kmeans_tf.metrics import Metric
 from kmeans_tf.proof import PROVEN
 from kmeans_tf.sample import sample_capacity
-from kmeans_tf.start import PrecisionError, StartOptions, choose_start, layout_for
+from kmeans_tf.start import PrecisionError, StartOptions, choose_starts, layout_for
 from kmeans_tf.state import DEADLINE, DIVERGED
 from kmeans_tf.summary import Summary
 from pipeline.attempt import Attempt
@@ -34,13 +35,17 @@ from pipeline.output.run_record import Gate, Match, RunRecord
 from pipeline.passes.checkpoint import (
     checkpoints,
     find_checkpoint,
+    find_figures,
     find_state,
     find_summary,
+    forget_figures,
     forget_labels,
     latest_state,
+    load_figures,
     load_summary,
     save_state,
 )
+from pipeline.passes.figures import FiguresSpec, FindFigures
 from pipeline.passes.train import slices_for
 from pipeline.previous import InitialPrototypes
 from pipeline.progress import training_progress
@@ -53,7 +58,7 @@ class Fit:
 
     attempt: Attempt
     options: FitOptions
-    k: int
+    ks: Sequence[int]
     metric: Metric
     initial: InitialPrototypes | None
     night: Night | None = None
@@ -68,13 +73,15 @@ class Fit:
             say(f"features: {listed(self.attempt.plan.columns.features)}")
         layout, start = self._begin()
         state = self.train(layout, start)
-        model, continued = self._numbered(self.model(layout, state.trials[0]))
+        trials = self.chosen(layout, state)
+        self.attempt.work.store.delete(self.attempt.work.staged)
+        model, continued = self._numbered(self.model(layout, trials.best))
         summary = self.scan()  # read again: it is large, and let go while training goes on
         totals = self.attempt.label(model, summary.minimum, summary.maximum)
         results = Results(
             self.attempt.plan,
             model,
-            state.trials[0],
+            trials,
             totals,
             summary.sample.rows,
             state.precision,
@@ -96,7 +103,7 @@ class Fit:
             share = moved_share(self.attempt, continued.night, results.totals)
             match = continued.told(results.totals.rows, share)
             highest = max(highest, continued.night.highest_label)
-        gates = judged(self.options.gates, self.figures(results, match))
+        gates = judged(self.options.gates, self._bounded(results, match))
         for gate in gates:
             if gate.value is None:
                 say(f"gate {gate.text}: cannot be told of this run, and passes")
@@ -109,13 +116,16 @@ class Fit:
             highest_label=highest,
         )
 
-    def figures(self, results: Results, match: Match | None) -> dict[str, float]:
+    def _bounded(self, results: Results, match: Match | None) -> dict[str, float]:
         """What gates may bound, by name, as far as it is known."""
-        totals = results.totals
+        totals, trials = results.totals, results.trials
         figures = {
             "smallest_cluster": float(totals.rows.min()),
             "bad_rows": totals.bad_rows / totals.all_rows if totals.all_rows else 0.0,
         }
+        silhouette = trials.figures[trials.chosen].silhouette if trials and trials.figures else None
+        if silhouette is not None:
+            figures["silhouette"] = silhouette
         if match and match.moved_share is not None:
             figures["moved_share"] = match.moved_share
         if match and self.night and self.night.comparable(self.options) and results.weight:
@@ -126,7 +136,7 @@ class Fit:
 
     def _begin(self) -> tuple[SumLayout, TrainingState]:
         summary = self.scan()
-        check_scanned(self.options, self.k, self.attempt.plan.columns, summary)
+        check_scanned(self.options, max(self.ks), self.attempt.plan.columns, summary)
         if warning := estimate_warning(summary):
             self.attempt.warn(warning)
         return self.start(summary)
@@ -140,7 +150,7 @@ class Fit:
             columns=self.attempt.plan.columns,
             metric=self.metric.name,
             seed=self.options.seed,
-            capacity=sample_capacity(self.attempt.plan.columns.dimension, self.k),
+            capacity=sample_capacity(self.attempt.plan.columns.dimension, max(self.ks)),
             moments=self.options.scale == "standard" or self._impute,
             impute=self._impute,
             work=self.attempt.work,
@@ -157,23 +167,27 @@ class Fit:
         try:
             if state is not None:
                 say(f"resuming after iteration {state.iteration}")
-                return layout_for(summary, self.metric, self._start, state.precision), state
+                start = self._starts[0]
+                return layout_for(summary, self.metric, start, state.precision), state
             load_drawing_ahead()
             with self.attempt.clock.stage("seed"):
-                layout, trial = choose_start(
-                    summary, self.metric, self._start, self.attempt.runner.settings.threads
+                layout, trials = choose_starts(
+                    summary, self.metric, self._starts, self.attempt.runner.settings.threads
                 )
         except WeightError as error:
             raise DataError(f"--weight {self.options.names.weight}: {error}") from error
         except PrecisionError as error:
             raise precision_error(error, self.attempt.plan.columns) from error
         except ValueError as error:
-            raise DataError(f"--k {self.k}: {error}") from error
+            raise DataError(f"--k {max(self.ks)}: {error}") from error
         precision = layout.encoding.precision
         if precision != self.options.precision and precision == DOUBLE:
             say("precision: double: float32 is too coarse for these rows or weights")
-        trial = replace(trial, labels=label_numbers(self.k, self.initial))
-        state = TrainingState((trial,), precision=precision)
+        numbered = (
+            replace(trial, labels=label_numbers(start.k, self.initial))
+            for trial, start in zip(trials, self._starts, strict=True)
+        )
+        state = TrainingState(tuple(numbered), precision=precision)
         save_state(self.attempt.work, state)
         return layout, state
 
@@ -183,8 +197,9 @@ class Fit:
         if not options.max_iterations:
             return state
         spec, pace = self._train_spec(layout), self._pace()
-        if not state.done:
-            forget_labels(self.attempt.work)  # of an attempt that a deadline stopped before this
+        if not state.done:  # what an attempt that a deadline stopped may have found since
+            forget_figures(self.attempt.work)
+            forget_labels(self.attempt.work)
         with (
             self.attempt.clock.stage("train"),
             training_progress(
@@ -199,9 +214,7 @@ class Fit:
                 pace.measured(time.perf_counter() - start, iterations)
         if not state.done:
             state = self._stopped(state)
-        self.attempt.work.store.delete(self.attempt.work.staged)
-        self._tell_start(state.trials[0])
-        if state.trials[0].status == DIVERGED:
+        if all(trial.status == DIVERGED for trial in state.trials):
             if options.learning_rate is None:
                 raise UsageError(f"--init {options.init}: the cost is not finite: too far away")
             raise UsageError(
@@ -210,9 +223,15 @@ class Fit:
             )
         return state
 
+    @property
+    def _needs_figures(self) -> bool:
+        """Whether there are trials to choose from, or a gate asks for what rows tell of one."""
+        asked = any(bound.figure == SILHOUETTE for bound in self.options.gates)
+        return asked or len(self._starts) > 1
+
     def _pace(self) -> Pace:
-        """Labels are written and, where there is an earlier night, read again."""
-        reads = 2 if self.night and self.options.names.keys else 1
+        """Rows are read for figures, if wanted, and labelled; labels are read to join them."""
+        reads = 1 + self._needs_figures + bool(self.night and self.options.names.keys)
         return Pace(self.options.deadline, reads, self.attempt.clock.seconds["scan"])
 
     def _most(self, state: TrainingState) -> int:
@@ -232,6 +251,35 @@ class Fit:
             "is time to label and publish"
         )
         return state.stopped(DEADLINE)
+
+    def chosen(self, layout: SumLayout, state: TrainingState) -> Trials:
+        """The trials, and which of them is the best."""
+        found = tuple(self._figures(layout, state)) if self._needs_figures else ()
+        trials = Trials(state.trials, found, self.options.choose, self.options.restarts)
+        if len(found) > 1:
+            k, figure = len(trials.best.prototypes), getattr(found[trials.chosen], trials.choose)
+            told = "not defined" if figure is None else f"{figure:.6g}"
+            say(f"chosen: trial {trials.chosen}, k = {k}, of {len(found)}: {trials.choose} {told}")
+        self._tell_start(trials.best)
+        return trials
+
+    def _figures(self, layout: SumLayout, state: TrainingState) -> Iterator[Figures]:
+        """How well the prototypes of each trial part the rows, found in one pass for all."""
+        work = self.attempt.work
+        sums = find_figures(work)
+        if sums is None:
+            # On disk, a training that a deadline stopped still runs.
+            checkpoint = find_checkpoint(work, state.iteration) or save_state(work, state)
+            spec = FiguresSpec(self._loader(layout), checkpoint, work, self.attempt.cache)
+            with self.attempt.clock.stage("figures"):
+                self.attempt.run(lambda blocks: blocks | FindFigures(spec))
+            sums = load_figures(work)
+        for number, trial in enumerate(state.trials):
+            if number in sums.trials:
+                total = sums.trials[number]
+                yield Figures.of(self.metric, layout.encoding, trial.prototypes, total)
+            else:
+                yield Figures(np.inf)
 
     def _tell_start(self, trial: Trial) -> None:
         """Says how the start was found, where the sample was not enough for it."""
@@ -271,28 +319,33 @@ class Fit:
         return self.options.on_bad_row == "impute"
 
     @property
-    def _start(self) -> StartOptions:
+    def _starts(self) -> list[StartOptions]:
+        """How each trial begins: a k after the other, each with a seed for every restart."""
         options = self.options
-        return StartOptions(
-            k=self.k,
-            init="k-means++" if self.initial else options.init,
-            seed=options.seed,
-            standard=options.scale == "standard",
-            impute=self._impute,
-            precision=options.precision,
-            first=self.initial.rows if self.initial else None,
-        )
+        return [
+            StartOptions(
+                k=k,
+                init="k-means++" if self.initial else options.init,
+                seed=options.seed + restart,
+                standard=options.scale == "standard",
+                impute=self._impute,
+                precision=options.precision,
+                first=self.initial.rows if self.initial else None,
+            )
+            for k in self.ks
+            for restart in range(options.restarts)
+        ]
+
+    def _loader(self, layout: SumLayout) -> Loader:
+        plan = self.attempt.plan
+        drop_bad = self.options.on_bad_row != "fail"
+        trials = len(self.ks) * self.options.restarts
+        return Loader(plan.columns, layout, self.metric.name, drop_bad, plan.store, trials)
 
     def _train_spec(self, layout: SumLayout) -> TrainSpec:
         options = self.options
         return TrainSpec(
-            loader=Loader(
-                self.attempt.plan.columns,
-                layout,
-                self.metric.name,
-                drop_bad=options.on_bad_row != "fail",
-                store=self.attempt.plan.store,
-            ),
+            loader=self._loader(layout),
             options=TrainingOptions(
                 metric=self.metric.name,
                 optimizer=options.optimizer,
@@ -303,7 +356,7 @@ class Fit:
             ),
             work=self.attempt.work,
             cache=self.attempt.cache,
-            slices=slices_for(layout, self.metric, self.k),
+            slices=slices_for(layout, self.metric, [start.k for start in self._starts]),
         )
 
     def _round(self, spec: TrainSpec, state: TrainingState, iterations: int) -> TrainingState:

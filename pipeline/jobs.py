@@ -52,7 +52,7 @@ class Job:
     def fit(
         self,
         options: FitOptions,
-        k: int,
+        ks: Sequence[int],
         metric: Metric,
         initial: InitialPrototypes | None,
         night: Night | None,
@@ -62,7 +62,7 @@ class Job:
         Raises:
             GateError: the answer is not as good as was asked for.
         """
-        self._carry_out(lambda attempt: Fit(attempt, options, k, metric, initial, night).files())
+        self._carry_out(lambda attempt: Fit(attempt, options, ks, metric, initial, night).files())
 
     def label(self, model: Model) -> None:
         """Labels the input."""

@@ -177,6 +177,26 @@ def test_a_resumed_run_with_another_deadline_goes_on(
     assert_same_answer(answer, whole)
 
 
+def test_trials_that_were_stopped_go_on(run, fit, three_blobs, tmp_path, clock, stopping):
+    """Though they were chosen from by figures, and labelled with."""
+    several = (*SLOW, "--restarts=2", "--init=random")
+    whole = fit(three_blobs.folder, tmp_path / "whole", *several)
+    output = tmp_path / "out"
+    args = (f"--input={three_blobs.folder}", f"--output={output}", *several)
+    stopping(2)
+    ran = run("fit", *args, "--deadline=1h", "--gate=smallest_cluster>=1000")
+    assert ran.code == 4
+    stopped = Answer(output / "_rejected")
+    assert stopped.run.result.status == "deadline"
+    assert stopped.history.schema.metadata == {b"status": b"deadline deadline"}
+    clock[0] = 0.0
+    ran = run("fit", *args, "--resume=require", "--deadline=2h")
+    assert ran.code == 0, ran.stderr
+    answer = Answer(output)
+    assert answer.run.result.status == "max_iterations"
+    assert_same_answer(answer, whole)
+
+
 def test_by_the_real_clock(run, three_blobs, tmp_path):
     """It would take for ever."""
     args = (f"--input={three_blobs.folder}", f"--output={tmp_path / 'out'}")

@@ -1,6 +1,7 @@
 """Gates: what they bound, what becomes of an answer that they refuse."""
 
 import numpy as np
+import pyarrow.parquet as pq
 import pytest
 
 from pipeline.errors import UsageError
@@ -117,8 +118,8 @@ def test_a_failed_gate_leaves_the_answer_to_be_looked_at(run, nights, first, tmp
     assert not (output / "run.json").exists()
     rejected = Answer(output / "_rejected")
     names = {name.split("/")[0] for name in contents(rejected.folder)}
-    expected = {"labels", "model", "prototypes.parquet", "history.parquet", "run.json"}
-    assert names == expected | {"report.html"}
+    expected = {"labels", "model", "prototypes.parquet", "history.parquet", "trials.parquet"}
+    assert names == expected | {"run.json", "report.html"}
     per_row = [answer.run.result.cost / answer.run.counts.weight for answer in (first, rejected)]
     failed, increased, moved = rejected.run.gates
     assert failed == Gate("bad_rows<=0.01", 30 / 600, False)
@@ -159,6 +160,18 @@ def test_a_refused_answer_does_not_touch_the_one_that_is_there(run, nights, firs
     after = contents(first.folder)
     assert {name: after[name] for name in before} == before
     assert {name.split("/")[0] for name in after.keys() - before.keys()} == {"_rejected", "_work"}
+
+
+def test_the_silhouette_is_found_for_its_gate(run, nights, tmp_path):
+    places = (f"--input={nights}/first", f"--output={tmp_path / 'out'}")
+    ran = run("fit", *places, *ARGS, "--gate=silhouette>=0.99")
+    assert ran.code == 4
+    rejected = Answer(tmp_path / "out" / "_rejected")
+    (gate,) = rejected.run.gates
+    rows = np.stack([pq.read_table(nights / "first")[name] for name in ("f0", "f1")], 1)
+    nearest = np.sort(np.linalg.norm(rows[:, None] - rejected.centres, axis=2), 1)
+    expected = np.mean((nearest[:, 1] - nearest[:, 0]) / nearest[:, 1])
+    assert gate.value == pytest.approx(expected, rel=1e-6)
 
 
 def test_costs_of_another_scaling_are_not_compared(run, nights, first, tmp_path):

@@ -25,7 +25,14 @@ MODEL_FILES = {
     "model/variables/variables.data-00000-of-00001",
 }
 FIT = ("--features=f0,f1", "--keys=id", "--k=3", "--max_iterations=4")
-BESIDE = {"prototypes.parquet", "history.parquet", "run.json", "report.html", "_SUCCESS"}
+BESIDE = {
+    "prototypes.parquet",
+    "history.parquet",
+    "trials.parquet",
+    "run.json",
+    "report.html",
+    "_SUCCESS",
+}
 
 
 @pytest.fixture(scope="module")
@@ -112,7 +119,7 @@ def test_run_json_tells_what_was_run_and_how_it_went(trained, three_blobs):
     configuration = run["configuration"]
     assert configuration["input"] == str(three_blobs.folder)
     assert (configuration["k"], configuration["init"], configuration["runner"]) == (
-        3,
+        [3],
         "auto",
         "FnApiRunner",
     )
@@ -167,7 +174,7 @@ def test_label_gives_the_labels_of_fit(fit, trained, three_blobs, tmp_path, many
     again = fit(three_blobs.folder, tmp_path / "again", *args, command="label")
     assert again.table.equals(trained.table)
     labels = {f"labels/{name}" for name in part_names(again.run.counts.blocks)}
-    assert set(contents(again.folder)) == labels | BESIDE
+    assert set(contents(again.folder)) == labels | BESIDE - {"trials.parquet"}
     columns = ["label", "rows", "weight", "cost"]
     assert again.prototypes.select(columns).equals(trained.prototypes.select(columns))
     assert again.history.num_rows == 0
