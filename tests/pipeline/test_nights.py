@@ -7,6 +7,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
+from pipeline.data.store import Store
 from pipeline.output.run_record import Drift
 from tests.pipeline.answer import Answer
 from tests.tables import write_shards
@@ -182,6 +183,35 @@ def test_an_output_may_be_its_own_previous_one(fit, first, tmp_path):
     answer = fit(tmp_path / "2", tmp_path / "out", *args)
     assert label_of(answer, truth[::-1]) == one
     assert answer.run.match.moved_share == 0.0
+
+
+def test_a_publishing_over_its_own_previous_output_is_finished(run, first, tmp_path, monkeypatch):
+    """Though the output that it went on from is half gone."""
+    _, rows, truth = first
+    write_shards(tmp_path / "in", rows, keys={"id": np.arange(len(rows))})
+    output = tmp_path / "out"
+    args = (f"--input={tmp_path / 'in'}", f"--output={output}", *ARGS, "--k=4", "--overwrite")
+    args = (*args, f"--init={output}")
+    assert run("fit", *args).code == 0
+    labels, moved = label_of(Answer(output), truth), []
+    with monkeypatch.context() as patch:
+        move = Store.move
+
+        def move_some(*places):
+            moved.append(places)
+            if len(moved) > 2:
+                raise OSError(5, "Input/output error")
+            move(*places)
+
+        patch.setattr(Store, "move", move_some)
+        assert run("fit", *args).code == 5
+    assert not (output / "_SUCCESS").exists()
+    ran = run("fit", *args)
+    assert ran.code == 0, ran.stderr
+    assert "scan" not in ran.stderr
+    answer = Answer(output)
+    assert answer.run.match.previous == str(output)
+    assert label_of(answer, truth) == labels
 
 
 def test_a_move_without_a_spread_is_not_known(fit, tmp_path):
