@@ -28,6 +28,8 @@ def command() -> NoReturn:
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Runs a command and returns its exit code."""
+    if argv is not None:
+        environment.start_clock()
     environment.prepare()
     quiet_logs()
     options = None

@@ -16,13 +16,14 @@ import apache_beam as beam
 import numpy as np
 
 from kmeans_tf import Model
+from pipeline import environment
 from pipeline.checks import check_labelled
 from pipeline.console import say
 from pipeline.data.plan import Plan
 from pipeline.errors import UsageError
 from pipeline.options import ALWAYS
 from pipeline.output.results import Results, bad_rows_by_place, key_types, load_drawing_ahead
-from pipeline.output.run_record import Counts, Input, RunRecord, Schema
+from pipeline.output.run_record import Counts, Input, RunRecord, Scatter, Schema
 from pipeline.passes.blocks import BlockRange
 from pipeline.passes.cache import JobCache
 from pipeline.passes.checkpoint import WorkFolder, find_manifest, load_manifest
@@ -40,11 +41,22 @@ _STAGES = ("scan", "seed", "train", "label")
 
 @dataclass
 class Clock:
-    """Seconds by stage and of each iteration, and the stage that runs."""
+    """Seconds by stage and of each iteration, where Beam jobs began, and the stage that runs."""
 
     seconds: dict[str, float] = field(default_factory=lambda: dict.fromkeys(_STAGES, 0.0))
     iterations: list[float] = field(default_factory=list)
+    jobs: list[int] = field(default_factory=list)
     running: str = ""
+    before: float = field(default_factory=environment.seconds_since_start)
+
+    def told(self) -> dict[str, Any]:
+        """What run.json says of it, with the process's own start."""
+        total = environment.seconds_since_start()
+        return (
+            {"start": self.before}
+            | self.seconds
+            | {"total": total, "iterations": self.iterations, "jobs": self.jobs}
+        )
 
     @contextlib.contextmanager
     def stage(self, name: str) -> Iterator[None]:
@@ -168,10 +180,10 @@ class Attempt:
             ),
             versions={"python": sys.version.split()[0]} | versions(),
             input=Input(plan.files.fingerprint(), plan.nbytes),
-            seconds=self.clock.seconds | {"iterations": self.clock.iterations},
+            seconds=self.clock.told(),
             counters=by_name(self.counters),
             workers=[asdict(worker) for worker in self.workers],
             warnings=list(self.warnings),
             result=results.result,
-            scatter=results.scatter,
+            scatter=Scatter("", ""),  # which is known with its table
         )

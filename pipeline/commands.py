@@ -107,7 +107,9 @@ def report(options: ReportOptions) -> None:
     store = Store.reaching([options.folder])
     folder = store.plain(options.folder)
     html = render_report(*read_run(store, folder))
-    store.write(posixpath.join(folder, "report.html"), html.encode())
+    page = posixpath.join(folder, "report.html")
+    store.write(page, html.encode())
+    say(f"wrote {page}")
 
 
 def _output(options: FitOptions | LabelOptions, paths: Sequence[str]) -> Output:

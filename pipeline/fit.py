@@ -21,6 +21,7 @@ from pipeline.console import say
 from pipeline.data.names import listed
 from pipeline.errors import SHARED_OUTPUT, DataError, SetupError, UsageError
 from pipeline.options import FitOptions
+from pipeline.output.features import feature_table
 from pipeline.output.results import Results, load_drawing_ahead, write_results
 from pipeline.passes.checkpoint import (
     checkpoints,
@@ -67,6 +68,7 @@ class Fit:
             totals,
             summary.sample.rows,
             state.precision,
+            feature_table(self.attempt.plan.columns, summary),
         )
         return write_results(self.attempt.work, results, self.attempt.record(results))
 
@@ -229,6 +231,7 @@ class Fit:
         iterations = min(settings.iterations_per_job(state.iteration), left)
 
         checkpoint = find_checkpoint(self.attempt.work, state.iteration)
+        self.attempt.clock.jobs.append(len(self.attempt.clock.iterations))
 
         def build(blocks: beam.PCollection) -> None:
             start = blocks.pipeline | "Start" >> beam.Create([checkpoint])

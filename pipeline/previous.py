@@ -23,6 +23,7 @@ from pipeline.data.store import Store
 from pipeline.errors import UsageError
 from pipeline.options import DEFAULT_K, FitOptions
 from pipeline.output.run_record import RUN, RunRecord
+from pipeline.output.tables import REQUIRED, Tables
 
 LARGEST_LABEL = 2**31 - 1
 _NAMED = 5  # columns in a message
@@ -214,23 +215,19 @@ def model_features(path: str, model: Model, asked: tuple[str, ...]) -> tuple[str
     return asked
 
 
-def read_run(store: Store, folder: str) -> tuple[RunRecord, pa.Table, pa.Table]:
-    """run.json, the history and the prototypes of an output.
+def read_run(store: Store, folder: str) -> tuple[RunRecord, Tables]:
+    """run.json and the tables of an output.
 
     Raises:
         UsageError: the folder is not an output of the job.
     """
-    names = (RUN, "history.parquet", "prototypes.parquet")
+    names = (RUN, *(f"{name}.parquet" for name in REQUIRED))
     paths = [posixpath.join(folder, name) for name in names]
     missing = [path for path in paths if not store.version(path)]
     if missing:
         raise UsageError(f"report {folder}: not an output of this job: {missing[0]} is not there")
-    run, history, prototypes = (store.read(path) for path in paths)
     try:
-        record = RunRecord.parse(run)
+        record = RunRecord.parse(store.read(paths[0]))
     except ValueError as error:
         raise UsageError(f"report {folder}: {paths[0]} cannot be read: {error}") from error
-    history_table, prototypes_table = (
-        pq.read_table(pa.BufferReader(data)) for data in (history, prototypes)
-    )
-    return record, history_table, prototypes_table
+    return record, Tables.read(store, folder)

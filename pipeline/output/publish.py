@@ -16,12 +16,13 @@ from pipeline.data.store import FileVersion, Store
 from pipeline.errors import NoResumeError, UsageError
 from pipeline.options import OutputOptions
 from pipeline.output.run_record import RUN
+from pipeline.output.tables import table_names
 from pipeline.passes.checkpoint import WorkFolder
 
 SUCCESS = "_SUCCESS"
 _WORK = "_work"
 _RECORD, _CONFIGURATION = "publish", "configuration"
-_FILES = ("prototypes.parquet", "history.parquet", RUN, "report.html")
+_FILES = (*table_names(), RUN, "report.html")
 _FOLDERS = ("labels", "model")
 # What systems and tools put into a folder to keep it, or of themselves.
 _OF_NOBODY = {"lost+found", ".gitkeep", ".keep", ".DS_Store", "Thumbs.db", "desktop.ini"}

@@ -2,12 +2,12 @@
 
 import posixpath
 import threading
-from dataclasses import dataclass
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
 from types import ModuleType
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.parquet as pq
 
 from kmeans_tf.exact import to_float
 from kmeans_tf.model import Model
@@ -16,12 +16,13 @@ from kmeans_tf.state import Proof, Trial
 from pipeline.data.columns import Columns
 from pipeline.data.names import figure_names
 from pipeline.data.plan import Plan
-from pipeline.output.run_record import RUN, BadRows, Result, RunRecord, Scatter, Start
+from pipeline.output.earlier import Earlier
+from pipeline.output.run_record import RUN, BadRows, Result, RunRecord, Start
+from pipeline.output.scatter import scatter_table
+from pipeline.output.tables import Tables
 from pipeline.passes.checkpoint import WorkFolder
 from pipeline.passes.loading import loading
 from pipeline.passes.totals import LabelTotals
-
-SCATTER_POINTS = 2000
 
 
 @dataclass(frozen=True)
@@ -35,6 +36,7 @@ class Results:
         totals: what the label pass counted.
         sample: (m, d) float64 rows for the scatter.
         precision: of the points that were trained on; None where none were.
+        features: see `feature_table`; None where no row was summarised.
     """
 
     plan: Plan
@@ -43,6 +45,7 @@ class Results:
     totals: LabelTotals
     sample: np.ndarray
     precision: str | None = None
+    features: pa.Table | None = None
 
     @property
     def cluster_costs(self) -> np.ndarray:
@@ -69,12 +72,25 @@ class Results:
             relocated=sum(trial.relocated) if trial else 0,
             precision=self.precision,
             start=_start(trial.proof) if trial and trial.proof else None,
+            explained=self.explained,
+            cost_unit=_cost_unit(self.model),
         )
 
     @property
-    def scatter(self) -> Scatter:
-        """Two coordinates of some rows and of the prototypes: features, or principal components."""
-        return _scatter(self)
+    def explained(self) -> float | None:
+        """The share of the variance that is between clusters; None where it is not known."""
+        if self.features is None or self.model.metric != "sqeuclidean":
+            return None
+        variance = np.sum((self.features["standard_deviation"].to_numpy() * self.model.scale) ** 2)
+        total = float(variance) * self.weight
+        return 1 - self.cost / total if total > 0 else None
+
+
+def _cost_unit(model: Model) -> str:
+    if model.metric == "sqeuclidean":
+        scaled = (model.scale != 1).any()
+        return f"squared distance in {'standard deviations' if scaled else 'the units of the input'}"
+    return "cosine distance" if model.metric == "cosine" else f"{model.metric} of a row"
 
 
 def _start(proof: Proof) -> Start:
@@ -87,14 +103,23 @@ def write_results(work: WorkFolder, results: Results, run: RunRecord) -> dict[st
     Returns:
         The path of every file of the output, the labels too, by the name it is to have.
     """
-    history = history_table(results.trial)
-    prototypes = prototypes_table(results)
-    files = {
-        "prototypes.parquet": _parquet(prototypes),
-        "history.parquet": _parquet(history),
-        RUN: run.to_json(),
-        "report.html": _drawing().render_report(run, history, prototypes).encode(),
-    }
+    earlier = Earlier.find(work.store, run)
+    scatter, places = scatter_table(
+        results.plan.columns,
+        results.model,
+        results.sample,
+        earlier.tables.prototypes if earlier and run.match else None,
+    )
+    run = replace(run, scatter=scatter, compared=earlier.compared(run) if earlier else None)
+    tables = Tables(
+        history_table(results.trial),
+        prototypes_table(results),
+        results.features if results.trial or not earlier else earlier.tables.features,
+        places,
+        typical_table(results),
+    )
+    page = _drawing().render_report(run, tables)
+    files = dict(tables.files()) | {RUN: run.to_json(), "report.html": page.encode()}
     for name, data in files.items():
         work.store.write(work.file(name), data)
     names = list(files)
@@ -151,6 +176,25 @@ def prototypes_table(results: Results) -> pa.Table:
     return pa.table(table | _feature_columns(columns, results.model.prototypes))
 
 
+def typical_table(results: Results) -> pa.Table:
+    """label, distance, file, row, keys (as text) of the rows nearest to each prototype."""
+    rows = [
+        (int(results.model.labels[prototype]), row.distance, row.file, row.row, list(row.keys))
+        for prototype, near in sorted(results.totals.typical.rows.items())
+        for row in near
+    ]
+    kinds = {
+        "label": pa.int32(),
+        "distance": pa.float64(),
+        "file": pa.string(),
+        "row": pa.int64(),
+        "keys": pa.list_(pa.string()),
+    }
+    columns: Iterable = zip(*rows, strict=True) if rows else [[]] * len(kinds)
+    arrays = [pa.array(c, kind) for c, kind in zip(columns, kinds.values(), strict=True)]
+    return pa.Table.from_arrays(arrays, names=list(kinds))
+
+
 def _feature_columns(columns: Columns, rows: np.ndarray) -> dict[str, pa.Array]:
     if columns.is_list:
         values = pa.array(rows.ravel())
@@ -169,43 +213,6 @@ def bad_rows_by_place(totals: LabelTotals) -> list[BadRows]:
         BadRows(file, column, reason, rows)
         for (file, column, reason), rows in sorted(totals.bad.items())
     ]
-
-
-def _scatter(results: Results) -> Scatter:
-    columns, model = results.plan.columns, results.model
-    rows = results.sample[:SCATTER_POINTS]
-    prototypes = model.prototypes
-    names = list(columns.features)
-    if not len(rows):
-        return Scatter("", "", [], [])
-    axes = np.eye(columns.dimension)[:, :2]
-    if columns.dimension > 2:
-        names = ["principal component 1", "principal component 2"]
-        mean = rows.mean(0)
-        axes = np.linalg.svd(rows - mean, full_matrices=False)[2][:2].T
-        rows, prototypes = rows - mean, prototypes - mean
-    elif columns.dimension == 1:
-        names, axes = [*names, ""], np.array([[1.0, 0.0]])
-    elif columns.is_list:
-        names = [f"{names[0]}[0]", f"{names[0]}[1]"]
-    labels, _ = model.label(results.sample[:SCATTER_POINTS])
-    return Scatter(
-        x=names[0],
-        y=names[1],
-        points=_with_labels(rows @ axes, labels),
-        prototypes=_with_labels(prototypes @ axes, model.labels),
-    )
-
-
-def _with_labels(places: np.ndarray, labels: np.ndarray) -> list[list]:
-    pairs = zip(places.tolist(), labels.tolist(), strict=True)
-    return [[*place, label] for place, label in pairs]
-
-
-def _parquet(table: pa.Table) -> bytes:
-    sink = pa.BufferOutputStream()
-    pq.write_table(table, sink, compression="zstd")
-    return sink.getvalue().to_pybytes()
 
 
 def _write_model(work: WorkFolder, model: Model) -> list[str]:

@@ -1,7 +1,7 @@
 """run.json: what a run read, did and found, written and read here alone."""
 
 import json
-from dataclasses import MISSING, asdict, dataclass, fields, is_dataclass
+from dataclasses import MISSING, asdict, dataclass, field, fields, is_dataclass
 from types import UnionType
 from typing import Any, get_args, get_origin, get_type_hints
 
@@ -66,7 +66,11 @@ class Start:
 
 @dataclass(frozen=True)
 class Result:
-    """What came out; `cost` is that of the labels, `precision` that of the points trained on."""
+    """What came out; `cost` is that of the labels, `precision` that of the points trained on.
+
+    `explained` is the share of the rows' variance that is not within clusters, where it is known;
+    `cost_unit` says what the cost of a row is.
+    """
 
     k: int
     iterations: int
@@ -75,16 +79,74 @@ class Result:
     relocated: int
     precision: str | None = None
     start: Start | None = None
+    explained: float | None = None
+    cost_unit: str = ""
 
 
 @dataclass(frozen=True)
 class Scatter:
-    """Two coordinates of some rows and of the prototypes, each with its label."""
+    """What the coordinates in scatter.parquet are."""
 
     x: str
     y: str
-    points: list[list]
-    prototypes: list[list]
+
+
+@dataclass(frozen=True)
+class ClusterFigures:
+    """A cluster: its rows, and its cost per unit of weight (null where it has none)."""
+
+    label: int
+    rows: int
+    cost_per_weight: float | None
+
+
+@dataclass(frozen=True)
+class Compared:
+    """The run that this one is held against: `what` it is, where, and its figures.
+
+    `costs` are those of its iterations, per unit of weight like the others.
+    """
+
+    what: str
+    path: str
+    run_id: str
+    rows: int
+    bad_rows: int
+    cost_per_weight: float | None
+    seconds: float | None
+    costs: list[float]
+    clusters: list[ClusterFigures]
+
+
+@dataclass(frozen=True)
+class Gate:
+    """What the answer had to keep to, as it was written; the value found, and whether it did."""
+
+    text: str
+    value: float | None
+    passed: bool
+
+
+@dataclass(frozen=True)
+class Moved:
+    """A label that was kept: its rows then and now, and its prototype's move in spreads."""
+
+    label: int
+    previous_rows: int
+    rows: int
+    move: float | None
+
+
+@dataclass(frozen=True)
+class Match:
+    """How the clusters were matched to those of an earlier output."""
+
+    previous: str
+    labels: list[Moved]
+    new: list[int]
+    gone: list[int]
+    moved_share: float | None
+    previous_cost_per_weight: float | None
 
 
 @dataclass(frozen=True)
@@ -92,7 +154,9 @@ class RunRecord:
     """A run, as run.json has it.
 
     Attributes:
-        seconds: by stage, and under `iterations` a list of each iteration's.
+        seconds: by stage, of the process from its start (`total`) and to the first stage
+            (`start`); under `iterations` a list of each iteration's, and under `jobs` with which
+            of them Beam jobs began.
         counters: what the workers counted, by name.
         workers: who answered before the first pass.
     """
@@ -110,6 +174,15 @@ class RunRecord:
     warnings: list[str]
     result: Result
     scatter: Scatter
+    gates: list[Gate] = field(default_factory=list)
+    match: Match | None = None
+    previous_seconds: float | None = None
+    compared: Compared | None = None
+
+    @property
+    def cost_per_weight(self) -> float | None:
+        """The final cost per unit of weight."""
+        return self.result.cost / self.counts.weight if self.counts.weight else None
 
     def to_json(self) -> bytes:
         """The content of run.json."""
@@ -135,7 +208,11 @@ def _built(kind: Any, value: Any, place: str) -> Any:
         return value
     if not isinstance(value, dict):
         raise ValueError(f"{place} is no object")
-    required = [field.name for field in fields(kind) if field.default is MISSING]
+    required = [
+        each.name
+        for each in fields(kind)
+        if each.default is MISSING and each.default_factory is MISSING
+    ]
     missing = [name for name in required if name not in value]
     if missing:
         raise ValueError(f"{place} has no {missing[0]!r}")

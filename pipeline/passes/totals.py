@@ -1,9 +1,11 @@
 """What the label pass adds up."""
 
 from collections import Counter
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
+
+from pipeline.passes.typical import NearRow, TypicalRows
 
 
 @dataclass(frozen=True)
@@ -18,6 +20,7 @@ class LabelTotals:
         bad_rows: rows with a bad feature.
         bad: how many by (file, column, reason).
         parts: the path of each part that was written, by the name it is to have.
+        typical: the rows nearest to each prototype.
     """
 
     rows: np.ndarray
@@ -27,6 +30,7 @@ class LabelTotals:
     bad_rows: int
     bad: Counter
     parts: dict[str, str]
+    typical: TypicalRows = field(default_factory=TypicalRows)
 
     @classmethod
     def zero(cls, prototypes: int, parts: dict[str, str]) -> "LabelTotals":
@@ -42,4 +46,8 @@ class LabelTotals:
             self.bad_rows + other.bad_rows,
             self.bad + other.bad,
             self.parts | other.parts,
+            self.typical + other.typical,
         )
+
+
+LABEL_TOTALS = (LabelTotals, TypicalRows, NearRow)  # the classes that are in them
