@@ -35,6 +35,7 @@ setup(
         "matplotlib",
     ],
     extras_require={
+        "completion": ["argcomplete"],
         "dataflow": [f"apache-beam[gcp]=={BEAM}"],
         "test": TEST,
         "examples": EXAMPLES,

@@ -10,9 +10,9 @@ from collections.abc import Sequence
 from typing import NoReturn
 
 from pipeline import environment
-from pipeline.console import quiet_logs, say
+from pipeline.console import log_json, quiet_logs, say
 from pipeline.errors import INTERRUPTED, JobError, RunError, find_failure, is_interrupt
-from pipeline.options import NEVER, FitOptions, LabelOptions, ReportOptions, parse
+from pipeline.options import JSON, NEVER, FitOptions, LabelOptions, ReportOptions, parse
 from pipeline.passes.loading import loading
 
 
@@ -33,8 +33,10 @@ def main(argv: Sequence[str] | None = None) -> int:
     environment.prepare()
     quiet_logs()
     options = None
+    log_json(False)
     try:
         options = parse(sys.argv[1:] if argv is None else argv)
+        log_json(not isinstance(options, ReportOptions) and options.run.log_format == JSON)
         _run(options)
     except (Exception, KeyboardInterrupt) as error:
         return _explain(error, resumes=_leaves_what_can_be_resumed(options))
@@ -70,7 +72,7 @@ def _explain(error: BaseException, *, resumes: bool) -> int:
         return JobError.exit_code
     if not resumes:
         failure.hint = ""
-    say(failure.told)
+    say(failure.told, exit_code=failure.exit_code)
     return failure.exit_code
 
 

@@ -31,6 +31,7 @@ from pipeline.passes.counters import by_name
 from pipeline.passes.label import part_rows
 from pipeline.passes.stage import Stage
 from pipeline.passes.totals import LabelTotals
+from pipeline.progress import stage_progress
 from pipeline.runners.identity import Worker, versions
 from pipeline.runners.runner import Runner
 from pipeline.runners.watchdog import Watchdog
@@ -41,12 +42,16 @@ _STAGES = ("scan", "seed", "train", "label")
 
 @dataclass
 class Clock:
-    """Seconds by stage and of each iteration, where Beam jobs began, and the stage that runs."""
+    """Seconds by stage and of each iteration, where Beam jobs began, and the stage that runs.
+
+    `rows` are those that a pass reads; `before` is how long the command had run by then.
+    """
 
     seconds: dict[str, float] = field(default_factory=lambda: dict.fromkeys(_STAGES, 0.0))
     iterations: list[float] = field(default_factory=list)
     jobs: list[int] = field(default_factory=list)
     running: str = ""
+    rows: int = 0
     before: float = field(default_factory=environment.seconds_since_start)
 
     def told(self) -> dict[str, Any]:
@@ -60,11 +65,18 @@ class Clock:
 
     @contextlib.contextmanager
     def stage(self, name: str) -> Iterator[None]:
-        """Times the block and says how long it took."""
+        """Times the block, shows that it goes on, and says how long it took."""
         self.running, start = name, time.perf_counter()
-        yield
-        self.seconds[name] = time.perf_counter() - start
-        say(f"{name}: {self.seconds[name]:.1f} s")
+        # The training shows its iterations.
+        with stage_progress(name) if name != "train" else contextlib.nullcontext():
+            yield
+        seconds = self.seconds[name] = time.perf_counter() - start
+        facts: dict[str, Any] = {"stage": name, "seconds": round(seconds, 3)}
+        rate = ""
+        if name in ("scan", "label") and seconds:
+            facts["rows"] = self.rows
+            rate = f"  {self.rows / seconds:,.0f} rows/s"
+        say(f"{name}: {seconds:.1f} s{rate}", **facts, done=True)
 
 
 @dataclass
@@ -90,6 +102,9 @@ class Attempt:
     clock: Clock = field(default_factory=Clock)
     counters: Counter = field(default_factory=Counter)
     warnings: list[str] = field(default_factory=list)
+
+    def __post_init__(self) -> None:
+        self.clock.rows = self.plan.rows
 
     def run(
         self,

@@ -2,12 +2,15 @@
 
 import contextlib
 import io
+import json
 import logging
 import os
 import subprocess
 import sys
 import threading
 from collections.abc import Iterator
+from datetime import UTC, datetime
+from typing import Any
 
 from pipeline.errors import one_line
 
@@ -29,10 +32,30 @@ os.write(2, kept)
 """
 
 
-def say(text: str) -> None:
-    """One plain line on standard error, whatever names stand in it."""
+_format = {"json": False}
+
+
+def log_json(wanted: bool) -> None:
+    """Whether lines are to be JSON from now on."""
+    _format["json"] = wanted
+
+
+def logs_json() -> bool:
+    """Whether lines are JSON."""
+    return _format["json"]
+
+
+def say(text: str, **facts: Any) -> None:
+    """One line on standard error, whatever names stand in it.
+
+    It is plain, or an object of JSON: when it was, the text as `message`, and the facts.
+    """
+    line = one_line(text)
+    if logs_json():
+        now = datetime.now(UTC).isoformat(timespec="milliseconds")
+        line = json.dumps({"time": now, "message": line} | facts)
     try:
-        print(one_line(text), file=sys.stderr, flush=True)
+        print(line, file=sys.stderr, flush=True)
     except OSError:  # nobody reads it any more, which is no reason to end the job
         sys.stderr = io.StringIO()
 

@@ -70,7 +70,8 @@ class Fit:
             state.precision,
             feature_table(self.attempt.plan.columns, summary),
         )
-        return write_results(self.attempt.work, results, self.attempt.record(results))
+        run, tensorboard = self.attempt.record(results), self.options.run.tensorboard
+        return write_results(self.attempt.work, results, run, tensorboard)
 
     def _begin(self) -> tuple[SumLayout, TrainingState]:
         summary = self.scan()
@@ -137,6 +138,7 @@ class Fit:
                 self.attempt.work,
                 options.max_iterations,
                 self.attempt.plan.rows,
+                options.tolerance,
             ),
         ):
             while not state.done:

@@ -7,11 +7,13 @@ name. Nothing here imports Beam or TensorFlow, so that `--help` is quick.
 import argparse
 import difflib
 import math
+import os
 import re
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import NoReturn
 
+from kmeans_tf import __version__
 from pipeline.data.names import LABEL_COLUMNS, ColumnNames, split_list, split_names
 from pipeline.errors import UsageError
 
@@ -20,6 +22,7 @@ DEFAULT_RUNNER = "FnApiRunner"
 METRIC_NAMES = ("sqeuclidean", "cosine", "l1")
 _NOT_YET = "not implemented"
 AUTO, ALWAYS, NEVER = "auto", "always", "never"
+TEXT, JSON = "text", "json"
 _K_MEANS_PARALLEL = "k-means-parallel"
 _OVERSAMPLING_PASSES = 6
 _INSTEAD = {"--dry_run": "--check"}  # Beam's, of another meaning
@@ -40,6 +43,8 @@ class RunOptions:
         threads: chunks at once in a worker process; None: by runner.
         check: only check that the job could run.
         stall_timeout: seconds that a job may stand still; 0: for ever; None: by runner.
+        log_format: of the lines on standard error: text or json.
+        tensorboard: a folder for TensorBoard; None for none.
         beam: Beam's own options, as they were parsed.
     """
 
@@ -50,6 +55,8 @@ class RunOptions:
     threads: int | None = None
     check: bool = False
     stall_timeout: float | None = None
+    log_format: str = TEXT
+    tensorboard: str | None = None
     beam: tuple[str, ...] = ()
 
 
@@ -115,6 +122,18 @@ class ReportOptions:
     folder: str
 
 
+_EPILOG = """\
+exit codes:
+  0 done   1 a bug of kmeans-tf   2 the command   3 the data   4 a gate said no
+  5 the runner or the disk: the same command resumes   130 interrupted
+
+examples:
+  kmeans-tf fit --input events/ --output out/monday --k 8 --keys id --scale standard
+  kmeans-tf label --input tuesday/ --model out/monday --output out/tuesday --keys id
+"""
+_MEANT = {"predict": "label", "train": "fit", "cluster": "fit", "transform": "label"}
+
+
 class _Parser(argparse.ArgumentParser):
     commands: Mapping[str, argparse.ArgumentParser]
 
@@ -129,6 +148,12 @@ def parse(argv: Sequence[str]) -> FitOptions | LabelOptions | ReportOptions:
         UsageError: a message that names the option.
     """
     parser = build_parser()
+    if "_ARGCOMPLETE" in os.environ:  # a shell asks, for which argcomplete answers
+        import argcomplete
+
+        argcomplete.autocomplete(parser)
+    if argv and argv[0] in _MEANT:
+        raise UsageError(f"unknown command {argv[0]}: it is called {_MEANT[argv[0]]} here")
     chosen = parser.commands.get(argv[0]) if argv else None
     if chosen:
         argv = _spelt(argv, chosen._option_string_actions)
@@ -151,8 +176,11 @@ def build_parser() -> _Parser:
     parser = _Parser(
         prog="kmeans-tf",
         description="Clusters Parquet tables: a Beam pipeline around a TensorFlow step.",
+        epilog=_EPILOG,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
         allow_abbrev=False,
     )
+    parser.add_argument("--version", action="version", version=f"%(prog)s {__version__}")
     commands = parser.add_subparsers(dest="command", metavar="COMMAND", parser_class=_Parser)
     parser.commands = commands.choices
     fit = commands.add_parser(
@@ -265,7 +293,14 @@ def _add_run(parser: argparse.ArgumentParser, *, training: bool) -> None:
         metavar="DURATION",
         help="end a job in which nothing has moved for so long: 10m, 90s, 1h; 0: never",
     )
+    add(
+        "--log_format",
+        choices=(TEXT, JSON),
+        default=TEXT,
+        help="of the lines on standard error; json: an object each, for schedulers",
+    )
     if training:
+        add("--tensorboard", metavar="DIR", help="write cost, sizes and prototypes for TensorBoard")
         add("--iterations_per_job", type=int, help="iterations unrolled in one Beam job")
         add(
             "--cache_mb",
@@ -336,6 +371,8 @@ def _fit_options(parsed: argparse.Namespace, beam: tuple[str, ...]) -> FitOption
             threads=parsed.threads,
             check=parsed.check,
             stall_timeout=parsed.stall_timeout,
+            log_format=parsed.log_format,
+            tensorboard=parsed.tensorboard,
             beam=beam,
         ),
     )
@@ -354,6 +391,7 @@ def _label_options(parsed: argparse.Namespace, beam: tuple[str, ...]) -> LabelOp
             threads=parsed.threads,
             check=parsed.check,
             stall_timeout=parsed.stall_timeout,
+            log_format=parsed.log_format,
             beam=beam,
         ),
     )

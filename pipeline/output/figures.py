@@ -219,8 +219,12 @@ def _finite(values: Iterable[float]) -> list[float]:
 def _scale_y(ax: Axes, values: Iterable[float]) -> None:
     values = _finite(values)
     if not is_logarithmic(values):
+        least = 1e-4 * max(map(abs, values)) or 0.5  # what is flatter looks flat
+        middle = (max(values) + min(values)) / 2
+        if max(values) - min(values) < least:
+            ax.set_ylim(max(0, middle - least), middle + least)
+            values = [middle - least, middle + least]
         _ticks(ax.yaxis, values, nbins=5)
-        ax.set_ylim(*(None, None) if any(values) else (0, 1))
         return
     if min(values) > 0:
         ax.set_yscale("log")

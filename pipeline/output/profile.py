@@ -33,7 +33,9 @@ class Values:
         else:
             rows = [column.to_numpy() for column in columns]
             values = np.stack(rows, 1) if rows else np.empty((prototypes.num_rows, 0))
-        return cls(prototypes.column(0).to_pylist(), prototypes.column(1).to_pylist(), names, values)
+        return cls(
+            prototypes.column(0).to_pylist(), prototypes.column(1).to_pylist(), names, values
+        )
 
 
 @dataclass(frozen=True)

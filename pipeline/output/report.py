@@ -122,8 +122,8 @@ def verdict(run: RunRecord) -> Verdict:
         iterations = number(run.result.iterations)
         notes.append(f"training stopped after {iterations} iterations, before it converged")
     if run.counts.bad_rows:
-        share = percent(run.counts.bad_rows / max(1, run.counts.rows))
-        notes.append(f"{number(run.counts.bad_rows)} bad rows, {share} of all")
+        share, rows = percent(run.counts.bad_rows / max(1, run.counts.rows)), run.counts.bad_rows
+        notes.append(f"{number(rows)} bad row{'s' if rows > 1 else ''}, {share} of all")
     if failed:
         return Verdict(_BAD, f"Bad: {len(failed)} of {_counted(run.gates, 'gate')} failed", notes)
     if run.gates:
@@ -168,7 +168,9 @@ def changes(run: RunRecord) -> list[Change]:
 
 def stages(seconds: dict[str, Any]) -> list[tuple[str, float | None]]:
     """Each stage and its seconds; what no stage took is the last."""
-    named = [(name, value) for name, value in seconds.items() if name not in _NOT_STAGES]
+    named = [
+        (name, value) for name, value in seconds.items() if name not in _NOT_STAGES and value != 0
+    ]
     rest = total_seconds(seconds) - sum(value or 0.0 for _, value in named)
     return [*named, ("between stages", rest)] if rest >= 0.01 else named
 
@@ -266,9 +268,13 @@ def _statistics(features: pa.Table | None, shown: Profile | None) -> list[dict[s
     return sorted(lines, key=lambda line: first.get(line["feature"], len(first)))[:MAX_STATISTICS]
 
 
-def _typical(typical: pa.Table | None, labels: list[int]) -> list[dict[str, Any]]:
-    wanted = set(labels)
-    return [line for line in (typical.to_pylist() if typical else []) if line["label"] in wanted]
+def _typical(typical: pa.Table | None, labels: list[int]) -> list[tuple[int, list]]:
+    """Each label with its nearest rows."""
+    near: dict[int, list] = {label: [] for label in labels}
+    for line in typical.to_pylist() if typical else []:
+        if line["label"] in near:
+            near[line["label"]].append(line)
+    return [(label, lines) for label, lines in near.items() if lines]
 
 
 @functools.cache

@@ -20,6 +20,7 @@ from pipeline.output.earlier import Earlier
 from pipeline.output.run_record import RUN, BadRows, Result, RunRecord, Start
 from pipeline.output.scatter import scatter_table
 from pipeline.output.tables import Tables
+from pipeline.output.tensorboard import write_tensorboard
 from pipeline.passes.checkpoint import WorkFolder
 from pipeline.passes.loading import loading
 from pipeline.passes.totals import LabelTotals
@@ -89,7 +90,9 @@ class Results:
 def _cost_unit(model: Model) -> str:
     if model.metric == "sqeuclidean":
         scaled = (model.scale != 1).any()
-        return f"squared distance in {'standard deviations' if scaled else 'the units of the input'}"
+        return (
+            f"squared distance in {'standard deviations' if scaled else 'the units of the input'}"
+        )
     return "cosine distance" if model.metric == "cosine" else f"{model.metric} of a row"
 
 
@@ -97,8 +100,13 @@ def _start(proof: Proof) -> Start:
     return Start(proof.starts, proof.trainings, proof.expected_cost, proof.cost)
 
 
-def write_results(work: WorkFolder, results: Results, run: RunRecord) -> dict[str, str]:
+def write_results(
+    work: WorkFolder, results: Results, run: RunRecord, tensorboard: str | None = None
+) -> dict[str, str]:
     """Writes everything but the labels below the work folder; the model, if it was trained.
+
+    Args:
+        tensorboard: a folder for TensorBoard, if it is wanted.
 
     Returns:
         The path of every file of the output, the labels too, by the name it is to have.
@@ -118,6 +126,8 @@ def write_results(work: WorkFolder, results: Results, run: RunRecord) -> dict[st
         places,
         typical_table(results),
     )
+    if tensorboard:
+        write_tensorboard(tensorboard, tables)
     page = _drawing().render_report(run, tables)
     files = dict(tables.files()) | {RUN: run.to_json(), "report.html": page.encode()}
     for name, data in files.items():

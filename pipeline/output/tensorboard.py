@@ -1,0 +1,45 @@
+"""What a training did, for TensorBoard: cost, sizes, and the prototypes for its projector."""
+
+import posixpath
+
+import numpy as np
+
+from kmeans_tf.runtime import tf
+from pipeline.output.profile import Values
+from pipeline.output.tables import Tables
+
+_PROJECTOR = """embeddings {
+  tensor_name: "prototypes"
+  tensor_path: "prototypes.tsv"
+  metadata_path: "labels.tsv"
+}
+"""
+
+
+def write_tensorboard(folder: str, tables: Tables) -> None:
+    """Writes `cost` by iteration, the rows of each cluster as `rows`, and the embedding.
+
+    The prototypes are a tensor of the events, and a table for the projector, each in the input's
+    units, with labels and rows.
+    """
+    values, history = Values.of(tables.prototypes), tables.history
+    with tf.summary.create_file_writer(folder).as_default():
+        for step, cost in zip(
+            *(history[n].to_pylist() for n in ("iteration", "cost")), strict=True
+        ):
+            tf.summary.scalar("cost", cost, step)
+        step = history.num_rows
+        tf.summary.histogram("rows per cluster", np.array(values.rows, np.float64), step)
+        for label, rows in zip(values.labels, values.rows, strict=True):
+            tf.summary.scalar(f"rows/{label}", rows, step)
+        tf.summary.write("prototypes", tf.constant(values.values), step)
+    named = zip(values.labels, values.rows, strict=True)
+    lines = ["label\trows", *(f"{label}\t{rows}" for label, rows in named)]
+    points = ["\t".join(map(repr, row)) for row in values.values.tolist()]
+    for name, text in (
+        ("projector_config.pbtxt", _PROJECTOR),
+        ("labels.tsv", "\n".join(lines) + "\n"),
+        ("prototypes.tsv", "\n".join(points) + "\n"),
+    ):
+        with tf.io.gfile.GFile(posixpath.join(folder, name), "w") as file:
+            file.write(text)
