@@ -134,6 +134,17 @@ examples:
 _MEANT = {"predict": "label", "train": "fit", "cluster": "fit", "transform": "label"}
 
 
+class _Help(argparse.HelpFormatter):
+    """Tells the default of every option that has one and does not tell of it."""
+
+    def _get_help_string(self, action: argparse.Action) -> str:
+        text = action.help or ""
+        has_none = action.default in (None, "", argparse.SUPPRESS, False)
+        if has_none or "default" in text or not action.option_strings:
+            return text
+        return f"{text} (default: {action.default})".strip()
+
+
 class _Parser(argparse.ArgumentParser):
     commands: Mapping[str, argparse.ArgumentParser]
 
@@ -187,6 +198,7 @@ def build_parser() -> _Parser:
         "fit",
         help="the whole job: scan, seed, train, label, model, report",
         allow_abbrev=False,
+        formatter_class=_Help,
         epilog="Options of Beam and of its runners pass through.",
     )
     _add_input(fit)
@@ -195,7 +207,10 @@ def build_parser() -> _Parser:
     _add_output(fit)
     _add_run(fit, training=True)
     label = commands.add_parser(
-        "label", help="only the last pass, with a model trained before", allow_abbrev=False
+        "label",
+        help="only the last pass, with a model trained before",
+        allow_abbrev=False,
+        formatter_class=_Help,
     )
     _add_input(label)
     label.add_argument("--model", required=True, help="an earlier output folder of fit")
@@ -249,24 +264,24 @@ def _add_clustering(parser: argparse.ArgumentParser) -> None:
         default="sqeuclidean",
         help="sqeuclidean, cosine, l1, or your own: module:function or path/to/module.py:function",
     )
-    add("--scale", choices=("none", "standard"), default="none")
+    add("--scale", choices=("none", "standard"), default="none", help="of the features")
     add(
         "--precision",
         choices=("auto", "single", "double"),
         default="auto",
         help="points of float32 or of float64 numbers; auto: as the rows ask for",
     )
-    add("--seed", type=int, default=0)
-    add("--restarts", type=int, default=1)
+    add("--seed", type=int, default=0, help="of the sample and the start")
+    add("--restarts", type=int, default=1, help="how many starts")
 
 
 def _add_training(parser: argparse.ArgumentParser) -> None:
     group = parser.add_argument_group("training")
     add = group.add_argument
-    add("--optimizer", choices=("lloyd", "sgd", "adam"), default="lloyd")
+    add("--optimizer", choices=("lloyd", "sgd", "adam"), default="lloyd", help="of the cost")
     add("--learning_rate", type=float, help="the step of sgd and adam")
     add("--reduction", choices=("sum", "mean"), default="sum", help="of the gradient")
-    add("--max_iterations", type=int, default=100)
+    add("--max_iterations", type=int, default=100, help="stop after so many")
     add("--tolerance", type=float, default=1e-4, help="stop when |change| <= tolerance * cost")
     add("--deadline", help=argparse.SUPPRESS)
 
@@ -274,9 +289,14 @@ def _add_training(parser: argparse.ArgumentParser) -> None:
 def _add_output(parser: argparse.ArgumentParser) -> None:
     group = parser.add_argument_group("output")
     add = group.add_argument
-    add("--output", required=True, metavar="DIR")
+    add("--output", required=True, metavar="DIR", help="a new or an empty folder")
     add("--overwrite", action="store_true", help="replace a finished output")
-    add("--resume", choices=("auto", "never", "require"), default="auto")
+    add(
+        "--resume",
+        choices=("auto", "never", "require"),
+        default="auto",
+        help="take up what an attempt of the same configuration has left",
+    )
     for name in LABEL_COLUMNS:
         add(f"--{name}_column", default=name, help=f"what the labels call the {name}")
 

@@ -102,9 +102,8 @@ def trial_curve(ax: Axes, trials: pa.Table) -> None:
 
 def size_curve(ax: Axes, rows: Sequence[int], then: Sequence[int]) -> None:
     """Draws the rows of many clusters, from the largest cluster down; those of then dashed."""
-    for sizes, style in ((then, {"color": THEN, "ls": "--"}), (rows, {"color": INK})):
-        if len(sizes):
-            ax.plot(np.arange(1, len(sizes) + 1), np.sort(sizes)[::-1], **style)
+    for sizes, colour, line in ((then, THEN, "--"), (rows, INK, "-")):
+        ax.plot(np.arange(1, len(sizes) + 1), np.sort(sizes)[::-1], line, color=colour)
     _scale_y(ax, [*rows, *then])
 
 

@@ -101,7 +101,7 @@ def _cell(away: float) -> Cell:
 
 
 def _sentence(prototypes: Values, i: int, away: np.ndarray) -> str:
-    """orders 12 (−0.8 sd), basket 91 (+0.3 sd)."""
+    """Of the features that tell most: basket 91 (+0.3 sd)."""
     order = np.argsort(-np.abs(away), kind="stable")[:_TOLD]
     told = [
         f"{prototypes.names[j]} {number(prototypes.values[i, j], 3)} ({signed(away[j])} sd)"

@@ -2,12 +2,11 @@
 
 import posixpath
 
-import numpy as np
-
 from kmeans_tf.runtime import tf
 from pipeline.output.profile import Values
 from pipeline.output.tables import Tables
 
+_SCALAR = 1  # of TensorBoard's data classes
 _PROJECTOR = """embeddings {
   tensor_name: "prototypes"
   tensor_path: "prototypes.tsv"
@@ -27,12 +26,10 @@ def write_tensorboard(folder: str, tables: Tables) -> None:
         for step, cost in zip(
             *(history[n].to_pylist() for n in ("iteration", "cost")), strict=True
         ):
-            tf.summary.scalar("cost", cost, step)
-        step = history.num_rows
-        tf.summary.histogram("rows per cluster", np.array(values.rows, np.float64), step)
+            _scalar("cost", cost, step)
         for label, rows in zip(values.labels, values.rows, strict=True):
-            tf.summary.scalar(f"rows/{label}", rows, step)
-        tf.summary.write("prototypes", tf.constant(values.values), step)
+            _scalar(f"rows/{label}", rows, history.num_rows)
+        tf.summary.write("prototypes", tf.constant(values.values), history.num_rows)
     named = zip(values.labels, values.rows, strict=True)
     lines = ["label\trows", *(f"{label}\t{rows}" for label, rows in named)]
     points = ["\t".join(map(repr, row)) for row in values.values.tolist()]
@@ -43,3 +40,11 @@ def write_tensorboard(folder: str, tables: Tables) -> None:
     ):
         with tf.io.gfile.GFile(posixpath.join(folder, name), "w") as file:
             file.write(text)
+
+
+def _scalar(tag: str, value: float, step: int) -> None:
+    """What tf.summary.scalar writes, which asks for TensorBoard to be installed."""
+    metadata = tf.compat.v1.SummaryMetadata()
+    metadata.plugin_data.plugin_name = "scalars"
+    metadata.data_class = _SCALAR
+    tf.summary.write(tag, tf.constant(value, tf.float32), step, metadata)

@@ -5,6 +5,7 @@ import math
 from typing import Any
 
 _PREFIXES = ((1e12, "T"), (1e9, "G"), (1e6, "M"), (1e3, "k"))
+_MINUS = "\u2212"
 _ABBREVIATED = 1e4  # from which a number on an axis has a prefix
 
 
@@ -56,9 +57,9 @@ def change(now: float | None, then: float | None) -> str:
 
 
 def signed(value: float, digits: int = 1) -> str:
-    """A number with its sign, which is no hyphen: +0.3, −0.8."""
+    """A number with its sign, and minus is no hyphen."""
     text = f"{abs(value):,.{digits}f}"
-    return ("−" if value < 0 and float(text.replace(",", "")) else "+") + text
+    return (_MINUS if value < 0 and float(text.replace(",", "")) else "+") + text
 
 
 def setting(value: Any) -> str:
