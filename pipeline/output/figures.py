@@ -28,7 +28,13 @@ INTEGERS = {"nbins": 6, "integer": True}
 INK, LINE, RED, MARK, BAR, THEN = (f"#00000{i}" for i in range(1, 7))
 HUES = [f"#00001{i}" for i in range(8)]  # that the colour-blind tell apart
 SHAPES = ["o", "^", "s", "D"]  # for every eight clusters another
-CSS = dict(zip((INK, LINE, RED, MARK, BAR, THEN), ("ink", "line", "red", "mark", "bar", "then")))
+CSS = dict(
+    zip(
+        (INK, LINE, RED, MARK, BAR, THEN),
+        ("ink", "line", "red", "mark", "bar", "then"),
+        strict=True,
+    )
+)
 CSS |= {hue: f"c{i}" for i, hue in enumerate(HUES)}
 STYLE: dict[Any, Any] = {
     "axes.axisbelow": True,

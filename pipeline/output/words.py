@@ -44,6 +44,8 @@ def percent(share: float | None) -> str:
     """Formats a share: 41.3 %; more digits near 0 and 1, where they tell."""
     if share is None:
         return "—"
+    if not share:
+        return "0 %"
     least = min(abs(share), abs(1 - share)) if 0 < share < 1 else 1
     digits = 1 if least >= 1e-3 else 3
     return f"{100 * share + 0:,.{digits}f} %"
