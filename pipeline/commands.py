@@ -35,7 +35,7 @@ from pipeline.previous import (
     model_features,
     read_prototypes,
     read_run,
-    resolve_k,
+    resolve_ks,
 )
 
 if TYPE_CHECKING:
@@ -61,12 +61,12 @@ def fit(options: FitOptions) -> None:
     if _finish_pending(options, output, request):
         return
     initial = read_prototypes(output.store, options.init, plan.columns) if has_start else None
-    k = resolve_k(options, initial)
-    configuration = request | {"k": k}
+    ks = resolve_ks(options, initial)
+    configuration = request | {"k": list(ks)}
     if initial:
         configuration["prototypes"] = initial.digest
     job = _job(options, connect, plan, request, configuration)
-    job.fit(options, k, metric, initial)
+    job.fit(options, ks, metric, initial)
 
 
 def label(options: LabelOptions) -> None:

@@ -2,7 +2,7 @@
 
 import posixpath
 import threading
-from collections.abc import Iterable
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from types import ModuleType
 
@@ -10,6 +10,7 @@ import numpy as np
 import pyarrow as pa
 
 from kmeans_tf.exact import to_float
+from kmeans_tf.figures import FIGURES, Figures, Trials
 from kmeans_tf.model import Model
 from kmeans_tf.runtime import load
 from kmeans_tf.state import Proof, Trial
@@ -33,7 +34,7 @@ class Results:
     Attributes:
         plan: what was read.
         model: the prototypes.
-        trial: how they were trained; None where the model is an earlier run's.
+        trials: how they were trained; None where the model is an earlier run's.
         totals: what the label pass counted.
         sample: (m, d) float64 rows for the scatter.
         precision: of the points that were trained on; None where none were.
@@ -42,11 +43,16 @@ class Results:
 
     plan: Plan
     model: Model
-    trial: Trial | None
+    trials: Trials | None
     totals: LabelTotals
     sample: np.ndarray
     precision: str | None = None
     features: pa.Table | None = None
+
+    @property
+    def trial(self) -> Trial | None:
+        """The one that was chosen."""
+        return self.trials.best if self.trials else None
 
     @property
     def cluster_costs(self) -> np.ndarray:
@@ -120,11 +126,12 @@ def write_results(
     )
     run = replace(run, scatter=scatter, compared=earlier.compared(run) if earlier else None)
     tables = Tables(
-        history_table(results.trial),
+        history_table(results.trials),
         prototypes_table(results),
         results.features if results.trial or not earlier else earlier.tables.features,
         places,
         typical_table(results),
+        trials_table(results.trials, results.cost) if results.trials else None,
     )
     if tensorboard:
         write_tensorboard(tensorboard, tables)
@@ -133,7 +140,7 @@ def write_results(
     for name, data in files.items():
         work.store.write(work.file(name), data)
     names = list(files)
-    if results.trial is not None:
+    if results.trials is not None:
         names += _write_model(work, results.model)
     labels = {posixpath.join("labels", n): path for n, path in sorted(results.totals.parts.items())}
     return labels | {name: work.file(name) for name in names}
@@ -156,17 +163,50 @@ def _drawing() -> ModuleType:
     return report
 
 
-def history_table(trial: Trial | None) -> pa.Table:
+def history_table(trials: Trials | None) -> pa.Table:
     """trial, iteration, cost and how many empty clusters were given another row."""
-    costs, relocated = (trial.costs, trial.relocated) if trial else ((), ())
-    return pa.table(
-        {
-            "trial": pa.array(np.zeros(len(costs), np.int32)),
-            "iteration": pa.array(np.arange(len(costs), dtype=np.int32)),
-            "cost": pa.array(costs, pa.float64()),
-            "relocated": pa.array(relocated, pa.int32()),
-        }
-    )
+    rows = [
+        (number, iteration, cost, relocated)
+        for number, trial in enumerate(trials.trials if trials else ())
+        for iteration, (cost, relocated) in enumerate(
+            zip(trial.costs, trial.relocated, strict=True)
+        )
+    ]
+    kinds = {
+        "trial": pa.int32(),
+        "iteration": pa.int32(),
+        "cost": pa.float64(),
+        "relocated": pa.int32(),
+    }
+    return _table(kinds, rows)
+
+
+def trials_table(trials: Trials, cost: float) -> pa.Table:
+    """What was tried, and its figures (see `kmeans_tf.figures`); of a single one its cost alone."""
+    rows = []
+    for number, trial in enumerate(trials.trials):
+        k, restart = len(trial.prototypes), number % trials.restarts
+        figures = trials.figures[number] if trials.figures else Figures(cost)
+        told = [getattr(figures, name) for name in FIGURES]
+        chosen = number == trials.chosen
+        rows.append((number, k, restart, trial.iterations, trial.status, *told, chosen))
+    kinds = {
+        "trial": pa.int32(),
+        "k": pa.int32(),
+        "restart": pa.int32(),
+        "iterations": pa.int32(),
+        "status": pa.string(),
+        **dict.fromkeys(FIGURES, pa.float64()),
+        "chosen": pa.bool_(),
+    }
+    return _table(kinds, rows)
+
+
+def _table(kinds: dict[str, pa.DataType], rows: Sequence[tuple]) -> pa.Table:
+    """A table of some rows."""
+    columns = zip(*rows, strict=True) if rows else [()] * len(kinds)
+    values = zip(kinds.items(), columns, strict=True)
+    return pa.table({name: pa.array(column, kind) for (name, kind), column in values})
 
 
 def prototypes_table(results: Results) -> pa.Table:
@@ -200,9 +240,7 @@ def typical_table(results: Results) -> pa.Table:
         "row": pa.int64(),
         "keys": pa.list_(pa.string()),
     }
-    columns: Iterable = zip(*rows, strict=True) if rows else [[]] * len(kinds)
-    arrays = [pa.array(c, kind) for c, kind in zip(columns, kinds.values(), strict=True)]
-    return pa.Table.from_arrays(arrays, names=list(kinds))
+    return _table(kinds, rows)
 
 
 def _feature_columns(columns: Columns, rows: np.ndarray) -> dict[str, pa.Array]:

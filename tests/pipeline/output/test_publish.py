@@ -26,7 +26,8 @@ MODEL_FILES = {
 }
 FIT = ("--features=f0,f1", "--keys=id", "--k=3", "--max_iterations=4")
 BESIDE = {"run.json", "report.html", "_SUCCESS"} | {
-    f"{name}.parquet" for name in ("prototypes", "history", "features", "scatter", "typical")
+    f"{name}.parquet"
+    for name in ("prototypes", "history", "features", "scatter", "typical", "trials")
 }
 
 
@@ -114,7 +115,7 @@ def test_run_json_tells_what_was_run_and_how_it_went(trained, three_blobs):
     configuration = run["configuration"]
     assert configuration["input"] == str(three_blobs.folder)
     assert (configuration["k"], configuration["init"], configuration["runner"]) == (
-        3,
+        [3],
         "auto",
         "FnApiRunner",
     )
@@ -222,7 +223,7 @@ def test_label_gives_the_labels_of_fit(fit, trained, three_blobs, tmp_path, many
     again = fit(three_blobs.folder, tmp_path / "again", *args, command="label")
     assert again.table.equals(trained.table)
     labels = {f"labels/{name}" for name in part_names(again.run.counts.blocks)}
-    assert set(contents(again.folder)) == labels | BESIDE
+    assert set(contents(again.folder)) == labels | BESIDE - {"trials.parquet"}
     columns = ["label", "rows", "weight", "cost"]
     assert again.prototypes.select(columns).equals(trained.prototypes.select(columns))
     assert again.history.num_rows == 0
