@@ -75,7 +75,9 @@ def render_report(run: RunRecord, tables: Tables) -> str:
     clusters = cluster_table(run, prototypes)
     bad = sorted(run.counts.bad, key=lambda entry: -entry.rows)
     shown = profile(values, tables.features)
-    trials = tables.trials if tables.trials and tables.trials.num_rows > 1 else None
+    trials = tables.trials
+    if trials is not None and trials.num_rows < 2:
+        trials = None
     html = _template().render(
         run=run,
         verdict=verdict(run),
@@ -93,8 +95,8 @@ def render_report(run: RunRecord, tables: Tables) -> str:
         cost_is_logarithmic=is_logarithmic(_all_costs(run, costs)),
         relocated=sum(history["relocated"].to_pylist()),
         trials=len(history["trial"].unique()),
-        trial_curve=draw(figures.trial_curve, trials) if trials else None,
-        trial_table=trials.slice(0, MAX_TRIALS).to_pylist() if trials else [],
+        trial_curve=draw(figures.trial_curve, trials) if trials is not None else None,
+        trial_table=trials.slice(0, MAX_TRIALS).to_pylist() if trials is not None else [],
         scatter=_scatter(tables.scatter),
         sizes=_sizes(run, values),
         sizes_are_ranked=len(values.rows) > MAX_BARS,
@@ -271,7 +273,7 @@ def _statistics(features: pa.Table | None, shown: Profile | None) -> list[dict[s
 def _typical(typical: pa.Table | None, labels: list[int]) -> list[tuple[int, list]]:
     """Each label with its nearest rows."""
     near: dict[int, list] = {label: [] for label in labels}
-    for line in typical.to_pylist() if typical else []:
+    for line in typical.to_pylist() if typical is not None else []:
         if line["label"] in near:
             near[line["label"]].append(line)
     return [(label, lines) for label, lines in near.items() if lines]

@@ -16,17 +16,17 @@ _PROJECTOR = """embeddings {
 
 
 def write_tensorboard(folder: str, tables: Tables) -> None:
-    """Writes `cost` by iteration, the rows of each cluster as `rows`, and the embedding.
+    """Writes `cost` by iteration and trial, the rows of each cluster as `rows`, and the embedding.
 
     The prototypes are a tensor of the events, and a table for the projector, each in the input's
     units, with labels and rows.
     """
     values, history = Values.of(tables.prototypes), tables.history
+    trials = len(history["trial"].unique())
     with tf.summary.create_file_writer(folder).as_default():
-        for step, cost in zip(
-            *(history[n].to_pylist() for n in ("iteration", "cost")), strict=True
-        ):
-            _scalar("cost", cost, step)
+        columns = (history[name].to_pylist() for name in ("trial", "iteration", "cost"))
+        for trial, step, cost in zip(*columns, strict=True):
+            _scalar(f"cost/{trial}" if trials > 1 else "cost", cost, step)
         for label, rows in zip(values.labels, values.rows, strict=True):
             _scalar(f"rows/{label}", rows, history.num_rows)
         tf.summary.write("prototypes", tf.constant(values.values), history.num_rows)
