@@ -10,6 +10,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
+from itertools import pairwise
 from typing import Any
 
 from kmeans_tf.state import TrainingState
@@ -164,8 +165,7 @@ def iterations_left(costs: Sequence[float], tolerance: float) -> int | None:
 
     The last changes are taken to go on shrinking as they did; None where they do not shrink.
     """
-    pairs = list(zip(costs[-_RECENT - 1 :], costs[-_RECENT:], strict=False))
-    changes = [abs(b - a) / abs(b) if b else 0.0 for a, b in pairs[: len(costs) - 1]]
+    changes = [abs(b - a) / abs(b) if b else 0.0 for a, b in pairwise(costs[-_RECENT - 1 :])]
     if not changes:
         return None
     if changes[-1] <= tolerance:

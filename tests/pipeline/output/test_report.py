@@ -333,7 +333,7 @@ def test_headline(pages: dict[str, str]) -> None:
     assert tiles["Largest cluster"] == percent(largest / rows)
     assert tiles["Cost per row"] == number(901.219 / 12_345_678, 4)
     assert tiles["Iterations"] == "20"
-    assert tiles["Time"] == "21 min 48 s"
+    assert tiles["Time"] == "21 min 49 s"
     assert tiles["Bad rows"] == "0"
     assert page.words("h2")[0] == "Done, with 1 remark"
     assert any("before it converged" in text for text in page.words("li"))
