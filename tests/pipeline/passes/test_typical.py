@@ -34,7 +34,7 @@ def test_they_are_those_of_a_full_sort_however_the_rows_are_cut():
         for i in range(N)
     ]
     expected = {
-        prototype: tuple(sorted(rows[i] for i in np.flatnonzero(INDEX == prototype))[:ROWS])
+        prototype: tuple(sorted(rows[i] for i in np.flatnonzero(prototype == INDEX))[:ROWS])
         for prototype in (0, 100, 200)
     }
     assert PROTOTYPES <= 300
