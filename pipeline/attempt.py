@@ -23,7 +23,7 @@ from pipeline.data.plan import Plan
 from pipeline.errors import UsageError
 from pipeline.options import ALWAYS
 from pipeline.output.results import Results, bad_rows_by_place, key_types, load_drawing_ahead
-from pipeline.output.run_record import Counts, Input, RunRecord, Scatter, Schema
+from pipeline.output.run_record import Counts, Input, RunRecord, Scatter, Schema, Table
 from pipeline.passes.blocks import BlockRange
 from pipeline.passes.cache import JobCache
 from pipeline.passes.checkpoint import WorkFolder, find_manifest, load_manifest
@@ -194,7 +194,7 @@ class Attempt:
                 sample_rows=len(results.sample),
             ),
             versions={"python": sys.version.split()[0]} | versions(),
-            input=Input(plan.files.fingerprint(), plan.nbytes),
+            input=_input(plan),
             seconds=self.clock.told(),
             counters=by_name(self.counters),
             workers=[asdict(worker) for worker in self.workers],
@@ -202,3 +202,8 @@ class Attempt:
             result=results.result,
             scatter=Scatter("", ""),  # which is known with its table
         )
+
+
+def _input(plan: Plan) -> Input:
+    tables = [Table(table.format, table.folder, table.id) for table in plan.snapshots]
+    return Input(plan.files.fingerprint(), plan.nbytes, tables)

@@ -5,19 +5,22 @@ under a temporary name unique to the attempt and renamed; where there is none (o
 becomes visible when its upload is closed, and moving is a copy and a delete.
 """
 
+import atexit
 import contextlib
 import fnmatch
 import os
 import posixpath
 import re
 import tempfile
+import threading
 import uuid
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import Future, wait
 from dataclasses import dataclass, field
 from functools import cache
 from itertools import takewhile
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 from urllib.parse import urlsplit
 
 import pyarrow as pa
@@ -25,11 +28,15 @@ from pyarrow import fs
 
 from pipeline.data.addresses import is_uri, spelt
 from pipeline.data.walk import Entry, walk
-from pipeline.errors import DataError, UsageError
+from pipeline.errors import DataError, SetupError, UsageError
 
 _WILDCARDS = set("*?[")
 _OPTIONS = re.compile(r"\?\w+=[^/?]*$")  # behind a URI; any other question mark is a wildcard
 _AZURE = ("abfs", "abfss")
+_PATIENCE = 30.0  # seconds for a store's first answer; the clients of some ask for a quarter hour
+_LIMIT = "retry_limit_seconds"
+_ADVICE = "check the address, the network and the right to it"
+_T = TypeVar("_T")
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,6 +54,23 @@ class FileVersion:
     size: int
     modified: int
     below: str = field(default="", compare=False)
+
+
+@dataclass(frozen=True)
+class Matches:
+    """What matches a pattern.
+
+    Attributes:
+        folder: the one in front of the first wildcard.
+        listed: the paths below it of all files that were held against the pattern.
+        files: those that match.
+        folders: the paths below `folder` of the folders that match.
+    """
+
+    folder: str
+    listed: list[str]
+    files: list[FileVersion]
+    folders: list[str]
 
 
 @dataclass(frozen=True)
@@ -127,34 +151,30 @@ class Store:
         """The names of the folders in a folder, sorted."""
         return sorted(entry.below for entry in self._entries(folder) if entry.is_folder)
 
-    def glob(self, pattern: str) -> list[FileVersion]:
-        """The files that match: `*`, `?` and `[…]` within a name, `**` for any folders.
+    def match(self, pattern: str) -> Matches:
+        """What matches: `*`, `?` and `[…]` within a name, `**` for any folders.
 
         A wildcard at the beginning of a name stands for no hidden one.
         """
-        folder, entries = self._matching(pattern)
-        files = (_file(folder, entry) for entry in entries if not entry.is_folder)
-        return sorted(files, key=lambda file: file.path)
-
-    def glob_folders(self, pattern: str) -> list[tuple[str, str]]:
-        """The folders that match, as `glob` has it, with their paths below the first wildcard."""
-        folder, entries = self._matching(pattern)
-        below = sorted(entry.below for entry in entries if entry.is_folder)
-        return [(posixpath.join(folder, path), path) for path in below]
+        parts = pattern.split("/")
+        fixed = next(i for i, part in enumerate(parts) if _WILDCARDS & set(part))
+        folder = "/".join(parts[:fixed]) or ("/" if pattern.startswith("/") else ".")
+        entries = [*self._entries(folder, "**" in parts or len(parts) > fixed + 1)]
+        files = [entry for entry in entries if not entry.is_folder]
+        matching = [e for e in entries if _matches(e.below.split("/"), parts[fixed:])]
+        found = (_file(folder, entry) for entry in matching if not entry.is_folder)
+        return Matches(
+            folder=folder,
+            listed=[entry.below for entry in files],
+            files=sorted(found, key=lambda file: file.path),
+            folders=sorted(entry.below for entry in matching if entry.is_folder),
+        )
 
     @staticmethod
     def lost(path: str) -> str | None:
         """Where a link leads, if there is nothing; its name may be no text."""
         link = Path(path.removeprefix("file://"))
         return str(link.readlink()) if link.is_symlink() and not link.exists() else None
-
-    def _matching(self, pattern: str) -> tuple[str, list[Entry]]:
-        """The folder in front of the first wildcard, and what in it matches."""
-        parts = pattern.split("/")
-        fixed = next(i for i, part in enumerate(parts) if _WILDCARDS & set(part))
-        folder = "/".join(parts[:fixed]) or ("/" if pattern.startswith("/") else ".")
-        entries = self._entries(folder, "**" in parts or len(parts) > fixed + 1)
-        return folder, [e for e in entries if _matches(e.below.split("/"), parts[fixed:])]
 
     def _entries(self, folder: str, recursive: bool = False) -> Iterable[Entry]:
         system, base = self._locate(folder)
@@ -268,7 +288,13 @@ class Store:
 
     def _info(self, path: str) -> fs.FileInfo:
         system, base = self._locate(path)
-        return _asked(system, path, base)
+        if isinstance(system, fs.LocalFileSystem) or system in _REACHED:
+            return _asked(system, path, base)
+        root = _roots(self.plain(path))[0]
+        impatient, _ = _remote(_impatient(dict(self.roots).get(root, root)), root)
+        info = _first_answer(path, lambda: _asked(impatient, path, base))
+        _REACHED.append(system)
+        return info
 
     def _locate(self, path: str) -> tuple[fs.FileSystem, str]:
         """The file system of a path or URI, and the path in it.
@@ -311,11 +337,11 @@ def _local() -> fs.FileSystem:
 @cache
 def _remote(uri: str, plain: str) -> tuple[fs.FileSystem, str]:
     try:
-        return fs.FileSystem.from_uri(uri)
+        return _first_answer(plain, lambda: fs.FileSystem.from_uri(uri))
+    except SetupError as error:
+        raise UsageError(str(error)) from error
     except (pa.ArrowInvalid, NotImplementedError) as error:
         raise UsageError(f"{plain}: no such store: {str(error).splitlines()[0]}") from error
-    except OSError as error:  # what Arrow would load to reach it is not there
-        raise UsageError(f"{plain} cannot be reached: {str(error).splitlines()[0]}") from error
 
 
 def _asked(system: fs.FileSystem, path: str, what: Any) -> Any:
@@ -324,6 +350,41 @@ def _asked(system: fs.FileSystem, path: str, what: Any) -> Any:
         return system.get_file_info(what)
     except pa.ArrowException as error:  # none of those that a disk or a network has
         raise UsageError(f"{path} cannot be reached: {str(error).splitlines()[0]}") from error
+
+
+_REACHED: list[fs.FileSystem] = []  # which has no hash
+
+
+def _impatient(uri: str) -> str:
+    """A URI by which a store's client gives its reason before our patience is at an end."""
+    if not uri.startswith("gs://") or _LIMIT in uri:
+        return uri
+    return f"{uri}{'&' if '?' in uri else '?'}{_LIMIT}={_PATIENCE / 3:.0f}"
+
+
+def _first_answer(path: str, ask: Callable[[], _T]) -> _T:
+    """What a store says when this process first asks it; whoever waits in vain is left behind.
+
+    Raises:
+        SetupError: it says nothing for a while, or that it cannot be reached.
+    """
+    answer: Future[_T] = Future()
+
+    def listen() -> None:
+        try:
+            answer.set_result(ask())
+        except BaseException as error:
+            answer.set_exception(error)
+
+    threading.Thread(target=listen, daemon=True).start()
+    try:
+        if not wait([answer], _PATIENCE).done:
+            atexit.unregister(fs.ensure_s3_finalized)  # it would wait for the answer too
+            raise OSError(f"no answer in {_PATIENCE:.0f} s")
+        return answer.result()
+    except OSError as error:
+        reason = str(error).splitlines()[0]
+        raise SetupError(f"{path} cannot be reached: {reason}: {_ADVICE}") from error
 
 
 def _version(path: str, info: fs.FileInfo) -> FileVersion:

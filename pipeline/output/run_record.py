@@ -43,11 +43,21 @@ class Counts:
 
 
 @dataclass(frozen=True)
+class Table:
+    """A table whose log told which files are valid, at the snapshot that was read."""
+
+    format: str
+    folder: str
+    snapshot: str
+
+
+@dataclass(frozen=True)
 class Input:
     """The files that were read: their identity as one digest, and their size."""
 
     fingerprint: str
     bytes: int
+    tables: list[Table] = field(default_factory=list)
 
 
 @dataclass(frozen=True)
@@ -208,11 +218,7 @@ def _built(kind: Any, value: Any, place: str) -> Any:
         return value
     if not isinstance(value, dict):
         raise ValueError(f"{place} is no object")
-    required = [
-        each.name
-        for each in fields(kind)
-        if each.default is MISSING and each.default_factory is MISSING
-    ]
+    required = [f.name for f in fields(kind) if f.default is f.default_factory is MISSING]
     missing = [name for name in required if name not in value]
     if missing:
         raise ValueError(f"{place} has no {missing[0]!r}")
