@@ -15,6 +15,7 @@ from pipeline.errors import JobError
 from pipeline.passes.checkpoint import WorkFolder, checkpoints, load_state
 
 _POLL_SECONDS = 0.25
+_FAR_SECONDS = 2.0  # where every look is a request
 
 
 @contextlib.contextmanager
@@ -42,7 +43,8 @@ class _Watcher:
         self.report(lambda text: None)
 
     def watch(self, line, stop: threading.Event) -> None:
-        while not stop.wait(_POLL_SECONDS):
+        is_local = self.work.store.is_local(self.work.path)
+        while not stop.wait(_POLL_SECONDS if is_local else _FAR_SECONDS):
             self.report(line)
 
     def report(self, line) -> None:

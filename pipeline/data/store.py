@@ -1,8 +1,9 @@
 """The one door to files: local paths, and whatever pyarrow reaches by URI (gs://, s3://, hdfs://).
 
-A file appears under its name only when it is complete. Where there is a rename, it is written
-under a temporary name unique to the attempt and renamed; where there is none (object stores), it
-becomes visible when its upload is closed, and moving is a copy and a delete.
+A file appears under its name only when it is complete: it is written under a temporary name unique
+to the attempt and renamed. Stores of objects have no rename: moving is a copy and a delete, and what
+is written in one go has its name at once, for an upload shows when it is closed. They have no
+folders either, and none are made in them.
 """
 
 import contextlib
@@ -23,14 +24,20 @@ from urllib.parse import urlsplit
 import pyarrow as pa
 from pyarrow import fs
 
-from pipeline.data.addresses import is_uri, spelt
+from pipeline.data.addresses import is_uri, masked, spelt
+from pipeline.data.leases import leased
 from pipeline.data.locks import locked
 from pipeline.data.walk import Entry, walk
 from pipeline.errors import DataError, UsageError
 
 _WILDCARDS = set("*?[")
+_SECOND = 10**9
 _OPTIONS = re.compile(r"\?\w+=[^/?]*$")  # behind a URI; any other question mark is a wildcard
 _AZURE = ("abfs", "abfss")
+_OF_OBJECTS = ("s3", "gcs", "abfs")  # as Arrow calls these file systems
+# Unless the user says otherwise: small files in one request, and minutes of retries are no answer.
+_DEFAULTS = {"s3": "allow_delayed_open=true", "gs": "retry_limit_seconds=60"}
+_REASON = re.compile(r"(?:AWS Error |google::cloud::Status\()([^\n]*?)\)?(?: \(Request ID.*)?$")
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,7 +47,8 @@ class FileVersion:
     Attributes:
         path: what names it.
         size: in bytes.
-        modified: nanoseconds since 1970, 0 where the store does not tell.
+        modified: nanoseconds since 1970, 0 where the store does not tell; of another than this
+            machine's in whole seconds, for some tell more in a listing than of a file.
         below: its path below the folder or wildcard that found it; no part of its identity.
     """
 
@@ -110,7 +118,25 @@ class Store:
     def version(self, path: str) -> FileVersion | None:
         """The file at `path`; None if there is no file."""
         info = self._info(path)
-        return _version(path, info) if info.type == fs.FileType.File else None
+        return (
+            _version(path, info, self._locate(path)[0]) if info.type == fs.FileType.File else None
+        )
+
+    def check_reached(self, path: str) -> None:
+        """Asks the store of a path once, before anything is done.
+
+        Raises:
+            UsageError: it refuses, or does not answer.
+        """
+        folder = _split_pattern(path)[0] if _WILDCARDS & set(_OPTIONS.sub("", path)) else path
+        system, base = self._locate(folder)
+        if isinstance(system, fs.LocalFileSystem):
+            return
+        try:
+            with contextlib.suppress(FileNotFoundError):
+                _check_reached(system, base)
+        except OSError as error:
+            raise UsageError(f"{self.plain(path)} cannot be reached: {reason(error)}") from error
 
     def is_folder(self, path: str) -> bool:
         return self._info(path).type == fs.FileType.Directory
@@ -164,6 +190,10 @@ class Store:
         names = below.split("/")
         return any(_matches(names[:depth], patterns) for depth in range(1, len(names) + 1))
 
+    def is_bucket(self, path: str) -> bool:
+        """Whether a path is all of a store, in which no folder is made or deleted."""
+        return is_uri(path) and _roots(path)[0] == path
+
     def is_link(self, path: str) -> bool:
         """Whether a path is a link of this machine's own file system."""
         return self.is_local(path) and Path(self.plain(path)).is_symlink()
@@ -179,7 +209,7 @@ class Store:
         if isinstance(system, fs.LocalFileSystem):
             return walk(base, recursive=recursive)
         selector = fs.FileSelector(base, allow_not_found=True, recursive=recursive)
-        return (_entry(base, info) for info in _asked(system, folder, selector))
+        return (_entry(base, info, system) for info in _asked(system, folder, selector))
 
     def open(self, file: FileVersion) -> pa.NativeFile:
         """Opens a file for reading, if it is still the one that the job first saw.
@@ -211,7 +241,11 @@ class Store:
 
     def write(self, path: str, data: bytes) -> None:
         """Writes a small file; it appears complete or not at all."""
-        with self.create(path) as stream:
+        system, base = self._locate(path)
+        opened: contextlib.AbstractContextManager[pa.NativeFile] = self.create(path)
+        if _has_objects(system):  # nothing but the store itself can fail before it is closed
+            opened = system.open_output_stream(base, compression=None)
+        with opened as stream:
             stream.write(data)
 
     @contextlib.contextmanager
@@ -219,7 +253,7 @@ class Store:
         """A stream to a file that appears when the block ends without an error."""
         system, base = self._locate(path)
         folder, name = posixpath.split(base)
-        system.create_dir(folder, recursive=True)
+        _make_folder(system, folder)
         temporary = posixpath.join(folder, f".{name}.{uuid.uuid4().hex}")
         try:
             with system.open_output_stream(temporary, compression=None) as stream:
@@ -232,7 +266,9 @@ class Store:
 
     @contextlib.contextmanager
     def held(self, path: str, holder: str) -> Iterator[Callable[[], bool]]:
-        """Holds a file that nobody else can hold meanwhile; whoever dies lets it go.
+        """Holds a file, or what is called so, that nobody else can hold meanwhile.
+
+        Whoever dies lets it go: at once where there are locks, else after `leases.DEAD_SECONDS`.
 
         Args:
             holder: one line that tells others who holds it.
@@ -247,14 +283,16 @@ class Store:
         if self.is_local(path):
             with locked(Path(self.plain(path)), holder) as is_held:
                 yield is_held
-        else:  # only a conditional write could tell
-            yield lambda: True
+        else:
+            system, base = self._locate(path)
+            with leased(system, base, holder) as is_held:
+                yield is_held
 
     def move(self, source: str, target: str) -> None:
         """Moves a file, over the target if there is one."""
         system, base = self._locate(source)
         target = self._locate(target)[1]
-        system.create_dir(posixpath.dirname(target), recursive=True)
+        _make_folder(system, posixpath.dirname(target))
         system.move(base, target)
 
     @contextlib.contextmanager
@@ -349,11 +387,47 @@ def _local() -> fs.FileSystem:
 @cache
 def _remote(uri: str, plain: str) -> tuple[fs.FileSystem, str]:
     try:
-        return fs.FileSystem.from_uri(uri)
+        return fs.FileSystem.from_uri(_with_defaults(uri))
     except (pa.ArrowInvalid, NotImplementedError) as error:
-        raise UsageError(f"{plain}: no such store: {str(error).splitlines()[0]}") from error
+        raise UsageError(f"{plain}: no such store: {reason(error)}") from error
     except OSError as error:  # what Arrow would load to reach it is not there
-        raise UsageError(f"{plain} cannot be reached: {str(error).splitlines()[0]}") from error
+        raise UsageError(f"{plain} cannot be reached: {reason(error)}") from error
+
+
+def _with_defaults(uri: str) -> str:
+    """A URI with what is wanted of its kind of store, unless it says so itself."""
+    default = _DEFAULTS.get(urlsplit(uri).scheme, "")
+    if not default or f"{default.partition('=')[0]}=" in uri:
+        return uri
+    return f"{uri}{'&' if _OPTIONS.search(uri) else '?'}{default}"
+
+
+def _has_objects(system: fs.FileSystem) -> bool:
+    """Whether a store has no folders and no rename."""
+    return system.type_name in _OF_OBJECTS
+
+
+def _make_folder(system: fs.FileSystem, folder: str) -> None:
+    if not _has_objects(system):
+        system.create_dir(folder, recursive=True)
+
+
+def _check_reached(system: fs.FileSystem, base: str) -> None:
+    """Raises an OSError that says why a store refuses, and a FileNotFoundError if it does not."""
+    try:
+        if system.get_file_info(base).type != fs.FileType.NotFound:
+            return
+    except OSError as error:
+        if "No response body" not in str(error):  # which a question for a file alone has not
+            raise
+    system.get_file_info(fs.FileSelector(posixpath.join(base, uuid.uuid4().hex)))
+
+
+def reason(error: Exception) -> str:
+    """What a store says, in one line."""
+    line = str(error).splitlines()[0]
+    told = _REASON.search(line)
+    return masked(told[1] if told else line)
 
 
 def _asked(system: fs.FileSystem, path: str, what: Any) -> Any:
@@ -361,11 +435,18 @@ def _asked(system: fs.FileSystem, path: str, what: Any) -> Any:
     try:
         return system.get_file_info(what)
     except pa.ArrowException as error:  # none of those that a disk or a network has
-        raise UsageError(f"{path} cannot be reached: {str(error).splitlines()[0]}") from error
+        raise UsageError(f"{path} cannot be reached: {reason(error)}") from error
 
 
-def _version(path: str, info: fs.FileInfo) -> FileVersion:
-    return FileVersion(path, info.size, info.mtime_ns or 0)
+def _version(path: str, info: fs.FileInfo, system: fs.FileSystem) -> FileVersion:
+    return FileVersion(path, info.size, _modified(info, system))
+
+
+def _modified(info: fs.FileInfo, system: fs.FileSystem) -> int:
+    """See `FileVersion`."""
+    modified = info.mtime_ns or 0
+    is_local = isinstance(system, fs.LocalFileSystem)
+    return modified if is_local else modified // _SECOND * _SECOND
 
 
 def _file(folder: str, entry: Entry) -> FileVersion:
@@ -373,11 +454,10 @@ def _file(folder: str, entry: Entry) -> FileVersion:
     return FileVersion(path, entry.size, entry.modified, entry.below)
 
 
-def _entry(folder: str, info: fs.FileInfo) -> Entry:
+def _entry(folder: str, info: fs.FileInfo, system: fs.FileSystem) -> Entry:
     is_folder = info.type == fs.FileType.Directory
-    return Entry(
-        info.path[len(folder) :].lstrip("/"), is_folder, info.size or 0, info.mtime_ns or 0
-    )
+    below = info.path[len(folder) :].lstrip("/")
+    return Entry(below, is_folder, info.size or 0, _modified(info, system))
 
 
 def escaped(path: str) -> str:
