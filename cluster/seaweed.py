@@ -16,6 +16,7 @@ VERSION = "4.48"
 SERVER = "seaweed"
 S3_PORT, MASTER_PORT, VOLUME_PORT, FILER_PORT = 8333, 9333, 9340, 9336
 START_SECONDS = 60.0
+STOP_SECONDS = 2.0  # it takes many, and what it holds is deleted anyway
 BUCKET = "kmeans"
 REGION = "us-east-1"  # any will do
 SECRETS = {"owner": "owners-secret", "reader": "readers-secret"}  # of the users, by key
@@ -37,7 +38,7 @@ def up() -> None:
 
 def down() -> None:
     """Ends it and deletes what it holds; harmless when there is none."""
-    processes.stop(SERVER)
+    processes.stop(SERVER, STOP_SECONDS)
     shutil.rmtree(folder("seaweed"), ignore_errors=True)
 
 

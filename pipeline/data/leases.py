@@ -1,9 +1,9 @@
-"""Folders of a store that one process at a time holds, where the store knows no locks.
+"""Names in a store that one process at a time holds, where the store knows no locks.
 
 A store of objects could keep others out by a write on condition that nothing is there; pyarrow has
-none. So whoever wants the folder writes an object of its own into it and looks whose else are
-there. Listings tell what was written before them: of two that come at once at least one sees the
-other, and who sees another gives way. No two hold the folder; of two that come at the same moment
+none. So whoever wants a name writes an object of its own that begins with it and looks whose else
+are there. Listings tell what was written before them: of two that come at once at least one sees
+the other, and who sees another gives way. No two hold the name; of two that come at the same moment
 it may be none.
 
 A holder writes its object again and again. One that was not written for `DEAD_SECONDS`, by the
@@ -30,12 +30,12 @@ DEAD_SECONDS = 60.0
 
 
 @contextlib.contextmanager
-def leased(system: fs.FileSystem, folder: str, holder: str) -> Iterator[Callable[[], bool]]:
-    """Holds a folder, of which nothing is left at the end.
+def leased(system: fs.FileSystem, path: str, holder: str) -> Iterator[Callable[[], bool]]:
+    """Holds a path, of which nothing is left at the end.
 
     Args:
         system: the store.
-        folder: its path there.
+        path: in it; objects are called so and more.
         holder: what others are told.
 
     Yields:
@@ -45,7 +45,7 @@ def leased(system: fs.FileSystem, folder: str, holder: str) -> Iterator[Callable
         HeldError: another process has it.
         OSError: it cannot be written.
     """
-    lease = _Lease(system, folder, holder)
+    lease = _Lease(system, path, holder)
     lease.take()
     ended = threading.Event()
     renewing = threading.Thread(target=lease.keep, args=(ended,), daemon=True)
@@ -59,11 +59,11 @@ def leased(system: fs.FileSystem, folder: str, holder: str) -> Iterator[Callable
 
 
 class _Lease:
-    """An object in the folder, of this process."""
+    """An object that says that this process holds a path."""
 
-    def __init__(self, system: fs.FileSystem, folder: str, holder: str):
-        self._system, self._folder, self._holder = system, folder, holder
-        self._path = posixpath.join(folder, f"{_machine()}-{os.getpid()}-{uuid.uuid4().hex}")
+    def __init__(self, system: fs.FileSystem, path: str, holder: str):
+        self._system, self._all, self._holder = system, f"{path}-", holder
+        self._path = f"{self._all}{_machine()}-{os.getpid()}-{uuid.uuid4().hex}"
         self._renewed = time.monotonic()
 
     def take(self) -> None:
@@ -114,14 +114,15 @@ class _Lease:
         Raises:
             HeldError: there is a living one.
         """
-        selector = fs.FileSelector(self._folder, allow_not_found=True)
-        found = {file.path: file for file in self._system.get_file_info(selector)}
+        selector = fs.FileSelector(posixpath.dirname(self._path), allow_not_found=True)
+        all_files = self._system.get_file_info(selector)
+        found = {file.path: file for file in all_files if file.path.startswith(self._all)}
         if self._path not in found:
             raise OSError(f"{self._path} was written and is not there")
         now = found.pop(self._path).mtime_ns
         ages = {path: (now - file.mtime_ns) / 1e9 for path, file in found.items()}
         for path, age in ages.items():
-            if age < DEAD_SECONDS and not _is_gone(path):
+            if age < DEAD_SECONDS and not _is_gone(path.removeprefix(self._all)):
                 raise HeldError(self._told(path, age))
         for path in ages:
             with contextlib.suppress(FileNotFoundError):
@@ -136,9 +137,9 @@ class _Lease:
         return f"{holder}; if it was killed, its hold ends in {DEAD_SECONDS - age:.0f} s"
 
 
-def _is_gone(path: str) -> bool:
+def _is_gone(who: str) -> bool:
     """Whether a holder was a process of this machine and is not there any more."""
-    machine, _, rest = posixpath.basename(path).partition("-")
+    machine, _, rest = who.partition("-")
     pid = rest.partition("-")[0]
     if not machine or machine != _machine() or not pid.isdigit():
         return False
@@ -156,6 +157,7 @@ def _machine() -> str:
     """What tells where process ids are of this process's kind; empty where that is unknown."""
     try:
         boot = Path("/proc/sys/kernel/random/boot_id").read_text()
-        return hashlib.sha256((boot + os.readlink("/proc/self/ns/pid")).encode()).hexdigest()[:16]
+        processes = Path("/proc/self/ns/pid").readlink()
+        return hashlib.sha256(f"{boot} {processes}".encode()).hexdigest()[:16]
     except OSError:
         return ""

@@ -1,8 +1,8 @@
 """The one door to files: local paths, and whatever pyarrow reaches by URI (gs://, s3://, hdfs://).
 
 A file appears under its name only when it is complete: it is written under a temporary name unique
-to the attempt and renamed. Stores of objects have no rename: moving is a copy and a delete, and what
-is written in one go has its name at once, for an upload shows when it is closed. They have no
+to the attempt and renamed. Stores of objects have no rename: moving is a copy and a delete, and
+what is written in one go has its name at once, for an upload shows when it is closed. They have no
 folders either, and none are made in them.
 """
 
@@ -135,7 +135,7 @@ class Store:
         try:
             with contextlib.suppress(FileNotFoundError):
                 _check_reached(system, base)
-        except OSError as error:
+        except (OSError, pa.ArrowException) as error:
             raise UsageError(f"{self.plain(path)} cannot be reached: {reason(error)}") from error
 
     def is_folder(self, path: str) -> bool:
@@ -266,7 +266,7 @@ class Store:
 
     @contextlib.contextmanager
     def held(self, path: str, holder: str) -> Iterator[Callable[[], bool]]:
-        """Holds a file, or what is called so, that nobody else can hold meanwhile.
+        """Holds a file's name, which nobody else can hold meanwhile.
 
         Whoever dies lets it go: at once where there are locks, else after `leases.DEAD_SECONDS`.
 
@@ -333,7 +333,8 @@ class Store:
         system, base = self._locate(path)
         kind = self._info(path).type
         if kind == fs.FileType.Directory:
-            system.delete_dir(base)
+            with contextlib.suppress(FileNotFoundError):  # a store may tell of what it is deleting
+                system.delete_dir(base)
         elif kind == fs.FileType.File:
             system.delete_file(base)
 

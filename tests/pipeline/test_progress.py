@@ -176,9 +176,7 @@ def _all_of(driver: int) -> str:
     return b"".join(pieces).decode()
 
 
-def test_a_clock_that_is_set_back_gives_no_negative_seconds(
-    fit, three_blobs, tmp_path, monkeypatch
-):
+def test_a_clock_that_is_set_back_gives_no_negative_seconds(fit, three_blobs, tmp_path, monkeypatch):
     """Every checkpoint is an hour older than the one before."""
 
     def save_in_the_past(work, state):
