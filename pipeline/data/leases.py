@@ -115,8 +115,8 @@ class _Lease:
             HeldError: there is a living one.
         """
         selector = fs.FileSelector(posixpath.dirname(self._path), allow_not_found=True)
-        all_files = self._system.get_file_info(selector)
-        found = {file.path: file for file in all_files if file.path.startswith(self._all)}
+        there = [f for f in self._system.get_file_info(selector) if f.type == fs.FileType.File]
+        found = {file.path: file for file in there if file.path.startswith(self._all)}
         if self._path not in found:
             raise OSError(f"{self._path} was written and is not there")
         now = found.pop(self._path).mtime_ns

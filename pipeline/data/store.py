@@ -117,10 +117,10 @@ class Store:
 
     def version(self, path: str) -> FileVersion | None:
         """The file at `path`; None if there is no file."""
-        info = self._info(path)
-        return (
-            _version(path, info, self._locate(path)[0]) if info.type == fs.FileType.File else None
-        )
+        system, base = self._locate(path)
+        info = _asked(system, path, base)
+        is_file = info.type == fs.FileType.File
+        return FileVersion(path, info.size, _modified(info, system)) if is_file else None
 
     def check_reached(self, path: str) -> None:
         """Asks the store of a path once, before anything is done.
@@ -437,10 +437,6 @@ def _asked(system: fs.FileSystem, path: str, what: Any) -> Any:
         return system.get_file_info(what)
     except pa.ArrowException as error:  # none of those that a disk or a network has
         raise UsageError(f"{path} cannot be reached: {reason(error)}") from error
-
-
-def _version(path: str, info: fs.FileInfo, system: fs.FileSystem) -> FileVersion:
-    return FileVersion(path, info.size, _modified(info, system))
 
 
 def _modified(info: fs.FileInfo, system: fs.FileSystem) -> int:

@@ -39,7 +39,7 @@ def test_another_is_told_who_holds_it(path, tmp_path):
 
 def test_of_many_at_once_no_two_hold_it(path):
     inside, most, taken = 0, 0, 0
-    lock, start = threading.Lock(), threading.Barrier(8)
+    lock, start = threading.Lock(), threading.Barrier(8, timeout=60)
 
     def work():
         nonlocal inside, most, taken
@@ -98,15 +98,26 @@ def renewed(mine, before):
     return mine.exists()
 
 
-def test_it_is_renewed_until_it_is_gone(path, tmp_path, monkeypatch):
+def test_one_that_is_gone_is_not_held(path, tmp_path, monkeypatch):
+    with leased(disk, path, "me") as is_held:
+        assert is_held()
+        for mine in tmp_path.iterdir():
+            mine.unlink()
+        assert not is_held()
+    monkeypatch.setattr(leases, "RENEW_SECONDS", 0.01)
+    leases._Lease(disk, path, "me").keep(
+        threading.Event()
+    )  # returns, for there is nothing to renew
+    assert not [*tmp_path.iterdir()]
+
+
+def test_it_is_renewed(path, tmp_path, monkeypatch):
     monkeypatch.setattr(leases, "RENEW_SECONDS", 0.01)
     with leased(disk, path, "me") as is_held:
         (mine,) = tmp_path.iterdir()
         aged(mine, leases.DEAD_SECONDS * 2)
         assert renewed(mine, mine.stat().st_mtime_ns)
         assert is_held()
-        mine.unlink()
-        assert not is_held()
     assert not [*tmp_path.iterdir()]
 
 
