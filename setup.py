@@ -8,7 +8,18 @@ from setuptools import find_packages, setup
 HERE = Path(__file__).parent
 VERSION = re.findall(r'__version__ = "(.+)"', (HERE / "kmeans_tf/__init__.py").read_text())[0]
 
-TEST = ["pytest==9.*", "pytest-xdist==3.*", "hypothesis==6.*", "scikit-learn==1.9.*", "psutil"]
+DELTA = ["deltalake>=1.6,<2"]
+ICEBERG = ["pyiceberg>=0.12,<0.13"]
+TEST = [
+    *DELTA,
+    *ICEBERG,
+    "pyiceberg[sql-sqlite]",  # a catalog to write with
+    "pytest==9.*",
+    "pytest-xdist==3.*",
+    "hypothesis==6.*",
+    "scikit-learn==1.9.*",
+    "psutil",
+]
 EXAMPLES = ["scikit-learn==1.9.*", "pillow"]
 BEAM = "2.77.0"
 
@@ -36,6 +47,8 @@ setup(
     ],
     extras_require={
         "dataflow": [f"apache-beam[gcp]=={BEAM}"],
+        "delta": DELTA,
+        "iceberg": ICEBERG,
         "test": TEST,
         "examples": EXAMPLES,
         "bench": ["scikit-learn-intelex"],  # for x86-64 alone

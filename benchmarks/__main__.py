@@ -10,6 +10,7 @@ NAMES = (
     "wide",
     "files",
     "starts",
+    "trials",
     "regression",
     "scale_picture",
     "scale",  # needs Java and Maven

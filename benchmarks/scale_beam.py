@@ -127,7 +127,7 @@ def _train(
             options=TrainingOptions(tolerance=0.0, max_iterations=iterations * jobs + 1),
             work=work,
             cache=JobCache(work.path, settings.threads, CACHE_MB),
-            slices=slices_for(loader.layout, get_metric(METRIC), len(prototypes)),
+            slices=slices_for(loader.layout, get_metric(METRIC), [len(prototypes)]),
         )
         ranges = SharedBlocks.write(spec.work, table).ranges()
         one = settings.one_process

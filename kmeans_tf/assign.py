@@ -76,6 +76,22 @@ def _compared(points: Points, projected: np.ndarray, places: np.ndarray | None =
     return Bounded(projected, labels, scored.upper, scored.lower)
 
 
+def runners_up(
+    metric: Metric, points: Points, prototypes: np.ndarray, labels: np.ndarray
+) -> np.ndarray:
+    """The index (n,) int32 of the prototype that is nearest to each point but for its own.
+
+    Args:
+        metric: what to compare with.
+        points: n points.
+        prototypes: (k, d) float64, k from 2, in the points' units.
+        labels: (n,) the index of each point's own.
+    """
+    if not metric.sums_suffice:
+        return _assign_by_cost(metric, points.array, prototypes, labels)
+    return resolve(points.take(slice(None)), metric.project(prototypes), excluded=labels)
+
+
 def assign_rows(
     metric: Metric, rows: Compared, targets: Compared, factors: np.ndarray
 ) -> np.ndarray:
@@ -115,6 +131,7 @@ def resolve(
     prototypes: np.ndarray,
     by_definition: Callable[[np.ndarray], np.ndarray] | None = None,
     turned: float = 0.0,
+    excluded: np.ndarray | None = None,
 ) -> np.ndarray:
     """The definition's labels (n,) int32; a float64 product decides nearly all of them.
 
@@ -123,19 +140,22 @@ def resolve(
         prototypes: (k, d) float64.
         by_definition: the labels of those at some places (m,); None: of the points themselves.
         turned: what rounding may have moved points and prototypes by.
+        excluded: (n,) the index of a prototype that each may not have; None: it may have all.
     """
+
+    def of_points(places: np.ndarray) -> np.ndarray:
+        others = None if excluded is None else excluded[places]
+        return labels_by_definition(Parts(points[places]), Parts(prototypes), excluded=others)
+
     labels = np.empty(len(points), np.int32)
     tile = max(1, _RESOLVE_ELEMENTS // len(prototypes))
     for start in range(0, len(points), tile):
-        nearest, unsure = _product_labels(points[start : start + tile], prototypes, turned)
+        part = slice(start, start + tile)
+        others = None if excluded is None else excluded[part]
+        nearest, unsure = _product_labels(points[part], prototypes, turned, others)
         if len(unsure):
-            places = start + unsure
-            nearest[unsure] = (
-                by_definition(places)
-                if by_definition
-                else labels_by_definition(Parts(points[places]), Parts(prototypes))
-            )
-        labels[start : start + tile] = nearest
+            nearest[unsure] = (by_definition or of_points)(start + unsure)
+        labels[part] = nearest
     return labels
 
 
@@ -167,13 +187,15 @@ def nearest(
 
 
 def _product_labels(
-    points: np.ndarray, prototypes: np.ndarray, turned: float
+    points: np.ndarray, prototypes: np.ndarray, turned: float, excluded: np.ndarray | None = None
 ) -> tuple[np.ndarray, np.ndarray]:
     """Labels (n,) int32 by a float64 product, and the indices of those that are not proven."""
     norms = (prototypes * prototypes).sum(1)
     scores = norms - 2 * (points @ prototypes.T)
-    labels = scores.argmin(1).astype(np.int32)
     row = np.arange(len(points))
+    if excluded is not None:
+        scores[row, excluded] = np.inf
+    labels = scores.argmin(1).astype(np.int32)
     best = scores[row, labels].copy()
     scores[row, labels] = np.inf
     reach = np.sqrt((points * points).sum(1)) + np.sqrt(norms.max())
@@ -181,30 +203,34 @@ def _product_labels(
     return labels, np.flatnonzero(~(scores.min(1) - best > 4 * bound))
 
 
-def _assign_by_cost(metric: Metric, values: np.ndarray, prototypes: np.ndarray) -> np.ndarray:
+def _assign_by_cost(
+    metric: Metric, values: np.ndarray, prototypes: np.ndarray, excluded: np.ndarray | None = None
+) -> np.ndarray:
     program = _cost_program(metric)
-    tile = _COST_TILE
+    excluded = np.full(len(values), -1) if excluded is None else excluded
+    tiles = []
     with on_processor():
         prototypes = tf.constant(prototypes, tf.float64)
-        tiles = [
-            program(tf.constant(values[a : a + tile], tf.float64), prototypes).numpy()
-            for a in range(0, len(values), tile)
-        ]
+        for start in range(0, len(values), _COST_TILE):
+            part = slice(start, start + _COST_TILE)
+            some = tf.constant(values[part], tf.float64), tf.constant(excluded[part], tf.int32)
+            tiles.append(program(*some, prototypes).numpy())
     return np.concatenate([np.empty(0, np.int32), *tiles])
 
 
 @cache
 def _cost_program(metric: Metric):
     """(n, d) points against (k, d) prototypes, one prototype at a time: never n x d x k."""
+    matrix = tf.TensorSpec([None, None], tf.float64)
 
     @tf.function(
         autograph=False,
-        input_signature=[tf.TensorSpec([None, None], tf.float64)] * 2,
+        input_signature=[matrix, tf.TensorSpec([None], tf.int32), matrix],
     )
-    def program(points, prototypes):
+    def program(points, excluded, prototypes):
         def body(k, best, labels):
             cost = metric.costs_to(points, prototypes[k])
-            closer = cost < best
+            closer = (cost < best) & (excluded != k)
             return k + 1, tf.where(closer, cost, best), tf.where(closer, k, labels)
 
         n = tf.shape(points)[0]

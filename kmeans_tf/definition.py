@@ -72,19 +72,29 @@ class Compared:
 
 
 def labels_by_definition(
-    rows: Parts, targets: Parts, factors: np.ndarray | None = None
+    rows: Parts,
+    targets: Parts,
+    factors: np.ndarray | None = None,
+    excluded: np.ndarray | None = None,
 ) -> np.ndarray:
     """Labels (n,) int32 of n rows: the indices of their targets, ties to the lowest.
 
     Args:
         factors: (d,) float64, of the differences; None stands for ones.
+        excluded: (n,) the index of a target that each may not have; None: it may have all.
     """
-    squares = squared_distances(rows, targets, factors)
+
+    def squares_of(places: Places, power: np.ndarray | None = None) -> np.ndarray:
+        squares = squared_distances(rows.take(places), targets, factors, power)
+        if excluded is not None:
+            squares[np.arange(len(squares)), excluded[places]] = np.inf
+        return squares
+
+    squares = squares_of(slice(None))
     labels, best = squares.argmin(1), squares.min(1)
     far = np.flatnonzero(~is_safe(best))
     if len(far):
-        nearer = squared_distances(rows.take(far), targets, factors, safe_power(best[far]))
-        labels[far] = nearer.argmin(1)
+        labels[far] = squares_of(far, safe_power(best[far])).argmin(1)
     return labels.astype(np.int32)
 
 

@@ -4,6 +4,7 @@ The start 'auto' is trained: k-means++ and Lloyd's iterations on the sample, sev
 best of them kept. `kmeans_tf.proof` holds it against all rows.
 """
 
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 
@@ -107,12 +108,22 @@ def layout_for(
 def choose_start(
     summary: Summary, metric: Metric, options: StartOptions, threads: int = 1
 ) -> tuple[SumLayout, Trial]:
-    """The layout, and a trial that begins, in the units of its encoding's points.
+    """The layout, and a trial that begins; see `choose_starts`."""
+    layout, trials = choose_starts(summary, metric, [options], threads)
+    return layout, trials[0]
+
+
+def choose_starts(
+    summary: Summary, metric: Metric, options: Sequence[StartOptions], threads: int = 1
+) -> tuple[SumLayout, tuple[Trial, ...]]:
+    """The layout, and trials that begin, in the units of its encoding's points.
+
+    Points are as fine as the trial asks for that needs the finest.
 
     Args:
         summary: of all rows.
         metric: to train with.
-        options: how to begin.
+        options: how each trial is to begin.
         threads: how many starts are trained at once.
 
     Raises:
@@ -122,16 +133,28 @@ def choose_start(
             rows.
     """
 
-    begun = _begun(summary, metric, options)
+    begun = [_begun(summary, metric, each) for each in options]
+    precisions = {each.layout.encoding.precision for each in begun}
+    if len(precisions) > 1:
+        finest = [replace(each, precision=DOUBLE) for each in options]
+        begun = [_begun(summary, metric, each) for each in finest]
+    pairs = zip(begun, options, strict=True)
+    trials = tuple(_trial(summary, metric, each, how, threads) for each, how in pairs)
+    return begun[0].layout, trials
+
+
+def _trial(
+    summary: Summary, metric: Metric, begun: "_Begun", options: StartOptions, threads: int
+) -> Trial:
     layout, sample, prototypes = begun.layout, begun.sample, begun.prototypes
     if options.init == K_MEANS_PARALLEL:
         candidate, oversampling = first_candidate(
             sample.points, sample.weights, options.k, options.seed
         )
         labels = np.arange(options.k, dtype=np.int32)  # of the prototypes that there are to be
-        return layout, replace(Trial.start(candidate, labels), oversampling=oversampling)
+        return replace(Trial.start(candidate, labels), oversampling=oversampling)
     if options.init != AUTO:
-        return layout, Trial.start(prototypes)
+        return Trial.start(prototypes)
     starts = starts_for(summary, options.k)
     prototypes, cost = trained_start(
         layout, metric, sample, options.k, options.seed, starts, prototypes, threads
@@ -139,7 +162,7 @@ def choose_start(
     if summary.sample.full:
         cost *= optimism(len(sample.weights), options.k)
     proof = Proof(options.seed, starts, cost, open=summary.sample.full)
-    return layout, replace(Trial.start(prototypes), proof=proof)
+    return replace(Trial.start(prototypes), proof=proof)
 
 
 def starts_for(summary: Summary, k: int) -> int:

@@ -23,7 +23,7 @@ from pipeline.data.plan import Plan
 from pipeline.errors import UsageError
 from pipeline.options import ALWAYS
 from pipeline.output.results import Results, bad_rows, key_types, load_drawing_ahead
-from pipeline.output.run_record import Counts, Input, RunRecord, Schema
+from pipeline.output.run_record import Counts, Input, RunRecord, Schema, Table
 from pipeline.passes.blocks import BlockRange
 from pipeline.passes.cache import JobCache
 from pipeline.passes.checkpoint import WorkFolder, find_manifest, load_manifest
@@ -178,7 +178,7 @@ class Attempt:
                 bad_columns=bad_columns,
             ),
             versions={"python": sys.version.split()[0]} | versions(),
-            input=Input(plan.files.fingerprint(), plan.nbytes),
+            input=_input(plan),
             seconds=self.clock.seconds | {"iterations": self.clock.iterations},
             counters=by_name(self.counters),
             workers=[asdict(worker) for worker in self.workers],
@@ -187,3 +187,8 @@ class Attempt:
             scatter=results.scatter,
             digests=results.digests,
         )
+
+
+def _input(plan: Plan) -> Input:
+    tables = [Table(table.format, table.folder, table.id) for table in plan.snapshots]
+    return Input(plan.files.fingerprint(), plan.nbytes, tables)

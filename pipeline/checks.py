@@ -20,11 +20,11 @@ _COPIES, _THREAD_COPIES = 8, 2
 
 
 def check_size(k: int, d: int, threads: int) -> None:
-    """Raises a UsageError where the prototypes and their sums alone would fill the memory."""
+    """Raises a UsageError where k prototypes and their sums alone would fill the memory."""
     needed, limit = 8 * k * d * (_COPIES + _THREAD_COPIES * threads), memory_limit()
     if needed > limit:
         raise UsageError(
-            f"--k {k}: {k:,} prototypes of {d:,} features, with their sums by {threads} threads, "
+            f"--k: {k:,} prototypes of {d:,} features, with their sums by {threads} threads, "
             f"take about {_gigabytes(needed)} in the driver and in each worker process, and there "
             f"are {_gigabytes(limit)}: lower --k or --threads, or name fewer --features"
         )

@@ -36,7 +36,7 @@ from pipeline.previous import (
     model_features,
     read_prototypes,
     read_run,
-    resolve_k,
+    resolve_ks,
 )
 
 if TYPE_CHECKING:
@@ -67,13 +67,14 @@ def _fit(options: FitOptions, output: Output) -> None:
     if _finish_pending(options, output, request):
         return
     initial = read_prototypes(output.store, options.init, plan.columns) if has_start else None
-    k = resolve_k(options, initial)
-    check_size(k, plan.columns.dimension, options.run.threads or cores())
-    configuration = request | {"k": k}
+    ks = resolve_ks(options, initial)
+    prototypes = sum(ks) * options.restarts
+    check_size(prototypes, plan.columns.dimension, options.run.threads or cores())
+    configuration = request | {"k": list(ks)}
     if initial:
         configuration["prototypes"] = initial.digest
     job = _job(options, connect, plan, request, configuration)
-    job.fit(options, k, metric, initial)
+    job.fit(options, ks, metric, initial)
 
 
 def label(options: LabelOptions) -> None:

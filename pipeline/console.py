@@ -1,5 +1,6 @@
 """What the user reads while the job runs."""
 
+import atexit
 import contextlib
 import io
 import logging
@@ -18,6 +19,7 @@ _ENDS: list[str] = []
 _SOME_ENDED = threading.Event()
 _KEEPER_SECONDS = 2
 _ALL_IS_WELL = b"\0loaded\0"
+_SAYING = threading.Lock()  # a line is written as a whole, and to one place
 # A process started meanwhile has the pipe too: what it writes afterwards goes through.
 _KEEP = f"""
 import os
@@ -36,7 +38,8 @@ os.write(2, kept)
 def say(text: str) -> None:
     """One plain line on standard error, whatever names stand in it, without secrets."""
     try:
-        print(masked(one_line(text)), file=sys.stderr, flush=True)
+        with _SAYING:
+            print(masked(one_line(text)), file=sys.stderr, flush=True)
     except OSError:  # nobody reads it any more, which is no reason to end the job
         sys.stderr = io.StringIO()
 
@@ -66,6 +69,12 @@ def _quiet_excepthook(raised: threading.ExceptHookArgs) -> None:
         threading.__excepthook__(raised)
 
 
+def forget_ends_of_workers() -> None:
+    """Another job begins, with other workers."""
+    _ENDS.clear()
+    _SOME_ENDED.clear()
+
+
 def ends_of_workers(seconds: float = 0.0) -> str:
     """What Beam said of worker processes that ended before their time; waits so long for it."""
     _SOME_ENDED.wait(seconds)
@@ -78,7 +87,8 @@ def native_notices_hidden() -> Iterator[None]:
 
     They write to the file descriptor, and where they fail they may abort the process: so another
     process holds what they wrote, and lets it out unless it hears that all is well. Whoever has a
-    line for the user meanwhile, in another thread, reaches the terminal by another descriptor.
+    line for the user meanwhile, in another thread, reaches the terminal by another descriptor. A
+    process that ends in order meanwhile has loaded for nobody, and what was written is no matter.
     """
     terminal = os.dup(_STDERR)  # stays open: a thread may be about to write there
     try:
@@ -88,11 +98,12 @@ def native_notices_hidden() -> Iterator[None]:
         return
     with _stderr_on(terminal):
         os.dup2(keeper.pipe, _STDERR)
+        atexit.register(keeper.hear_that_all_is_well)
         try:
             yield
-            with contextlib.suppress(OSError):  # it is gone, and nothing is held any more
-                os.write(_STDERR, _ALL_IS_WELL)
+            keeper.hear_that_all_is_well()
         finally:
+            atexit.unregister(keeper.hear_that_all_is_well)
             os.dup2(terminal, _STDERR)
             keeper.close()
 
@@ -115,6 +126,11 @@ class _Keeper:
         finally:
             os.close(reader)
 
+    def hear_that_all_is_well(self) -> None:
+        """Lets what was written be forgotten."""
+        with contextlib.suppress(OSError):  # it is gone, and nothing is held any more
+            os.write(self.pipe, _ALL_IS_WELL)
+
     def close(self) -> None:
         """Closes the pipe; what is to be let out is, unless another process holds it open."""
         os.close(self.pipe)
@@ -127,7 +143,8 @@ def _stderr_on(terminal: int) -> Iterator[None]:
     """Lets `sys.stderr`, if it is the process's own, write to another file descriptor."""
     own = sys.stderr
     if own is sys.__stderr__:
-        sys.stderr = os.fdopen(terminal, "w", buffering=1, closefd=False)
+        with _SAYING:
+            sys.stderr = os.fdopen(terminal, "w", buffering=1, closefd=False)
     try:
         yield
     finally:

@@ -1,5 +1,6 @@
 """The stages of `fit`, from the scan to the files of the output."""
 
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 
 import apache_beam as beam
@@ -7,12 +8,13 @@ import numpy as np
 
 from kmeans_tf import Model, TrainingOptions, TrainingState, Trial
 from kmeans_tf.encoding import DOUBLE
+from kmeans_tf.figures import Figures, Trials
 from kmeans_tf.fixed_point import WeightError
 from kmeans_tf.layout import SumLayout
 from kmeans_tf.metrics import Metric
 from kmeans_tf.proof import PROVEN
 from kmeans_tf.sample import sample_capacity
-from kmeans_tf.start import PrecisionError, StartOptions, choose_start, layout_for
+from kmeans_tf.start import PrecisionError, StartOptions, choose_starts, layout_for
 from kmeans_tf.state import DIVERGED
 from kmeans_tf.summary import Summary
 from pipeline.attempt import Attempt
@@ -25,12 +27,15 @@ from pipeline.output.results import Results, load_drawing_ahead, write_results
 from pipeline.passes.checkpoint import (
     checkpoints,
     find_checkpoint,
+    find_figures,
     find_state,
     find_summary,
     latest_state,
+    load_figures,
     load_summary,
     save_state,
 )
+from pipeline.passes.figures import FiguresSpec, FindFigures
 from pipeline.passes.train import slices_for
 from pipeline.previous import LARGEST_LABEL, InitialPrototypes
 from pipeline.progress import training_progress
@@ -43,7 +48,7 @@ class Fit:
 
     attempt: Attempt
     options: FitOptions
-    k: int
+    ks: Sequence[int]
     metric: Metric
     initial: InitialPrototypes | None
 
@@ -57,13 +62,15 @@ class Fit:
             say(f"features: {listed(self.attempt.plan.columns.features)}")
         layout, start = self._begin()
         state = self.train(layout, start)
-        model = self.model(layout, state.trials[0])
+        trials = self.chosen(layout, state)
+        self.attempt.work.store.delete(self.attempt.work.staged)
+        model = self.model(layout, trials.best)
         summary = self.scan()  # read again: it is large, and let go while training goes on
         totals = self.attempt.label(model, summary.minimum, summary.maximum)
         results = Results(
             self.attempt.plan,
             model,
-            state.trials[0],
+            trials,
             totals,
             summary.sample.rows,
             state.precision,
@@ -72,7 +79,7 @@ class Fit:
 
     def _begin(self) -> tuple[SumLayout, TrainingState]:
         summary = self.scan()
-        check_scanned(self.options, self.k, self.attempt.plan.columns, summary)
+        check_scanned(self.options, max(self.ks), self.attempt.plan.columns, summary)
         if warning := estimate_warning(summary):
             self.attempt.warn(warning)
         return self.start(summary)
@@ -86,7 +93,7 @@ class Fit:
             columns=self.attempt.plan.columns,
             metric=self.metric.name,
             seed=self.options.seed,
-            capacity=sample_capacity(self.attempt.plan.columns.dimension, self.k),
+            capacity=sample_capacity(self.attempt.plan.columns.dimension, max(self.ks)),
             moments=self.options.scale == "standard" or self._impute,
             impute=self._impute,
             work=self.attempt.work,
@@ -103,23 +110,27 @@ class Fit:
         try:
             if state is not None:
                 say(f"resuming after iteration {state.iteration}")
-                return layout_for(summary, self.metric, self._start, state.precision), state
+                start = self._starts[0]
+                return layout_for(summary, self.metric, start, state.precision), state
             load_drawing_ahead()
             with self.attempt.clock.stage("seed"):
-                layout, trial = choose_start(
-                    summary, self.metric, self._start, self.attempt.runner.settings.threads
+                layout, trials = choose_starts(
+                    summary, self.metric, self._starts, self.attempt.runner.settings.threads
                 )
         except WeightError as error:
             raise DataError(f"--weight {self.options.names.weight}: {error}") from error
         except PrecisionError as error:
             raise precision_error(error, self.attempt.plan.columns) from error
         except ValueError as error:
-            raise DataError(f"--k {self.k}: {error}") from error
+            raise DataError(f"--k {max(self.ks)}: {error}") from error
         precision = layout.encoding.precision
         if precision != self.options.precision and precision == DOUBLE:
             say("precision: double: float32 is too coarse for these rows or weights")
-        trial = replace(trial, labels=label_numbers(self.k, self.initial))
-        state = TrainingState((trial,), precision=precision)
+        numbered = (
+            replace(trial, labels=label_numbers(start.k, self.initial))
+            for trial, start in zip(trials, self._starts, strict=True)
+        )
+        state = TrainingState(tuple(numbered), precision=precision)
         save_state(self.attempt.work, state)
         return layout, state
 
@@ -139,9 +150,7 @@ class Fit:
         ):
             while not state.done:
                 state = self._round(spec, state)
-        self.attempt.work.store.delete(self.attempt.work.staged)
-        self._tell_start(state.trials[0])
-        if state.trials[0].status == DIVERGED:
+        if all(trial.status == DIVERGED for trial in state.trials):
             if options.learning_rate is None:
                 raise UsageError(f"--init {options.init}: the cost is not finite: too far away")
             raise UsageError(
@@ -149,6 +158,34 @@ class Fit:
                 f"{state.iteration} iterations: choose a smaller one"
             )
         return state
+
+    def chosen(self, layout: SumLayout, state: TrainingState) -> Trials:
+        """The trials, and which of them is the best."""
+        found = tuple(self._figures(layout, state)) if len(state.trials) > 1 else ()
+        trials = Trials(state.trials, found, self.options.choose, self.options.restarts)
+        if found:
+            k, figure = len(trials.best.prototypes), getattr(found[trials.chosen], trials.choose)
+            told = "not defined" if figure is None else f"{figure:.6g}"
+            say(f"chosen: trial {trials.chosen}, k = {k}, of {len(found)}: {trials.choose} {told}")
+        self._tell_start(trials.best)
+        return trials
+
+    def _figures(self, layout: SumLayout, state: TrainingState) -> Iterator[Figures]:
+        """How well the prototypes of each trial part the rows, found in one pass for all."""
+        work = self.attempt.work
+        sums = find_figures(work)
+        if sums is None:
+            checkpoint = save_state(work, state)
+            spec = FiguresSpec(self._loader(layout), checkpoint, work, self.attempt.cache)
+            with self.attempt.clock.stage("figures"):
+                self.attempt.run(lambda blocks: blocks | FindFigures(spec))
+            sums = load_figures(work)
+        for number, trial in enumerate(state.trials):
+            if number in sums.trials:
+                total = sums.trials[number]
+                yield Figures.of(self.metric, layout.encoding, trial.prototypes, total)
+            else:
+                yield Figures(np.inf)
 
     def _tell_start(self, trial: Trial) -> None:
         """Says how the start was found, where the sample was not enough for it."""
@@ -188,28 +225,33 @@ class Fit:
         return self.options.on_bad_row == "impute"
 
     @property
-    def _start(self) -> StartOptions:
+    def _starts(self) -> list[StartOptions]:
+        """How each trial begins: a k after the other, each with a seed for every restart."""
         options = self.options
-        return StartOptions(
-            k=self.k,
-            init="k-means++" if self.initial else options.init,
-            seed=options.seed,
-            standard=options.scale == "standard",
-            impute=self._impute,
-            precision=options.precision,
-            first=self.initial.rows if self.initial else None,
-        )
+        return [
+            StartOptions(
+                k=k,
+                init="k-means++" if self.initial else options.init,
+                seed=options.seed + restart,
+                standard=options.scale == "standard",
+                impute=self._impute,
+                precision=options.precision,
+                first=self.initial.rows if self.initial else None,
+            )
+            for k in self.ks
+            for restart in range(options.restarts)
+        ]
+
+    def _loader(self, layout: SumLayout) -> Loader:
+        plan = self.attempt.plan
+        drop_bad = self.options.on_bad_row != "fail"
+        trials = len(self.ks) * self.options.restarts
+        return Loader(plan.columns, layout, self.metric.name, drop_bad, plan.store, trials)
 
     def _train_spec(self, layout: SumLayout) -> TrainSpec:
         options = self.options
         return TrainSpec(
-            loader=Loader(
-                self.attempt.plan.columns,
-                layout,
-                self.metric.name,
-                drop_bad=options.on_bad_row != "fail",
-                store=self.attempt.plan.store,
-            ),
+            loader=self._loader(layout),
             options=TrainingOptions(
                 metric=self.metric.name,
                 optimizer=options.optimizer,
@@ -220,7 +262,7 @@ class Fit:
             ),
             work=self.attempt.work,
             cache=self.attempt.cache,
-            slices=slices_for(layout, self.metric, self.k),
+            slices=slices_for(layout, self.metric, [start.k for start in self._starts]),
         )
 
     def _round(self, spec: TrainSpec, state: TrainingState) -> TrainingState:

@@ -7,7 +7,7 @@ import contextlib
 import hashlib
 import json
 import uuid
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -47,10 +47,14 @@ class Job:
     configuration: dict[str, Any]
 
     def fit(
-        self, options: FitOptions, k: int, metric: Metric, initial: InitialPrototypes | None
+        self,
+        options: FitOptions,
+        ks: Sequence[int],
+        metric: Metric,
+        initial: InitialPrototypes | None,
     ) -> None:
         """Clusters the input, from prototypes that are given, if any."""
-        self._carry_out(lambda attempt: Fit(attempt, options, k, metric, initial).files())
+        self._carry_out(lambda attempt: Fit(attempt, options, ks, metric, initial).files())
 
     def label(self, model: Model) -> None:
         """Labels the input."""

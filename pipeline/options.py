@@ -23,6 +23,9 @@ _NOT_YET = "not implemented"
 AUTO, ALWAYS, NEVER = "auto", "always", "never"
 _K_MEANS_PARALLEL = "k-means-parallel"
 _OVERSAMPLING_PASSES = 6
+_COST, _SILHOUETTE, _CALINSKI_HARABASZ = "cost", "silhouette", "calinski_harabasz"
+CHOICES = (_COST, _SILHOUETTE, "davies_bouldin", _CALINSKI_HARABASZ)
+_MOST_TRIALS = 1000
 _INSTEAD = {"--dry_run": "--check"}  # Beam's, of another meaning
 _LISTS = ("--input", "--features", "--keys")
 _ONE_VALUE = argparse._StoreAction | argparse._StoreConstAction  # others collect what they get
@@ -69,7 +72,7 @@ class FitOptions:
 
     input: str
     names: ColumnNames
-    k: int | None
+    k: tuple[int, ...] | None
     init: str
     optimizer: str
     learning_rate: float | None
@@ -81,6 +84,8 @@ class FitOptions:
     max_iterations: int
     tolerance: float
     seed: int
+    restarts: int
+    choose: str
     output: OutputOptions
     run: RunOptions
 
@@ -235,7 +240,13 @@ def _add_input(parser: argparse.ArgumentParser) -> None:
 def _add_clustering(parser: argparse.ArgumentParser) -> None:
     group = parser.add_argument_group("clustering")
     add = group.add_argument
-    add("--k", type=_k, help=f"how many clusters; default {DEFAULT_K}")
+    add(
+        "--k",
+        type=_ks,
+        metavar="K",
+        help="how many clusters, or several to choose from: 8,16,32, or 4:20:4 for 4 to 20 in "
+        f"steps of 4; default {DEFAULT_K}",
+    )
     add(
         "--init",
         default=AUTO,
@@ -256,7 +267,13 @@ def _add_clustering(parser: argparse.ArgumentParser) -> None:
         help="points of float32 or of float64 numbers; auto: as the rows ask for",
     )
     add("--seed", type=int, default=0)
-    add("--restarts", type=int, default=1)
+    add("--restarts", type=int, default=1, help="how many starts of each k, all in the same reads")
+    add(
+        "--choose",
+        choices=CHOICES,
+        help="the figure that the best of several is chosen by; default: cost, or for several k "
+        "silhouette",
+    )
 
 
 def _add_training(parser: argparse.ArgumentParser) -> None:
@@ -309,12 +326,28 @@ def _add_run(parser: argparse.ArgumentParser, *, training: bool) -> None:
         )
 
 
-def _k(text: str) -> int:
-    if re.search("[,:]", text):
-        raise argparse.ArgumentTypeError(f"several values of --k are {_NOT_YET}: give one number")
-    if not re.fullmatch(r"[+-]?\d+", text):
-        raise argparse.ArgumentTypeError(f"{text!r} is not a whole number")
-    return int(text)
+def _ks(text: str) -> tuple[int, ...]:
+    """Each k that is named, in order."""
+    ks = set[int]()
+    for part in text.split(","):
+        match = re.fullmatch(r"\s*(\d+)(?::(\d+)(?::(\d+))?)?\s*", part)
+        if not match:
+            raise argparse.ArgumentTypeError(
+                f"{text!r}: expected a whole number, several with commas, or FIRST:LAST:STEP"
+            )
+        first, last, step = int(match[1]), int(match[2] or match[1]), int(match[3] or 1)
+        if not (0 < first <= last and step):
+            raise argparse.ArgumentTypeError(
+                f"{part!r}: expected numbers from 1, the last no smaller than the first"
+            )
+        if (last - first) // step >= _MOST_TRIALS:
+            raise argparse.ArgumentTypeError(_too_many((last - first) // step + 1))
+        ks.update(range(first, last + 1, step))
+    return tuple(sorted(ks))
+
+
+def _too_many(trials: int) -> str:
+    return f"{trials:,} trials, at most {_MOST_TRIALS:,} go together: give fewer k or restarts"
 
 
 def _megabytes(text: str) -> int | None:
@@ -354,6 +387,8 @@ def _fit_options(parsed: argparse.Namespace, beam: tuple[str, ...]) -> FitOption
         max_iterations=parsed.max_iterations,
         tolerance=parsed.tolerance,
         seed=parsed.seed,
+        restarts=parsed.restarts,
+        choose=_choice(parsed),
         output=OutputOptions(parsed.output, parsed.overwrite, parsed.resume),
         run=RunOptions(
             parsed.runner,
@@ -413,14 +448,15 @@ def _partition_type(text: str) -> tuple[str, str]:
 
 
 def _refuse_what_is_not_implemented(parsed: argparse.Namespace) -> None:
-    if parsed.restarts != 1:
-        raise UsageError(f"--restarts other than 1 is {_NOT_YET}")
     if parsed.deadline is not None:
         raise UsageError(f"--deadline is {_NOT_YET}: bound the job with --max_iterations")
 
 
 def _check_training(parsed: argparse.Namespace) -> None:
-    _check_at_least("--k", parsed.k, 1)
+    _check_at_least("--restarts", parsed.restarts, 1)
+    trials = len(parsed.k or (DEFAULT_K,)) * parsed.restarts
+    if trials > _MOST_TRIALS:
+        raise UsageError(f"--k, --restarts: {_too_many(trials)}")
     _check_at_least("--max_iterations", parsed.max_iterations, 0)
     _check_at_least("--iterations_per_job", parsed.iterations_per_job, 1)
     if not (0 <= parsed.tolerance < math.inf):
@@ -445,6 +481,22 @@ def _check_training(parsed: argparse.Namespace) -> None:
         raise UsageError(
             f"--optimizer {parsed.optimizer} needs a --learning_rate above 0, not {rate}"
         )
+
+
+def _choice(parsed: argparse.Namespace) -> str:
+    """What the best trial is chosen by.
+
+    Raises:
+        UsageError: the metric has no such figure.
+    """
+    several = parsed.k is not None and len(parsed.k) > 1
+    choice = parsed.choose or (_SILHOUETTE if several else _COST)
+    if choice == _CALINSKI_HARABASZ and parsed.metric != "sqeuclidean":
+        raise UsageError(
+            f"--choose {choice}: it is of squared Euclidean distances, not --metric "
+            f"{parsed.metric}: choose {_SILHOUETTE}"
+        )
+    return choice
 
 
 def _check_threads(parsed: argparse.Namespace) -> None:

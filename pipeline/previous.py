@@ -138,18 +138,24 @@ def _is_label(number: object) -> bool:
     return 0 <= number <= LARGEST_LABEL and number == int(number)
 
 
-def resolve_k(options: FitOptions, initial: InitialPrototypes | None) -> int:
-    """k: as asked for, as many as there are to start from, or the default.
+def resolve_ks(options: FitOptions, initial: InitialPrototypes | None) -> tuple[int, ...]:
+    """Each k: as asked for, as many as there are to start from, or the default.
 
     Raises:
-        UsageError: there are more prototypes to start from than k.
+        UsageError: there are more prototypes to start from than k, or as many for several trials.
     """
     if initial is None:
-        return options.k or DEFAULT_K
-    k, count = options.k or len(initial.rows), len(initial.rows)
-    if count > k:
-        raise UsageError(f"--init {options.init}: {count} prototypes, more than --k {k}")
-    return k
+        return options.k or (DEFAULT_K,)
+    count = len(initial.rows)
+    ks = options.k or (count,)
+    if count > ks[0]:
+        raise UsageError(f"--init {options.init}: {count} prototypes, more than --k {ks[0]}")
+    if count == ks[0] and options.restarts > 1:
+        raise UsageError(
+            f"--restarts {options.restarts}: --init {options.init} gives all {count} prototypes of "
+            f"--k {count}: every trial would be the same"
+        )
+    return ks
 
 
 def find_model(store: Store, path: str) -> str:

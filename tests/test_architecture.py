@@ -126,7 +126,15 @@ def test_tensorflow_is_loaded_by_one_module():
 
 
 def test_the_data_is_read_without_beam():
-    assert libraries("pipeline.data") == {"numpy", "pyarrow"}
+    assert libraries("pipeline.data") == {"numpy", "pyarrow", "deltalake", "pyiceberg"}
+
+
+@pytest.mark.parametrize(("package", "module"), [("deltalake", "delta"), ("pyiceberg", "iceberg")])
+def test_what_reads_a_tables_log_is_loaded_where_there_is_one(package, module):
+    every = arrows("pipeline")
+    users = {user for user, imported in every if imported.partition(".")[0] == package}
+    assert users == {f"pipeline.data.{module}"}
+    assert not [user for user, imported in every if imported in users]
 
 
 def test_no_modules_import_each_other_in_a_circle():

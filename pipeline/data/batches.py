@@ -73,8 +73,11 @@ class RowGroups:
     def nbytes(self, group: int) -> int:
         """The bytes of the columns' pages before they were compressed, as the footer has them."""
         footer = self.parquet.metadata.row_group(group)
-        leaves = {leaf for of_column in self._leaves.values() for leaf in of_column}
-        return sum(footer.column(leaf).total_uncompressed_size for leaf in leaves)
+        chunks = (footer.column(leaf) for leaf in range(footer.num_columns))
+        return sum(c.total_uncompressed_size for c in chunks if self._is_read(c.path_in_schema))
+
+    def _is_read(self, path: str) -> bool:
+        return any(path == name or path.startswith(f"{name}.") for name in self._names)
 
     def values(self, group: int, name: str) -> int | None:
         """How many values the footer says a list column has; None where names leave it open."""

@@ -94,8 +94,8 @@ def resolve_columns(
     for name in (*features, *([names.weight] if names.weight else [])):
         if name in partitions and not _is_stored(name, shards):
             raise UsageError(
-                f"{name!r} stands in the names of folders: it may be a key, but neither a feature "
-                "nor the weight"
+                f"{name!r} is a partition column, which the files have not: it may be a key, but "
+                "neither a feature nor the weight"
             )
     stored = [key for key in names.keys if key not in partitions or _is_stored(key, shards)]
     key_types = tuple((key, _key_type(key, shards)) for key in stored)

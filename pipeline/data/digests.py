@@ -5,6 +5,7 @@ They tell two answers apart. They are no proof against someone who wants them to
 
 from collections.abc import Sequence
 from functools import cache
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -111,8 +112,9 @@ def _hash_texts(array: pa.Array) -> np.ndarray:
     return _hash_runs(_bytes(data, last - first, first), np.diff(ends))
 
 
-def _bytes(data: pa.Buffer | None, count: int, first: int) -> np.ndarray:
-    return np.frombuffer(data, np.uint8, count, first) if count else np.zeros(0, np.uint8)
+def _bytes(data: Any, count: int, first: int) -> np.ndarray:
+    there = data is not None and count
+    return np.frombuffer(data, np.uint8, count, first) if there else np.zeros(0, np.uint8)
 
 
 def _hash_lists(array: pa.Array) -> np.ndarray:

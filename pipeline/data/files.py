@@ -19,15 +19,18 @@ from pipeline.data.foreign import is_foreign, recognised
 from pipeline.data.lazy import LazySequence
 from pipeline.data.names import split_list
 from pipeline.data.partitions import folders_of
+from pipeline.data.snapshot import Snapshot
 from pipeline.data.store import FileVersion, Store, escaped, is_hidden
 from pipeline.data.streams import in_order
+from pipeline.data.table_logs import TableLogs, is_below
 from pipeline.errors import DataError, UsageError
 
 FILE_THREADS = 16
 _AHEAD = 4 * FILE_THREADS
 _INDEX = b"index"
 _UNNAMED_INDEX = re.compile(r"__index_level_\d+__")
-_SUFFIX = ".parquet"
+_SUFFIXES = (".parquet", ".parq", ".pq")  # in any case
+_SUFFIXES_TOLD = ".parquet, .parq or .pq"
 _NAMED_FILES = 3
 
 
@@ -100,62 +103,158 @@ class Footers(LazySequence[Footer]):
         return Footer(self.files[place], schema, tuple(groups.tolist()))
 
 
+@dataclass(frozen=True)
+class Found:
+    """What `--input` stands for: files, and the tables whose logs told which."""
+
+    files: FileTable
+    snapshots: tuple[Snapshot, ...] = ()
+
+
 def find_files(store: Store, spec: str, tell: Tell = silent) -> FileTable:
+    """The files of `find_input`."""
+    return find_input(store, spec, tell).files
+
+
+def find_input(store: Store, spec: str, tell: Tell = silent) -> Found:
     """The files of a comma-separated list of files, globs and folders, each real file once.
 
-    A comma in a name is written as `\\,`. A folder stands for the `*.parquet` files below it,
-    hidden names left out; a glob may name folders too.
+    A comma in a name is written as `\\,`. A folder stands for the Parquet files below it, hidden
+    names left out; a glob may name folders too. Of a table that has a log, or of a part of one, the
+    files are those that the log says are valid.
 
     Args:
-        tell: takes a line for the user, where files of a folder are left out.
+        tell: takes a line for the user, where files of a folder are left out or a log was read.
 
     Raises:
-        UsageError: nothing is named.
-        DataError: a part matches nothing, a link leads nowhere, or a name is no text.
+        UsageError: nothing is named, or the package that reads a table's log is not installed.
+        DataError: a part matches nothing, a link leads nowhere, a name is no text, or a table's
+            log cannot be read.
     """
     parts = split_list(spec)
     if not parts:
         raise UsageError(f"--input {spec!r} names no file, glob or folder")
-    return FileTable.of(_each_once(store, parts, tell))
+    logs = TableLogs(store)
+    files = FileTable.of(_each_once(store, logs, parts, tell))
+    return Found(files, logs.snapshots)
 
 
-def _each_once(store: Store, parts: Iterable[str], tell: Tell) -> Iterator[FileVersion]:
-    """The files that parts of the input stand for; of their path below it they keep the folders."""
+def _each_once(
+    store: Store, logs: TableLogs, parts: Iterable[str], tell: Tell
+) -> Iterator[FileVersion]:
+    """The files that parts of the input stand for, each once."""
     seen: set[tuple[str, str]] = set()
     for part in map(store.plain, parts):
+        told = len(logs.snapshots)
         try:
-            files, others = _expand(store, part)
+            files, others = _expand(store, logs, part)
         except PermissionError as error:
             raise DataError(f"--input {part}: {error}") from error
         if not files:
             raise DataError("--input " + "; ".join(_nothing(store, part, others)))
-        for line in _left_out(others):
+        for line in (*map(str, logs.snapshots[told:]), *_left_out(others)):
             tell(f"--input {part}: {line}")
         for file in files:
             place = store.place(file.path)
             if place not in seen:
                 seen.add(place)
-                yield replace(file, below=folders_of(file))
+                yield file
 
 
-def _expand(store: Store, part: str) -> tuple[list[FileVersion], list[FileVersion]]:
-    """The files that a part stands for, and the other files of its folders."""
+_Files = tuple[list[FileVersion], list[FileVersion]]  # to be read, and others of their folders
+
+
+def _expand(store: Store, logs: TableLogs, part: str) -> _Files:
+    """The files that a part stands for, and the other files of its folders.
+
+    Of their paths below it the files keep the folders.
+    """
     file = store.version(part)
     if file:
-        return [replace(file, below=posixpath.basename(part))], []
+        table = logs.above(part)
+        return (
+            logs.files(table, part)
+            if table
+            else [_kept(replace(file, below=posixpath.basename(part)))]
+        ), []
     _check_link(store, part)
     if store.is_folder(part):
-        return _tables(store, part)
-    files: list[FileVersion] = []
+        return _of_folder(store, logs, part, logs.above(part))
+    return _matching(store, logs, part) if set("*?[") & set(part) else ([], [])
+
+
+def _matching(store: Store, logs: TableLogs, pattern: str) -> _Files:
+    matches = store.match(pattern)
+    tables = logs.marked(matches.folder, matches.listed)
+    around = logs.above(posixpath.join(matches.folder, "*"))
+
+    def table_of(path: str) -> str | None:
+        return next((table for table in tables if is_below(path, table)), around)
+
+    files = _valid(logs, pattern, matches.files, table_of)
     others: list[FileVersion] = []
-    if set("*?[") & set(part):
-        files += store.glob(part)
-        for folder, below in store.glob_folders(part):
-            for found, of_folder in zip((files, others), _tables(store, folder), strict=True):
-                found += (replace(f, below=posixpath.join(below, f.below)) for f in of_folder)
     for file in files:
         _check_file(store, file)
+    for below in matches.folders:
+        folder = posixpath.join(matches.folder, below)
+        read, left = _of_folder(store, logs, folder, table_of(folder), below)
+        files, others = files + read, others + left
     return sorted(files, key=lambda file: file.path), others
+
+
+def _valid(
+    logs: TableLogs,
+    pattern: str,
+    files: Sequence[FileVersion],
+    table_of: Callable[[str], str | None],
+) -> list[FileVersion]:
+    """Those that match a pattern and that the logs of their tables name, if they are of any."""
+    tables = [table_of(file.path) for file in files]
+    valid = {table: {f.path: f for f in logs.files(table, table)} for table in {*tables} if table}
+    kept = [
+        valid[table][file.path] if table else _kept(file)
+        for file, table in zip(files, tables, strict=True)
+        if table is None or file.path in valid[table]
+    ]
+    if valid and not kept:
+        raise logs.nothing(min(valid), pattern)
+    return kept
+
+
+def _of_folder(
+    store: Store, logs: TableLogs, folder: str, table: str | None, below: str = ""
+) -> _Files:
+    """The Parquet files below a folder, and the other files there; neither has hidden ones.
+
+    Args:
+        table: that the folder lies in.
+        below: where it lies below the wildcard that found it.
+    """
+    listed = store.files(folder, recursive=True)
+    tables = logs.marked(folder, (file.below for file in listed))
+    if table and tables != [folder]:
+        return logs.files(table, folder), []
+    files = [
+        replace(file, below=posixpath.join(below, file.below))
+        for file in listed
+        if not _any_hidden(file.below) and not any(is_below(file.path, t) for t in tables)
+    ]
+    for file in files:
+        _check_file(store, file)
+    read = [_kept(file) for file in files if _is_parquet(file)]
+    for table in tables:
+        read += logs.files(table, table)
+    read.sort(key=lambda file: file.path)
+    return read, [file for file in files if not _is_parquet(file)]
+
+
+def _is_parquet(file: FileVersion) -> bool:
+    return file.path.lower().endswith(_SUFFIXES)
+
+
+def _kept(file: FileVersion) -> FileVersion:
+    """A file that of its path below the input keeps the folders."""
+    return replace(file, below=folders_of(file))
 
 
 def _nothing(store: Store, part: str, others: Sequence[FileVersion]) -> list[str]:
@@ -165,16 +264,7 @@ def _nothing(store: Store, part: str, others: Sequence[FileVersion]) -> list[str
     foreign = next((file for file in others if is_foreign(file.below)), None)
     known = recognised(store.head(foreign)) if foreign else None
     seen = [f"{escaped(foreign.below)} is {known}"] if foreign and known else _left_out(others)
-    return [f"{part}: no *{_SUFFIX} file in or below this folder", *seen]
-
-
-def _tables(store: Store, folder: str) -> tuple[list[FileVersion], list[FileVersion]]:
-    """The tables below a folder, and the other files there; neither has hidden ones."""
-    files = [f for f in store.files(folder, recursive=True) if not _any_hidden(f.below)]
-    for file in files:
-        _check_file(store, file)
-    tables = [file for file in files if file.path.endswith(_SUFFIX)]
-    return tables, [file for file in files if not file.path.endswith(_SUFFIX)]
+    return [f"{part}: no file ending in {_SUFFIXES_TOLD} in or below this folder", *seen]
 
 
 def _any_hidden(path: str) -> bool:
@@ -187,7 +277,7 @@ def _left_out(files: Sequence[FileVersion]) -> list[str]:
         return []
     names = ", ".join(escaped(file.below) for file in files[:_NAMED_FILES])
     more = f" and {len(files) - _NAMED_FILES:,} more" if len(files) > _NAMED_FILES else ""
-    return [f"left out for not ending in {_SUFFIX}: {names}{more}"]
+    return [f"left out for not ending in {_SUFFIXES_TOLD}: {names}{more}"]
 
 
 def _check_file(store: Store, file: FileVersion) -> None:

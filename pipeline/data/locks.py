@@ -74,6 +74,6 @@ def _is_file_of(descriptor: int, path: Path) -> bool:
     mine = os.fstat(descriptor)
     try:
         there = path.stat()
-    except OSError:
+    except (FileNotFoundError, NotADirectoryError):
         return False
     return (mine.st_dev, mine.st_ino) == (there.st_dev, there.st_ino)

@@ -10,14 +10,14 @@ import pyarrow as pa
 from pipeline.data.store import FileVersion
 from pipeline.errors import DataError, UsageError
 
-_HIVE_NULL = "__HIVE_DEFAULT_PARTITION__"
+HIVE_NULL = "__HIVE_DEFAULT_PARTITION__"
 
 
 def partition_values(path: str) -> list[tuple[str, str | None]]:
     """The `name=value` folders of a path below the input; None where Hive wrote a null."""
     parts = [part.partition("=") for part in posixpath.dirname(path).split("/")]
     pairs = [(unquote(name), unquote(value)) for name, equals, value in parts if name and equals]
-    return [(name, None if value == _HIVE_NULL else value) for name, value in pairs]
+    return [(name, None if value == HIVE_NULL else value) for name, value in pairs]
 
 
 def folders_of(file: FileVersion) -> str:

@@ -7,20 +7,26 @@ from kmeans_tf.points import chunk_rows
 from pipeline.data.blocks import BlockTable, plan_blocks
 from pipeline.data.columns import Columns, resolve_columns
 from pipeline.data.file_table import FileTable
-from pipeline.data.files import Footers, Tell, find_files, read_footers, silent
+from pipeline.data.files import Footers, Tell, find_input, read_footers, silent
 from pipeline.data.names import ColumnNames, split_list
+from pipeline.data.snapshot import Snapshot
 from pipeline.data.store import Store
 from pipeline.errors import DataError
 
 
 @dataclass(frozen=True)
 class Plan:
-    """The input, its columns and its blocks, and the store that it is read from."""
+    """The input, its columns and its blocks, and the store that it is read from.
+
+    Attributes:
+        snapshots: of the tables whose logs told which files are valid.
+    """
 
     footers: Footers
     columns: Columns
     blocks: BlockTable
     store: Store
+    snapshots: tuple[Snapshot, ...] = ()
 
     @property
     def files(self) -> FileTable:
@@ -58,16 +64,17 @@ def make_plan(
         block_rows: how many rows a block may have; by default as many as make a chunk.
         dimension: how long lists should be, where a model says so; see `resolve_columns`.
         read: reads the footers of files.
-        tell: takes a line for the user where something is left out.
+        tell: takes a line for the user where something is left out, or a table's log was read.
 
     Raises:
-        UsageError, DataError: see `find_files`, `read_footers` and `resolve_columns`.
+        UsageError, DataError: see `find_input`, `read_footers` and `resolve_columns`.
         DataError: there is no row, and no model whose answer for none would be an answer.
     """
     store = store or Store.reaching(split_list(spec))
-    footers = read(store, find_files(store, spec, tell))
+    found = find_input(store, spec, tell)
+    footers = read(store, found.files)
     if dimension is None and not footers.row_groups.any():
         raise DataError(f"--input {spec}: no row in {len(footers)} file(s)")
     columns = resolve_columns(store, footers, names, dimension)
     rows = block_rows or chunk_rows(columns.dimension)
-    return Plan(footers, columns, plan_blocks(footers, rows), store)
+    return Plan(footers, columns, plan_blocks(footers, rows), store, found.snapshots)

@@ -6,19 +6,22 @@ what is written in one go has its name at once, for an upload shows when it is c
 folders either, and none are made in them.
 """
 
+import atexit
 import contextlib
 import fnmatch
 import os
 import posixpath
 import re
 import tempfile
+import threading
 import uuid
 from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import Future, wait
 from dataclasses import dataclass, field
 from functools import cache
 from itertools import takewhile
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 from urllib.parse import urlsplit
 
 import pyarrow as pa
@@ -28,16 +31,20 @@ from pipeline.data.addresses import is_uri, masked, spelt
 from pipeline.data.leases import leased
 from pipeline.data.locks import locked
 from pipeline.data.walk import Entry, walk
-from pipeline.errors import DataError, UsageError
+from pipeline.errors import DataError, SetupError, UsageError
 
 _WILDCARDS = set("*?[")
 _SECOND = 10**9
 _OPTIONS = re.compile(r"\?\w+=[^/?]*$")  # behind a URI; any other question mark is a wildcard
 _AZURE = ("abfs", "abfss")
 _OF_OBJECTS = ("s3", "gcs", "abfs")  # as Arrow calls these file systems
-# Unless the user says otherwise: small files in one request, and minutes of retries are no answer.
-_DEFAULTS = {"s3": "allow_delayed_open=true", "gs": "retry_limit_seconds=60"}
+_ONE_REQUEST = "allow_delayed_open"  # for a small file
+_PATIENCE = 30.0  # seconds for a store's first answer; the clients of some ask for a quarter hour
+_LIMIT = "retry_limit_seconds"
+_ADVICE = "check the address, the network and the right to it"
+_SILENT = ("no answer in", "NETWORK_CONNECTION", "UNAVAILABLE")  # and no refusal
 _REASON = re.compile(r"(?:AWS Error |google::cloud::Status\()([^\n]*?)\)?(?: \(Request ID.*)?$")
+_T = TypeVar("_T")
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,6 +63,23 @@ class FileVersion:
     size: int
     modified: int
     below: str = field(default="", compare=False)
+
+
+@dataclass(frozen=True)
+class Matches:
+    """What matches a pattern.
+
+    Attributes:
+        folder: the one in front of the first wildcard.
+        listed: the paths below it of all files that were held against the pattern.
+        files: those that match.
+        folders: the paths below `folder` of the folders that match.
+    """
+
+    folder: str
+    listed: list[str]
+    files: list[FileVersion]
+    folders: list[str]
 
 
 @dataclass(frozen=True)
@@ -117,8 +141,7 @@ class Store:
 
     def version(self, path: str) -> FileVersion | None:
         """The file at `path`; None if there is no file."""
-        system, base = self._locate(path)
-        info = _asked(system, path, base)
+        info, system = self._info(path), self._locate(path)[0]
         is_file = info.type == fs.FileType.File
         return FileVersion(path, info.size, _modified(info, system)) if is_file else None
 
@@ -126,17 +149,20 @@ class Store:
         """Asks the store of a path once, before anything is done.
 
         Raises:
-            UsageError: it refuses, or does not answer.
+            UsageError: it refuses.
+            SetupError: it gives no answer.
         """
-        folder = _split_pattern(path)[0] if _WILDCARDS & set(_OPTIONS.sub("", path)) else path
-        system, base = self._locate(folder)
-        if isinstance(system, fs.LocalFileSystem):
+        path = self.plain(path)
+        if self.is_local(path):
             return
         try:
-            with contextlib.suppress(FileNotFoundError):
-                _check_reached(system, base)
-        except (OSError, pa.ArrowException) as error:
-            raise UsageError(f"{self.plain(path)} cannot be reached: {reason(error)}") from error
+            self._info(_split_pattern(path)[0] if _WILDCARDS & set(path) else path)
+        except SetupError as error:
+            if any(word in str(error) for word in _SILENT):
+                raise
+            raise UsageError(str(error)) from error
+        except OSError as error:
+            raise UsageError(f"{path} cannot be reached: {reason(error)}: {_ADVICE}") from error
 
     def is_folder(self, path: str) -> bool:
         return self._info(path).type == fs.FileType.Directory
@@ -154,20 +180,22 @@ class Store:
         """The names of the folders in a folder, sorted."""
         return sorted(entry.below for entry in self._entries(folder) if entry.is_folder)
 
-    def glob(self, pattern: str) -> list[FileVersion]:
-        """The files that match: `*`, `?` and `[…]` within a name, `**` for any folders.
+    def match(self, pattern: str) -> Matches:
+        """What matches: `*`, `?` and `[…]` within a name, `**` for any folders.
 
         A wildcard at the beginning of a name stands for no hidden one.
         """
-        folder, entries = self._matching(pattern)
-        files = (_file(folder, entry) for entry in entries if not entry.is_folder)
-        return sorted(files, key=lambda file: file.path)
-
-    def glob_folders(self, pattern: str) -> list[tuple[str, str]]:
-        """The folders that match, as `glob` has it, with their paths below the first wildcard."""
-        folder, entries = self._matching(pattern)
-        below = sorted(entry.below for entry in entries if entry.is_folder)
-        return [(posixpath.join(folder, path), path) for path in below]
+        folder, patterns = _split_pattern(pattern)
+        entries = [*self._entries(folder, "**" in patterns or len(patterns) > 1)]
+        files = [entry for entry in entries if not entry.is_folder]
+        matching = [e for e in entries if _matches(e.below.split("/"), patterns)]
+        found = (_file(folder, entry) for entry in matching if not entry.is_folder)
+        return Matches(
+            folder=folder,
+            listed=[entry.below for entry in files],
+            files=sorted(found, key=lambda file: file.path),
+            folders=sorted(entry.below for entry in matching if entry.is_folder),
+        )
 
     @staticmethod
     def lost(path: str) -> str | None:
@@ -197,12 +225,6 @@ class Store:
     def is_link(self, path: str) -> bool:
         """Whether a path is a link of this machine's own file system."""
         return self.is_local(path) and Path(self.plain(path)).is_symlink()
-
-    def _matching(self, pattern: str) -> tuple[str, list[Entry]]:
-        """The folder in front of the first wildcard, and what in it matches."""
-        folder, patterns = _split_pattern(pattern)
-        entries = self._entries(folder, "**" in patterns or len(patterns) > 1)
-        return folder, [e for e in entries if _matches(e.below.split("/"), patterns)]
 
     def _entries(self, folder: str, recursive: bool = False) -> Iterable[Entry]:
         system, base = self._locate(folder)
@@ -345,7 +367,13 @@ class Store:
 
     def _info(self, path: str) -> fs.FileInfo:
         system, base = self._locate(path)
-        return _asked(system, path, base)
+        if isinstance(system, fs.LocalFileSystem) or system in _REACHED:
+            return _asked(system, path, base)
+        root = _roots(self.plain(path))[0]
+        impatient, _ = _remote(_impatient(dict(self.roots).get(root, root)), root)
+        info = _first_answer(path, lambda: _introduced(impatient, path, base))
+        _REACHED.append(system)
+        return info
 
     def _locate(self, path: str) -> tuple[fs.FileSystem, str]:
         """The file system of a path or URI, and the path in it.
@@ -388,19 +416,22 @@ def _local() -> fs.FileSystem:
 @cache
 def _remote(uri: str, plain: str) -> tuple[fs.FileSystem, str]:
     try:
-        return fs.FileSystem.from_uri(_with_defaults(uri))
+        return _first_answer(plain, lambda: fs.FileSystem.from_uri(_with_default(uri)))
+    except SetupError as error:
+        raise UsageError(str(error)) from error
     except (pa.ArrowInvalid, NotImplementedError) as error:
         raise UsageError(f"{plain}: no such store: {reason(error)}") from error
-    except OSError as error:  # what Arrow would load to reach it is not there
-        raise UsageError(f"{plain} cannot be reached: {reason(error)}") from error
 
 
-def _with_defaults(uri: str) -> str:
+def _with_default(uri: str) -> str:
     """A URI with what is wanted of its kind of store, unless it says so itself."""
-    default = _DEFAULTS.get(urlsplit(uri).scheme, "")
-    if not default or f"{default.partition('=')[0]}=" in uri:
+    if not uri.startswith("s3://") or _ONE_REQUEST in uri:
         return uri
-    return f"{uri}{'&' if _OPTIONS.search(uri) else '?'}{default}"
+    return _with_option(uri, f"{_ONE_REQUEST}=true")
+
+
+def _with_option(uri: str, option: str) -> str:
+    return f"{uri}{'&' if '?' in uri else '?'}{option}"
 
 
 def _has_objects(system: fs.FileSystem) -> bool:
@@ -413,22 +444,11 @@ def _make_folder(system: fs.FileSystem, folder: str) -> None:
         system.create_dir(folder, recursive=True)
 
 
-def _check_reached(system: fs.FileSystem, base: str) -> None:
-    """Raises an OSError that says why a store refuses, and a FileNotFoundError if it does not."""
-    try:
-        if system.get_file_info(base).type != fs.FileType.NotFound:
-            return
-    except OSError as error:
-        if "No response body" not in str(error):  # which a question for a file alone has not
-            raise
-    system.get_file_info(fs.FileSelector(posixpath.join(base, uuid.uuid4().hex)))
-
-
 def reason(error: Exception) -> str:
     """What a store says, in one line."""
     line = str(error).splitlines()[0]
     told = _REASON.search(line)
-    return masked(told[1] if told else line)
+    return masked(told[1] if told else line).rstrip(".")
 
 
 def _asked(system: fs.FileSystem, path: str, what: Any) -> Any:
@@ -437,6 +457,64 @@ def _asked(system: fs.FileSystem, path: str, what: Any) -> Any:
         return system.get_file_info(what)
     except pa.ArrowException as error:  # none of those that a disk or a network has
         raise UsageError(f"{path} cannot be reached: {reason(error)}") from error
+
+
+_REACHED: list[fs.FileSystem] = []  # which has no hash
+
+
+def _impatient(uri: str) -> str:
+    """A URI by which a store's client gives its reason before our patience is at an end."""
+    if not uri.startswith("gs://") or _LIMIT in uri:
+        return uri
+    return _with_option(uri, f"{_LIMIT}={_PATIENCE / 3:.0f}")
+
+
+def _first_answer(path: str, ask: Callable[[], _T]) -> _T:
+    """What a store says when this process first asks it; whoever waits in vain is left behind.
+
+    Raises:
+        SetupError: it says nothing for a while, or that it cannot be reached.
+    """
+    answer: Future[_T] = Future()
+
+    def listen() -> None:
+        try:
+            answer.set_result(ask())
+        except BaseException as error:
+            answer.set_exception(error)
+
+    threading.Thread(target=listen, daemon=True).start()
+    try:
+        if not wait([answer], _PATIENCE).done:
+            atexit.unregister(fs.ensure_s3_finalized)  # it would wait for the answer too
+            raise OSError(f"no answer in {_PATIENCE:.0f} s")
+        return answer.result()
+    except OSError as error:
+        raise SetupError(f"{path} cannot be reached: {reason(error)}: {_ADVICE}") from error
+
+
+def _introduced(system: fs.FileSystem, path: str, base: str) -> fs.FileInfo:
+    """What a store says of a path, or why it refuses.
+
+    Asked for a file alone it gives no reason, and takes one of a bucket that is not there for one
+    that is not there.
+    """
+    try:
+        info = _asked(system, path, base)
+    except OSError as error:
+        if "No response body" in str(error):
+            _ask_below(system, path, base)
+        raise
+    if info.type == fs.FileType.NotFound:
+        _ask_below(system, path, base)
+    return info
+
+
+def _ask_below(system: fs.FileSystem, path: str, base: str) -> None:
+    """Raises what a store says against listing what is below a path."""
+    nothing = fs.FileSelector(posixpath.join(base, uuid.uuid4().hex))
+    with contextlib.suppress(FileNotFoundError):
+        _asked(system, path, nothing)
 
 
 def _modified(info: fs.FileInfo, system: fs.FileSystem) -> int:

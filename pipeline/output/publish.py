@@ -29,10 +29,11 @@ from pipeline.passes.checkpoint import WorkFolder
 SUCCESS = "_SUCCESS"
 _WORK, _RECORD = "_work", "_publishing"
 _HELD, _CONFIGURATION = "held", "configuration"
-_FILES = ("prototypes.parquet", "history.parquet", RUN, "report.html", BAD_ROWS)
+_TABLES = ("prototypes.parquet", "history.parquet", "trials.parquet", BAD_ROWS)
+_FILES = (*_TABLES, RUN, "report.html")
 _FOLDERS = ("labels", "model")
 # What systems and tools put into a folder to keep it, or of themselves.
-_OF_NOBODY = {"lost+found", ".gitkeep", ".keep", ".DS_Store", "Thumbs.db", "desktop.ini"}
+_OF_NOBODY = {"lost+found", ".gitkeep", ".keep", ".DS_Store", "Thumbs.db", "desktop.ini", _WORK}
 
 
 @dataclass
@@ -57,7 +58,7 @@ class Output:
             raise UsageError(f"--output {self.path} is a file, expected a folder")
         if not self._is_publishing:  # else `finish_pending` knows more
             self._check_not_finished()
-        is_ours = self.finished or self._is_publishing or self.store.is_folder(self.file(_WORK))
+        is_ours = self.finished or self._is_publishing or self._work_folders()
         others = [] if is_ours else self._others()
         if others:
             raise UsageError(
@@ -252,6 +253,9 @@ class Output:
             self.store.delete(self.file(folder))
         self.store.write(self.file(SUCCESS), b"")
         self._is_held = lambda: True  # from here on nothing is lost
+        for file in self.store.files(self.path):  # half-written by what was killed
+            if file.below.startswith((f".{SUCCESS}.", f".{_RECORD}.")):
+                self.store.delete(file.path)
         self.store.delete(self.file(_WORK))
         self.store.delete(self.file(_RECORD))
 

@@ -4,6 +4,7 @@ import hashlib
 import posixpath
 import threading
 from collections import defaultdict
+from collections.abc import Sequence
 from dataclasses import dataclass
 from types import ModuleType
 
@@ -12,6 +13,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from kmeans_tf.exact import to_float
+from kmeans_tf.figures import FIGURES, Figures, Trials
 from kmeans_tf.model import Model
 from kmeans_tf.runtime import load
 from kmeans_tf.state import Proof, Trial
@@ -44,7 +46,7 @@ class Results:
     Attributes:
         plan: what was read.
         model: the prototypes.
-        trial: how they were trained; None where the model is an earlier run's.
+        trials: how they were trained; None where the model is an earlier run's.
         totals: what the label pass counted.
         sample: (m, d) float64 rows for the scatter.
         precision: of the points that were trained on; None where none were.
@@ -52,10 +54,15 @@ class Results:
 
     plan: Plan
     model: Model
-    trial: Trial | None
+    trials: Trials | None
     totals: LabelTotals
     sample: np.ndarray
     precision: str | None = None
+
+    @property
+    def trial(self) -> Trial | None:
+        """The one that was chosen."""
+        return self.trials.best if self.trials else None
 
     @property
     def cluster_costs(self) -> np.ndarray:
@@ -87,8 +94,8 @@ class Results:
     @property
     def digests(self) -> Digests:
         """Of what the run found."""
-        model, trial = self.model, self.trial
-        history = [trial.costs, trial.relocated] if trial else []
+        model, trials = self.model, self.trials.trials if self.trials else ()
+        history = [column for trial in trials for column in (trial.costs, trial.relocated)]
         return Digests(
             prototypes=_sha256(model.labels.tobytes(), model.prototypes.tobytes()),
             history=_sha256(*(np.asarray(column, np.float64).tobytes() for column in history)),
@@ -115,7 +122,7 @@ def write_results(work: WorkFolder, results: Results, run: RunRecord) -> dict[st
     Returns:
         The path of every file of the output, the labels too, by the name it is to have.
     """
-    history = history_table(results.trial)
+    history = history_table(results.trials)
     prototypes = prototypes_table(results)
     files = {
         "prototypes.parquet": _parquet(prototypes),
@@ -125,10 +132,12 @@ def write_results(work: WorkFolder, results: Results, run: RunRecord) -> dict[st
     }
     if results.totals.bad:
         files[BAD_ROWS] = _parquet(bad_rows_table(results.totals))
+    if results.trials is not None:
+        files["trials.parquet"] = _parquet(trials_table(results.trials, results.cost))
     for name, data in files.items():
         work.store.write(work.file(name), data)
     names = list(files)
-    if results.trial is not None:
+    if results.trials is not None:
         names += _write_model(work, results.model)
     labels = {posixpath.join("labels", n): path for n, path in sorted(results.totals.parts.items())}
     return labels | {name: work.file(name) for name in names}
@@ -151,17 +160,50 @@ def _drawing() -> ModuleType:
     return report
 
 
-def history_table(trial: Trial | None) -> pa.Table:
+def history_table(trials: Trials | None) -> pa.Table:
     """trial, iteration, cost and how many empty clusters were given another row."""
-    costs, relocated = (trial.costs, trial.relocated) if trial else ((), ())
-    return pa.table(
-        {
-            "trial": pa.array(np.zeros(len(costs), np.int32)),
-            "iteration": pa.array(np.arange(len(costs), dtype=np.int32)),
-            "cost": pa.array(costs, pa.float64()),
-            "relocated": pa.array(relocated, pa.int32()),
-        }
-    )
+    rows = [
+        (number, iteration, cost, relocated)
+        for number, trial in enumerate(trials.trials if trials else ())
+        for iteration, (cost, relocated) in enumerate(
+            zip(trial.costs, trial.relocated, strict=True)
+        )
+    ]
+    kinds = {
+        "trial": pa.int32(),
+        "iteration": pa.int32(),
+        "cost": pa.float64(),
+        "relocated": pa.int32(),
+    }
+    return _table(kinds, rows)
+
+
+def trials_table(trials: Trials, cost: float) -> pa.Table:
+    """What was tried, and its figures (see `kmeans_tf.figures`); of a single one its cost alone."""
+    rows = []
+    for number, trial in enumerate(trials.trials):
+        k, restart = len(trial.prototypes), number % trials.restarts
+        figures = trials.figures[number] if trials.figures else Figures(cost)
+        told = [getattr(figures, name) for name in FIGURES]
+        chosen = number == trials.chosen
+        rows.append((number, k, restart, trial.iterations, trial.status, *told, chosen))
+    kinds = {
+        "trial": pa.int32(),
+        "k": pa.int32(),
+        "restart": pa.int32(),
+        "iterations": pa.int32(),
+        "status": pa.string(),
+        **dict.fromkeys(FIGURES, pa.float64()),
+        "chosen": pa.bool_(),
+    }
+    return _table(kinds, rows)
+
+
+def _table(kinds: dict[str, pa.DataType], rows: Sequence[tuple]) -> pa.Table:
+    """A table of some rows."""
+    columns = zip(*rows, strict=True) if rows else [()] * len(kinds)
+    values = zip(kinds.items(), columns, strict=True)
+    return pa.table({name: pa.array(column, kind) for (name, kind), column in values})
 
 
 def prototypes_table(results: Results) -> pa.Table:

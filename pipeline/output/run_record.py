@@ -57,11 +57,21 @@ class Counts:
 
 
 @dataclass(frozen=True)
+class Table:
+    """A table whose log told which files are valid, at the snapshot that was read."""
+
+    format: str
+    folder: str
+    snapshot: str
+
+
+@dataclass(frozen=True)
 class Input:
     """The files that were read: their identity as one digest, and their size."""
 
     fingerprint: str
     bytes: int
+    tables: list[Table] = field(default_factory=list)
 
 
 @dataclass(frozen=True)

@@ -6,6 +6,7 @@ blocks               what there is to read
 summary              what the scan found
 state/000012         the training state after 12 iterations
 labelling            the model that the label pass labels with
+figures              what the trials add up to by prototype
 manifest             what the label pass wrote
 sums/                partial sums that are too large to travel
 workers/HOST-PID     what a worker process is at, while it is
@@ -19,6 +20,7 @@ from typing import Any, TypeVar
 import numpy as np
 
 from kmeans_tf.exact import ExactVector
+from kmeans_tf.figures import FigureSums
 from kmeans_tf.model import Model
 from kmeans_tf.sample import Sample
 from kmeans_tf.state import Oversampling, Proof, TrainingState, Trial
@@ -30,6 +32,20 @@ from pipeline.passes.archive import pack, unpack
 from pipeline.passes.shared import Shared, fetch, remember, share
 from pipeline.passes.totals import LabelTotals
 
+
+@dataclass(frozen=True)
+class TrialSums:
+    """What all rows add up to, by trial."""
+
+    trials: dict[int, FigureSums]
+
+    def __add__(self, other: "TrialSums") -> "TrialSums":
+        return TrialSums(
+            {number: self.trials[number] + other.trials[number] for number in self.trials}
+        )
+
+
+FIGURES = (TrialSums, FigureSums)
 SUMMARY = (Summary, Moments, Sample, ExactVector)
 _STATE = (TrainingState, Trial, Proof, Oversampling)
 _Found = TypeVar("_Found")
@@ -134,6 +150,25 @@ def load_summary(work: WorkFolder) -> Summary:
         RunError: it is not here.
     """
     return _present(find_summary(work), work)
+
+
+def save_figures(work: WorkFolder, sums: TrialSums) -> None:
+    """Writes down what the trials add up to."""
+    _write(work, "figures", sums)
+
+
+def find_figures(work: WorkFolder) -> TrialSums | None:
+    """What `save_figures` wrote; None if it did not."""
+    return _find(work, "figures", FIGURES)
+
+
+def load_figures(work: WorkFolder) -> TrialSums:
+    """What `save_figures` wrote.
+
+    Raises:
+        RunError: it is not here.
+    """
+    return _present(find_figures(work), work)
 
 
 def save_model(work: WorkFolder, model: Model) -> Shared:

@@ -31,6 +31,7 @@ class Loader:
         metric: a name for `get_metric`.
         drop_bad: whether rows may be bad, and those that still are after imputing are left out.
         store: where the files are.
+        trials: how many there are for which something of the points is remembered.
     """
 
     columns: Columns
@@ -38,6 +39,7 @@ class Loader:
     metric: str
     drop_bad: bool
     store: Store = field(default_factory=Store)
+    trials: int = 1
 
     def chunks(self, block: BlockRef, known: Sequence[Numbers] | None = None) -> "Iterator[Chunk]":
         """The block's chunks, read one at a time.
@@ -80,7 +82,7 @@ class Loader:
 
     def memo_bytes(self, block: BlockRef) -> int:
         """The memory of what is remembered of a block's points."""
-        return Memo.nbytes(block.rows, self.points_bytes(block))
+        return self.trials * Memo.nbytes(block.rows, self.points_bytes(block))
 
 
 class Chunk:

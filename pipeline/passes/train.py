@@ -75,11 +75,11 @@ class TrainSpec:
     slices: int = 1
 
 
-def slices_for(layout: SumLayout, metric: Metric, k: int) -> int:
-    """How many slices the sums of k prototypes are cut in, by their size alone."""
+def slices_for(layout: SumLayout, metric: Metric, ks: Sequence[int]) -> int:
+    """How many slices the sums of trials with k prototypes each are cut in, by their size alone."""
     limbs = layout.limbs if metric.sums_suffice else layout.gradient_limbs(metric)
-    size = 8 * k * len(limbs.column) * len(layout.weights.quantum)
-    return min(k, -(-size // SLICE_BYTES))
+    size = 8 * sum(ks) * len(limbs.column) * len(layout.weights.quantum)
+    return min(max(ks), -(-size // SLICE_BYTES))
 
 
 BlockTasks = Callable[[TrainSpec, TrainingState, BlockRef], Iterator[Task]]

@@ -8,6 +8,7 @@ and workers are one process, it reports by itself.
 import contextlib
 import json
 import posixpath
+import time
 import uuid
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
@@ -29,7 +30,8 @@ from pipeline.errors import (
 from pipeline.passes.checkpoint import WorkFolder
 from pipeline.runners.alarm import Alarm
 from pipeline.runners.identity import Worker, this_worker
-from pipeline.runners.runner import Runner
+from pipeline.runners.runner import Runner, lost_worker
+from pipeline.runners.watchdog import LOOK_SECONDS
 
 PROBES = 8
 _FOLDER = "preflight"
@@ -98,7 +100,13 @@ def _run_probes(runner: Runner, work: WorkFolder, attempt: str, probe: partial[N
         return f"{_answered(work, attempt)} on {place}: {reason}"
 
     late = f"the job was not over after {settings.start_seconds} s"
-    alarm = Alarm(lambda: complaint(late), settings.start_seconds)
+    deadline = time.monotonic() + settings.start_seconds
+
+    def look() -> str | None:
+        reason = lost_worker() or (late if time.monotonic() >= deadline else None)
+        return complaint(reason) if reason else None
+
+    alarm = Alarm(look, min(LOOK_SECONDS, settings.start_seconds))
     try:
         runner.run(
             lambda p: (

@@ -13,7 +13,7 @@ import apache_beam as beam
 import grpc
 from apache_beam.runners.runner import PipelineResult, PipelineState
 
-from pipeline.console import ends_of_workers, say
+from pipeline.console import ends_of_workers, forget_ends_of_workers, say
 from pipeline.errors import JobError, MemoryLackError, RunError, find_failure, without_place
 from pipeline.passes.counters import counted
 from pipeline.runners import job_service
@@ -21,7 +21,7 @@ from pipeline.runners.alarm import Alarm
 from pipeline.runners.endpoints import jar_failure
 from pipeline.runners.memory import lack_of_memory
 from pipeline.runners.settings import Settings
-from pipeline.runners.watchdog import Watchdog
+from pipeline.runners.watchdog import LOOK_SECONDS, Watchdog
 
 _JOB_NAME = "kmeans-tf"
 
@@ -66,6 +66,7 @@ class Runner:
             JobError: it failed or stood still, for a reason that is told in one line.
         """
         alarm = alarm or _alarm(watchdog)
+        forget_ends_of_workers()
         result = None
         try:
             pipeline = beam.Pipeline(options=self.settings.beam(f"--job_name={self._job_name}"))
@@ -162,10 +163,17 @@ def _is_over(result: PipelineResult | None) -> bool:
     return False
 
 
+def lost_worker() -> str | None:
+    """That a worker process ended before its time, for which Beam may wait for ever."""
+    ends = ends_of_workers()
+    return f"the runner lost a worker process: {ends}" if ends else None
+
+
 def _alarm(watchdog: Watchdog | None) -> Alarm:
     if watchdog is None:
-        return Alarm(lambda: None, None)
-    return Alarm(watchdog.look, watchdog.look_seconds)
+        return Alarm(lost_worker, LOOK_SECONDS)
+    seconds = watchdog.look_seconds or LOOK_SECONDS
+    return Alarm(lambda: lost_worker() or watchdog.look(), seconds)
 
 
 def _cause(error: BaseException) -> str:

@@ -11,7 +11,7 @@ from pipeline.passes.heartbeat import Heard, read_heard
 
 _SHOWN = 5
 _LOOKS = 10  # at what the workers leave, in the time that a job may stand still
-_LOOK_SECONDS = 10.0  # the longest between two
+LOOK_SECONDS = 10.0  # the longest between two
 
 
 class Watchdog:
@@ -47,7 +47,7 @@ class Watchdog:
     @property
     def look_seconds(self) -> float | None:
         """How long to wait between two looks; None: for ever."""
-        return min(_LOOK_SECONDS, self._seconds / _LOOKS) if self._seconds else None
+        return min(LOOK_SECONDS, self._seconds / _LOOKS) if self._seconds else None
 
     def look(self) -> str | None:
         """Looks once; what to tell the user if the job has stood still for too long, else None."""

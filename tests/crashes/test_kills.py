@@ -3,9 +3,11 @@
 import random
 import signal
 
+import pytest
+
 from tests.pipeline.answer import contents
 
-KILLS = 50
+KILLS, SEEDS = 25, (1, 2)
 FIT = (
     *("--features=f0,f1", "--k=3", "--keys=id", "--optimizer=sgd", "--learning_rate=1e-5"),
     *("--tolerance=0", "--max_iterations=9", "--iterations_per_job=3", "--stage=always"),
@@ -27,7 +29,10 @@ def moments(seconds, count, seed):
     return [seconds * (i + rng.random()) / count for i in range(count)]
 
 
-def test_a_fit_that_is_killed_at_any_moment_ends_at_the_same_bits(nursery, three_blobs, tmp_path):
+@pytest.mark.parametrize("seed", SEEDS)
+def test_a_fit_that_is_killed_at_any_moment_ends_at_the_same_bits(
+    nursery, three_blobs, tmp_path, seed
+):
     def fit(output, **kill):
         return nursery.run(
             "fit", f"--input={three_blobs.folder}", f"--output={output}", *FIT, **kill
@@ -38,7 +43,7 @@ def test_a_fit_that_is_killed_at_any_moment_ends_at_the_same_bits(nursery, three
     expected = answer(tmp_path / "whole")
     seconds = fit(tmp_path / "again").seconds
     killed, told = 0, []
-    for number, moment in enumerate(moments(seconds, KILLS, seed=1)):
+    for number, moment in enumerate(moments(seconds, KILLS, seed)):
         output = tmp_path / f"{number}"
         first = fit(output, kill_after=moment)
         assert first.code in (0, -signal.SIGKILL), first.stderr

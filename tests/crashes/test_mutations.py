@@ -10,6 +10,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
+from kmeans_tf import Model
 from pipeline.data.names import ColumnNames
 from pipeline.data.plan import make_plan
 from pipeline.data.rows import read_block
@@ -146,3 +147,25 @@ def test_the_job_ends_by_name_or_with_all_rows(run, tmp_path, bounded):
             shutil.rmtree(output)
     assert 0 in codes
     assert 3 in codes
+
+
+def test_a_model_with_bytes_changed_is_the_same_or_refused(tmp_path, bounded):
+    rng, random_bytes = np.random.default_rng(6), random.Random(6)
+    labels, ones = np.arange(4, dtype=np.int32), np.ones(3)
+    model = Model("sqeuclidean", rng.normal(size=(4, 3)), labels, 0 * ones, ones, None, ("v",))
+    model.save(str(tmp_path / "whole"))
+    index, data = "variables/variables.index", "variables/variables.data-00000-of-00001"
+    refused = 0
+    for _ in range(MUTATIONS // 2):
+        spoilt = tmp_path / "spoilt"
+        shutil.rmtree(spoilt, ignore_errors=True)
+        shutil.copytree(tmp_path / "whole", spoilt)
+        file = spoilt / random_bytes.choice([index, data, "settings.json"])
+        file.write_bytes(mutated(file.read_bytes(), random_bytes))
+        bounded()
+        try:
+            assert Model.load(str(spoilt)).digest == model.digest
+        except ValueError as error:
+            assert f"{spoilt} holds no model of this job" in str(error)
+            refused += 1
+    assert refused > MUTATIONS // 8, "the premise"

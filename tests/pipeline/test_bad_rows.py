@@ -1,12 +1,14 @@
 """Rows with a null, NaN, infinite or wrong-length feature, under each policy."""
 
+import json
+
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 import tensorflow as tf
 
-from pipeline.output.run_record import BadRows
+from pipeline.output.run_record import BadColumn, BadRows
 from tests import reference
 from tests.tables import blobs
 
@@ -185,3 +187,44 @@ def test_a_file_of_nothing_but_bad_rows_among_good_ones(fit, tmp_path, many_bloc
     assert answer.run.counts.bad_rows == 400
     assert answer.table["label"].null_count == 400
     assert sum(answer.prototypes["rows"].to_pylist()) == 200
+
+
+def test_many_bad_places_are_told_by_column_and_all_of_them_in_a_file(fit, tmp_path):
+    """Of each column one value more is bad from file to file, so that the last are the worst."""
+    files, columns = 12, 10
+    rng = np.random.default_rng(2)
+    expected = {}
+    for i in range(files):
+        values = rng.normal(size=(60, columns))
+        for j in range(columns):
+            values[: i + 1, j] = NAN if j % 2 else INF
+        write(
+            tmp_path / "in" / f"{i:02d}.parquet", **{f"c{j}": values[:, j] for j in range(columns)}
+        )
+    answer = fit(
+        tmp_path / "in", tmp_path / "out", "--k=2", "--on_bad_row=null", "--max_iterations=1"
+    )
+    paths = [str(tmp_path / "in" / f"{i:02d}.parquet") for i in range(files)]
+    counts = answer.run.counts
+    reasons = {f"c{j}": "NaN" if j % 2 else "infinite" for j in range(columns)}
+    total = files * (files + 1) // 2
+    assert counts.bad_columns == [BadColumn(c, reasons[c], total, files) for c in sorted(reasons)]
+    assert counts.bad == [
+        BadRows(paths[i], c, reasons[c], i + 1) for i in (9, 10, 11) for c in sorted(reasons)
+    ]
+    table = pq.read_table(answer.folder / "bad_rows.parquet")
+    assert table.column_names == ["file", "column", "reason", "rows"]
+    expected = {(paths[i], c, reasons[c]): i + 1 for i in range(files) for c in reasons}
+    places = zip(*(table[name].to_pylist() for name in ("file", "column", "reason")), strict=True)
+    assert dict(zip(places, table["rows"].to_pylist(), strict=True)) == expected
+    told = json.loads((answer.folder / "run.json").read_text())["counts"]
+    assert len(told["bad"]) + len(told["bad_columns"]) == 4 * columns < files * columns
+
+
+def test_good_rows_leave_no_file_of_bad_ones(fit, run, spoiled, tmp_path):
+    folder, _, _ = spoiled
+    bad = fit(folder / "in", tmp_path / "out", *args(folder, "null"))
+    assert (bad.folder / "bad_rows.parquet").exists()
+    write(tmp_path / "good" / "a.parquet", x=[0.0, 1.0, 5.0], y=[0.0, 1.0, 5.0])
+    good = fit(tmp_path / "good", tmp_path / "out", "--k=2", "--overwrite")
+    assert not (good.folder / "bad_rows.parquet").exists()

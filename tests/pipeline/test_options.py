@@ -44,6 +44,7 @@ FIT_OPTIONS = {
     "--iterations_per_job",
     "--seed",
     "--restarts",
+    "--choose",
     "--runner",
     "--check",
     "--threads",
@@ -117,7 +118,12 @@ def test_oversampling_leaves_an_iteration_for_the_training(run):
         ("--features=a,b", "names.features", ("a", "b")),
         ("--keys=a\\, b , c", "names.keys", ("a, b ", " c")),
         ("--weight=a, b", "names.weight", "a, b"),
-        ("--k=5", "k", 5),
+        ("--k=5", "k", (5,)),
+        ("--k=16, 8,8", "k", (8, 16)),
+        ("--k=4:20:8,6", "k", (4, 6, 12, 20)),
+        ("--k=3:5", "k", (3, 4, 5)),
+        ("--k=4,8", "choose", "silhouette"),
+        ("--k=4", "choose", "cost"),
         ("--init=random", "init", "random"),
         ("--init=some/path.npy", "init", "some/path.npy"),
         ("--metric=module:function", "metric", "module:function"),
@@ -262,7 +268,7 @@ def test_an_unknown_option_without_a_near_name_offers_none(run):
 
 @pytest.mark.parametrize(
     "option",
-    ["--k=8,16", "--k=4:20:4", "--restarts=3", "--deadline=60"],
+    ["--deadline=60"],
 )
 def test_what_is_not_implemented_says_so(run, option):
     ran = run(*FIT, option)
@@ -272,8 +278,16 @@ def test_what_is_not_implemented_says_so(run, option):
 
 
 REFUSED = [
-    (["--k=0"], ["--k 0", "from 1"]),
-    (["--k=-4"], ["--k -4"]),
+    (["--k=0"], ["--k", "'0'", "from 1"]),
+    (["--k=-4"], ["--k", "'-4'"]),
+    (["--k=9:4"], ["--k", "'9:4'", "no smaller"]),
+    (["--k=1:100000"], ["--k", "100,000 trials"]),
+    (["--k=1:100", "--restarts=20"], ["--restarts", "2,000 trials"]),
+    (["--restarts=0"], ["--restarts 0"]),
+    (
+        ["--metric=cosine", "--choose=calinski_harabasz"],
+        ["--choose calinski_harabasz", "cosine", "silhouette"],
+    ),
     (["--k=many"], ["--k", "'many'", "whole number"]),
     (["--k=2.5"], ["--k", "'2.5'"]),
     (["--max_iterations=-1"], ["--max_iterations -1"]),
@@ -362,7 +376,7 @@ def test_a_command_line_that_says_too_little_or_too_much(run, argv, words):
 
 
 def test_parse_raises_a_usage_error_and_does_not_exit():
-    with pytest.raises(UsageError, match="--k 0"):
+    with pytest.raises(UsageError, match="'0'"):
         parse([*FIT, "--k=0"])
 
 

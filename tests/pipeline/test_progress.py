@@ -176,7 +176,9 @@ def _all_of(driver: int) -> str:
     return b"".join(pieces).decode()
 
 
-def test_a_clock_that_is_set_back_gives_no_negative_seconds(fit, three_blobs, tmp_path, monkeypatch):
+def test_a_clock_that_is_set_back_gives_no_negative_seconds(
+    fit, three_blobs, tmp_path, monkeypatch
+):
     """Every checkpoint is an hour older than the one before."""
 
     def save_in_the_past(work, state):
@@ -187,6 +189,7 @@ def test_a_clock_that_is_set_back_gives_no_negative_seconds(fit, three_blobs, tm
 
     monkeypatch.setattr("pipeline.passes.train.save_state", save_in_the_past)
     options = ("--features=f0,f1", "--k=3", "--max_iterations=3", "--tolerance=0")
+    options += ("--optimizer=sgd", "--learning_rate=1e-5")
     answer = fit(three_blobs.folder, tmp_path / "out", *options, "--iterations_per_job=2")
     seconds = answer.run.seconds["iterations"]
     assert len(seconds) == len(answer.history) > 1

@@ -162,6 +162,29 @@ os.write(2, b"of the process\\n")
     assert done.stderr == b"a line\nanother\nof the process\n"
 
 
+def test_native_notices_are_no_matter_to_a_process_that_ends_meanwhile():
+    code = """
+import os, sys, threading
+from pipeline.__main__ import _leave
+from pipeline.console import native_notices_hidden, say
+sys.stderr = sys.__stderr__
+loaded = threading.Event()
+
+def load():
+    with native_notices_hidden():
+        os.write(2, b"a notice\\n")
+        loaded.set()
+        threading.Event().wait()
+
+threading.Thread(target=load, daemon=True).start()
+loaded.wait()
+say("an error")
+_leave(3)
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, cwd=ROOT)
+    assert (done.returncode, done.stderr) == (3, b"an error\n")
+
+
 def test_native_notices_are_shown_where_something_fails(capfd):
     with pytest.raises(ImportError), native_notices_hidden():
         subprocess.run(["sh", "-c", "echo a notice >&2"], check=True)

@@ -139,21 +139,31 @@ def test_a_part_of_a_table_knows_its_values(tmp_path, spec, below):
 
 def test_what_is_left_out_is_said_in_one_line(tree):
     touch(
-        tree, "in/old.parq", "in/x/B.PARQUET", "in/x/c.parquet.gz", "in/z/000000_0", "in/_SUCCESS"
+        tree, "in/old.csv", "in/x/B.parquet_", "in/x/c.parquet.gz", "in/z/000000_0", "in/_SUCCESS"
     )
     said = []
     assert names_of(find_files(Store(), f"{tree}/in", said.append)) == ALL
-    what = "left out for not ending in .parquet"
-    assert said == [f"--input {tree}/in: {what}: old.parq, x/B.PARQUET, x/c.parquet.gz and 1 more"]
+    what = "left out for not ending in .parquet, .parq or .pq"
+    assert said == [f"--input {tree}/in: {what}: old.csv, x/B.parquet_, x/c.parquet.gz and 1 more"]
     said.clear()
     find_files(Store(), f"{tree}/in/[xz]", said.append)
-    assert said == [f"--input {tree}/in/[xz]: {what}: x/B.PARQUET, x/c.parquet.gz, z/000000_0"]
-    touch(tree, "only/a.pq")
-    with pytest.raises(DataError, match=r"only: no \*\.parquet file .*; left out .*: a\.pq$"):
+    assert said == [f"--input {tree}/in/[xz]: {what}: x/B.parquet_, x/c.parquet.gz, z/000000_0"]
+    touch(tree, "only/a.dat")
+    with pytest.raises(
+        DataError, match=r"only: no file ending in .parquet, .*; left out .*: a\.dat$"
+    ):
         find_files(Store(), f"{tree}/only")
-    assert len(find_files(Store(), f"{tree}/in/old.parq,{tree}/only/*.pq")) == 2, (
+    assert len(find_files(Store(), f"{tree}/in/old.csv,{tree}/only/*.dat")) == 2, (
         "as they are named"
     )
+
+
+def test_parquet_is_known_by_several_endings(tmp_path):
+    names = ["a.parq", "b.PARQUET", "c.pq", "d.Parquet", "e.parquet"]
+    touch(tmp_path / "in", *names, "f.parquet.gz", "parq", "pq")
+    said = []
+    assert names_of(find_files(Store(), f"{tmp_path}/in", said.append)) == names
+    assert said[0].endswith("f.parquet.gz, parq, pq")
 
 
 @pytest.mark.parametrize("name", ["shard.parquet", "day=2", "self.parquet"])

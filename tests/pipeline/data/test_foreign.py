@@ -73,7 +73,10 @@ def test_a_folder_of_another_format(run, tmp_path):
     assert ran.code == 2, "the model comes first"
     ran = run("fit", f"--input={tmp_path}", f"--output={tmp_path.parent / 'out'}")
     assert ran.code == 3
-    assert "no *.parquet file in or below this folder; day.jsonl is a JSON file" in ran.stderr
+    assert (
+        "no file ending in .parquet, .parq or .pq in or below this folder; day.jsonl is a JSON file"
+        in ran.stderr
+    )
 
 
 @pytest.mark.parametrize(

@@ -1,4 +1,4 @@
-"""What docs/inputs.md says of types is what is done."""
+"""What docs/inputs.md says of types and tables is what is done."""
 
 import re
 from itertools import dropwhile, takewhile
@@ -8,7 +8,10 @@ import pyarrow as pa
 import pytest
 
 from pipeline.data.common import common_type
+from pipeline.data.files import find_files
 from pipeline.data.kinds import is_numeric, is_numeric_list
+from pipeline.data.store import Store
+from pipeline.errors import DataError
 
 PAGE = (Path(__file__).parents[3] / "docs" / "inputs.md").read_text()
 VECTOR = {
@@ -51,6 +54,11 @@ def named(cell: str) -> list[pa.DataType]:
 
 
 TYPES = [(kind, of) for cell, of, _ in rows("## Columns") for kind in named(cell)]
+TABLES = [
+    (cell, mark, said)
+    for cell, marks, said in rows("## Tables with a log")
+    for mark in re.findall("`(.*?)`", marks)
+]
 PAIRS = [tuple(cells) for cells in rows("## Files that differ")]
 
 
@@ -73,3 +81,17 @@ def test_what_a_key_of_two_types_becomes(one, other, both):
     for found in (common_type(a, b), common_type(b, a)):
         assert [found] == (expected or [None])
         assert (found is None) == (both == "refused")
+
+
+@pytest.mark.parametrize(("name", "mark", "said"), TABLES)
+def test_how_a_table_is_known_and_whether_it_is_refused(tmp_path, name, mark, said):
+    for file in (mark, "day=1/a.parquet"):
+        (tmp_path / file).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / file).touch()
+    with pytest.raises(DataError) as error:
+        find_files(Store(), str(tmp_path))
+    kind = name.removeprefix("Spark's ")
+    assert kind in str(error.value)
+    assert ("a log that is not read" in str(error.value)) == (said == "refused")
+    (tmp_path / mark).unlink()
+    assert len(find_files(Store(), str(tmp_path))) == 1, "nothing else is it known by"

@@ -90,7 +90,9 @@ def test_messages_list_partitions_among_the_columns(tmp_path):
     write(tmp_path / "t/day%20x=1/f.parquet", x=[1.0])
     with pytest.raises(DataError, match=r"no column 'days'; it has 'x', 'day x'$"):
         make_plan(str(tmp_path / "t"), ColumnNames(keys=("days",)))
-    with pytest.raises(UsageError, match="'day x' stands in the names of folders: it may be a key"):
+    with pytest.raises(
+        UsageError, match="'day x' is a partition column, which the files have not: it may be a key"
+    ):
         make_plan(str(tmp_path / "t"), ColumnNames(features=("day x",)))
 
 

@@ -3,16 +3,22 @@
 import dataclasses
 import pickle
 import posixpath
+import socket
+import subprocess
+import sys
 import threading
 from http.server import BaseHTTPRequestHandler, HTTPServer
+from pathlib import Path
 
 import pyarrow as pa
 import pytest
+from pyarrow import fs
 
 from pipeline.data.store import FileVersion, Store
-from pipeline.errors import DataError, UsageError
+from pipeline.errors import DataError, SetupError, UsageError
 
 store = Store()
+ROOT = Path(__file__).parents[3]
 
 
 @pytest.fixture
@@ -96,7 +102,7 @@ def test_files_and_folders_are_sorted(tree):
 def test_glob(tree, monkeypatch, pattern, expected, place):
     monkeypatch.chdir(tree)
     before = {"absolute": f"{tree}/", "relative": "", "dotted": "./"}[place]
-    files = store.glob(before + pattern)
+    files = store.match(before + pattern).files
     assert [file.path.removeprefix(before).removeprefix("./") for file in files] == expected
 
 
@@ -227,6 +233,65 @@ def test_a_store_that_arrow_cannot_reach_is_told_why(run, tmp_path, monkeypatch)
     ran = run("fit", "--input=abfss://c@account/in", f"--output={tmp_path / 'out'}", "--k=2")
     assert ran.code == 2
     assert "abfss://c@account/in cannot be reached: Unknown error: no token\n" in ran.stderr
+
+
+class Silent:
+    """A store's client that waits until it is let go."""
+
+    def __init__(self):
+        self.let_go, self.asked = threading.Event(), 0
+
+    def get_file_info(self, what):
+        self.asked += 1
+        self.let_go.wait()
+        return fs.FileInfo(what, fs.FileType.File, size=3)
+
+
+def test_a_store_that_gives_no_answer_is_given_up(monkeypatch):
+    client = Silent()
+    monkeypatch.setattr("pipeline.data.store._remote", lambda uri, plain: (client, "b/x"))
+    monkeypatch.setattr("pipeline.data.store._PATIENCE", 0.02)
+    with pytest.raises(SetupError, match="gs://b/x cannot be reached: no answer in 0 s: check the"):
+        store.version("gs://b/x")
+    client.let_go.set()
+    assert store.version("gs://b/x").size == 3
+    client.let_go.clear()
+    threading.Timer(0.2, client.let_go.set).start()
+    assert store.version("gs://b/x").size == 3, "of one that has answered once patience has no end"
+    assert client.asked == 3
+
+
+def test_a_store_that_refuses_says_why(monkeypatch):
+    class Refusing:
+        def get_file_info(self, what):
+            raise OSError("Access denied\nSee a log")
+
+    uris = []
+    monkeypatch.setattr(
+        "pipeline.data.store._remote", lambda uri, plain: (Refusing(), "b/x", uris.append(uri))[:2]
+    )
+    for uri in ("gs://me@b/x?project_id=p", "gs://b/x", "gs://b/x?retry_limit_seconds=7"):
+        with pytest.raises(SetupError, match="gs://b/x cannot be reached: Access denied: check"):
+            Store.reaching([uri]).version("gs://b/x")
+    asked = ["me@b?project_id=p&retry_limit_seconds=10", "b?retry_limit_seconds=10"]
+    assert uris[1::2] == [f"gs://{uri}" for uri in (*asked, "b?retry_limit_seconds=7")]
+
+
+def test_a_process_ends_although_a_store_is_silent(tmp_path):
+    with socket.create_server(("127.0.0.1", 0)) as server:  # takes connections, and says nothing
+        place = f"127.0.0.1:{server.getsockname()[1]}"
+        uri = f"s3://me:secret@kept/in?region=x&scheme=http&endpoint_override={place}"
+        code = f"""
+from pipeline.data import store
+from pipeline.__main__ import _leave, main
+
+store._PATIENCE = 0.5
+_leave(main(["fit", "--input={uri}", "--output={tmp_path / "out"}", "--k=2"]))
+"""
+        command = [sys.executable, "-c", code]
+        done = subprocess.run(command, capture_output=True, text=True, cwd=ROOT, timeout=60)
+    assert done.returncode == 5, done.stderr
+    assert "s3://kept/in cannot be reached: no answer in 0 s" in done.stderr
 
 
 # Paths compared

@@ -80,7 +80,7 @@ def test_wide_rows_and_many_prototypes_stay_behind(tmp_path, carried, n, d, k):
     trial = Trial(prototypes, np.arange(k, dtype=np.int32), proof=Proof(0, 1, np.inf))
     checkpoint = save_state(work, TrainingState((trial,)))
     loader = Loader(columns, layout, metric.name, drop_bad=False)
-    slices = slices_for(layout, metric, k)
+    slices = slices_for(layout, metric, [k])
     spec = TrainSpec(loader, TrainingOptions(tolerance=0.0), work, cache, slices)
     with beam.Pipeline(runner=IN_PROCESS) as pipeline:
         start = pipeline | "Start" >> beam.Create([checkpoint])

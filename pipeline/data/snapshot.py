@@ -1,0 +1,45 @@
+"""A table as its log has it: which files are valid, and what the log says of them."""
+
+import posixpath
+from collections.abc import Iterable
+from dataclasses import dataclass
+from urllib.parse import quote, unquote
+
+from pipeline.data.addresses import is_uri
+from pipeline.data.partitions import HIVE_NULL
+from pipeline.data.store import Store
+
+
+@dataclass(frozen=True)
+class Snapshot:
+    """A table at one time.
+
+    Attributes:
+        format: what keeps the log, as it is called.
+        folder: the table's.
+        id: of the time, by the log's own count.
+        files: the paths of the valid files, each with the folders that would have told its
+            partition values, `day=1/`.
+    """
+
+    format: str
+    folder: str
+    id: str
+    files: tuple[tuple[str, str], ...]
+
+    def __str__(self) -> str:
+        return f"{self.format} {self.folder} at {self.id}"
+
+
+def folders(values: Iterable[tuple[str, str | None]]) -> str:
+    """The folders that would have told the partition values of a file."""
+    pairs = ((name, HIVE_NULL if value is None else value) for name, value in values)
+    return "".join(f"{quote(name, '')}={quote(value, '')}/" for name, value in pairs)
+
+
+def path_of(folder: str, uri: str) -> str:
+    """The path that a log names by an escaped URI, or by an escaped path below the table."""
+    if uri.startswith("file:"):
+        return Store.plain(uri)
+    path = unquote(uri)
+    return Store.plain(path if is_uri(path) else posixpath.join(folder, path))

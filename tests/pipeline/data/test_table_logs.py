@@ -1,0 +1,588 @@
+"""Tables whose log tells which files are valid: what is read of them, and what is refused."""
+
+import json
+import shutil
+import struct
+import sys
+import zlib
+from datetime import date
+from pathlib import Path
+
+import deltalake
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pyroaring
+import pytest
+from pyiceberg.catalog.memory import InMemoryCatalog
+from pyiceberg.manifest import (
+    DataFile,
+    DataFileContent,
+    FileFormat,
+    ManifestContent,
+    ManifestEntry,
+    ManifestEntryStatus,
+    ManifestWriterV2,
+    write_manifest_list,
+)
+from pyiceberg.partitioning import PartitionField, PartitionSpec
+from pyiceberg.schema import Schema
+from pyiceberg.table import Table
+from pyiceberg.table.snapshots import Operation, Snapshot, Summary
+from pyiceberg.table.update import AddSnapshotUpdate, SetSnapshotRefUpdate
+from pyiceberg.transforms import IdentityTransform
+from pyiceberg.typedef import Record
+from pyiceberg.types import DateType, DoubleType, LongType, NestedField
+
+from pipeline.data.files import find_files, find_input
+from pipeline.data.partitions import partition_values
+from pipeline.data.store import Store
+from pipeline.errors import DataError
+from tests.pipeline.answer import Answer
+
+ODD = "a b%20/é=?"
+
+
+def ids(store: Store, spec: object) -> list[int]:
+    """The ids of all rows that an input stands for, as they are read."""
+    files = find_files(store, str(spec))
+    return sorted(
+        i
+        for file in files
+        for i in pq.read_table(pa.BufferReader(store.read(file.path)))["id"].to_pylist()
+    )
+
+
+def rows(first: int, last: int, **columns: object) -> pa.Table:
+    """Ids of a range, one of two values apart by it, and columns of one value."""
+    numbers = range(first, last)
+    values = {name: [value] * len(numbers) for name, value in columns.items()}
+    return pa.table({"id": numbers, "x": [i % 2 * 50.0 + i / 100 for i in numbers], **values})
+
+
+class Copied(Store):
+    """A store that is of no machine: what packages of others read of it is a copy."""
+
+    def is_local(self, path: str) -> bool:
+        return False
+
+
+# Delta
+
+
+@pytest.fixture
+def delta(tmp_path):
+    """A Delta table of the ids 10 to 39, of which it has had 0 to 9 and lost them again."""
+    folder = tmp_path / "lake" / "events 1"
+    days = (
+        rows(0, 10, day="1"),
+        rows(10, 20, day="1"),
+        rows(20, 30, day=ODD),
+        rows(30, 40, day=None),
+    )
+    for part in days:
+        part = part.set_column(2, "day", part["day"].cast(pa.string()))
+        deltalake.write_deltalake(folder, part, mode="append", partition_by=["day"])
+    deltalake.DeltaTable(folder).delete("id < 10")
+    pq.write_table(rows(100, 110), folder / "day=1" / "forgotten.parquet")
+    return folder
+
+
+@pytest.mark.parametrize("store", [Store(), Copied()], ids=["here", "elsewhere"])
+def test_a_delta_table_is_what_its_log_says(delta, store):
+    assert len([*delta.rglob("*.parquet")]) == 5, "the premise: files that are not valid"
+    found = find_input(store, str(delta))
+    assert ids(store, delta) == [*range(10, 40)]
+    values = [partition_values(file.below) for file in found.files]
+    assert sorted(values, key=str) == [[("day", "1")], [("day", ODD)], [("day", None)]]
+    (snapshot,) = found.snapshots
+    assert (snapshot.format, snapshot.folder, snapshot.id) == (
+        "Delta table",
+        str(delta),
+        "version 4",
+    )
+
+
+@pytest.mark.parametrize(
+    ("part", "expected"),
+    [
+        ("", range(10, 40)),
+        ("../*", range(10, 40)),
+        ("..", range(10, 40)),
+        ("day=1", range(10, 20)),
+        ("day=*", range(10, 40)),
+        ("day=1/*", range(10, 20)),
+        ("*/*.parquet", range(10, 40)),
+        ("../**/*.parquet", range(10, 40)),
+        ("day=__HIVE_DEFAULT_PARTITION__/*", range(30, 40)),
+    ],
+)
+def test_a_part_of_a_table_is_what_the_log_says_of_it(delta, part, expected):
+    assert ids(Store(), delta / part) == [*expected]
+
+
+def test_a_table_whose_name_looks_escaped(delta, tmp_path):
+    shutil.move(delta, tmp_path / "50%25 off")
+    assert ids(Store(), tmp_path / "50%25 off") == [*range(10, 40)]
+
+
+def test_a_part_that_a_link_leads_to_is_one(delta, tmp_path):
+    (tmp_path / "today").symlink_to(delta / "day=1")
+    assert ids(Store(), tmp_path / "today") == [*range(10, 20)]
+
+
+def test_a_file_that_the_log_has_not_is_refused(delta):
+    for part in ("day=1/forgotten.parquet", "day=1/forgotten*"):
+        with pytest.raises(DataError, match=r"forgotten.*version 4 has no file here"):
+            find_files(Store(), f"{delta}/{part}")
+    one, *_ = (file.path for file in find_files(Store(), f"{delta}/day=1"))
+    assert ids(Store(), one) == [*range(10, 20)]
+
+
+def test_tables_beside_each_other_and_beside_files(delta):
+    deltalake.write_deltalake(delta.parent / "b", rows(200, 205))
+    deltalake.write_deltalake(delta.parent / "b", rows(205, 210), mode="overwrite")
+    pq.write_table(rows(300, 303), delta.parent / "c.parquet")
+    for spec in (
+        delta.parent,
+        f"{delta.parent}/*",
+        f"{delta},{delta.parent}/b,{delta.parent}/c.parquet",
+    ):
+        assert ids(Store(), spec) == [*range(10, 40), *range(205, 210), *range(300, 303)]
+
+
+def test_a_job_on_a_delta_table_tells_its_version(run, delta, tmp_path):
+    out = tmp_path / "out"
+    ran = run(
+        "fit", f"--input={delta}", f"--output={out}", "--k=2", "--features=x", "--keys=id,day"
+    )
+    assert ran.code == 0, ran.stderr
+    assert f"--input {delta}: Delta table {delta} at version 4\n" in ran.stderr
+    answer = Answer(out)
+    (table,) = answer.run.input.tables
+    assert (table.format, table.folder, table.snapshot) == ("Delta table", str(delta), "version 4")
+    labels = answer.table.sort_by("id").to_pydict()
+    assert labels["id"] == [*range(10, 40)]
+    assert labels["day"] == ["1"] * 10 + [ODD] * 10 + [None] * 10
+    assert [label == labels["label"][0] for label in labels["label"]] == [
+        i % 2 == 0 for i in range(30)
+    ]
+    (delta / "x").touch()
+    told = run(
+        "label",
+        f"--input={delta}/day=1",
+        f"--output={tmp_path / 'l'}",
+        f"--model={out}",
+        "--keys=id",
+    )
+    assert told.code == 0, told.stderr
+    assert Answer(tmp_path / "l").table["id"].to_pylist() == [*range(10, 20)]
+
+
+def test_partitions_of_a_delta_table_are_of_the_types_that_are_asked_for(run, tmp_path):
+    table = rows(0, 20).append_column("hour", pa.array([i % 3 for i in range(20)], pa.int32()))
+    table = table.append_column("day", pa.array([date(2024, 2, 29)] * 20))
+    deltalake.write_deltalake(tmp_path / "t", table, partition_by=["day", "hour"])
+    arguments = (f"--input={tmp_path / 't'}", "--k=2", "--keys=id,day,hour")
+    ran = run(
+        "fit", *arguments, f"--output={tmp_path / 'o'}", "--partition_types=hour:int8,day:date32"
+    )
+    assert ran.code == 0, ran.stderr
+    assert "features: 'x'\n" in ran.stderr
+    labels = Answer(tmp_path / "o").table.sort_by("id")
+    assert labels["hour"].type == pa.int8()
+    assert labels["hour"].to_pylist() == [i % 3 for i in range(20)]
+    assert {*labels["day"].to_pylist()} == {date(2024, 2, 29)}
+    ran = run("fit", *arguments, f"--output={tmp_path / 'p'}", "--features=x,hour")
+    assert ran.code == 2
+    assert "'hour' is a partition column" in ran.stderr
+
+
+def write_log(folder: Path, **more: object) -> Path:
+    """A Delta log of one version with the file `a b.parquet`, whose entries say more."""
+    folder.mkdir()
+    pq.write_table(pa.table({"id": [0, 1, 2], "x": [0.0, 0.5, 9.0]}), folder / "a b.parquet")
+    columns = [
+        {"name": name, "type": kind, "nullable": True, "metadata": {}}
+        for name, kind in (("id", "long"), ("x", "double"))
+    ]
+    for number, column in enumerate(columns):
+        column["metadata"] = {
+            "delta.columnMapping.id": number + 1,
+            "delta.columnMapping.physicalName": column["name"],
+        }
+    schema = json.dumps({"type": "struct", "fields": columns})
+    size = (folder / "a b.parquet").stat().st_size
+    entries = {
+        "protocol": {
+            "minReaderVersion": 3,
+            "minWriterVersion": 7,
+            "readerFeatures": [],
+            "writerFeatures": [],
+        },
+        "metaData": {
+            "id": "t",
+            "format": {"provider": "parquet", "options": {}},
+            "schemaString": schema,
+            "partitionColumns": [],
+            "configuration": {},
+        },
+        "add": {
+            "path": "a%20b.parquet",
+            "partitionValues": {},
+            "size": size,
+            "modificationTime": 0,
+            "dataChange": True,
+        },
+    }
+    lines = [json.dumps({name: entry | more.get(name, {})}) for name, entry in entries.items()]
+    (folder / "_delta_log").mkdir()
+    (folder / "_delta_log" / f"{0:020d}.json").write_text("\n".join(lines))
+    return folder
+
+
+def features(*names: str) -> dict:
+    return {"readerFeatures": names, "writerFeatures": names}
+
+
+def deletion_vector(path: Path, *places: int) -> dict:
+    """A file of one deletion vector, and what a log says of it."""
+    bitmap = pyroaring.BitMap(places).serialize()
+    vector = struct.pack("<IQI", 1681511377, 1, 0) + bitmap
+    path.write_bytes(
+        b"\1" + struct.pack(">i", len(vector)) + vector + struct.pack(">I", zlib.crc32(vector))
+    )
+    return {
+        "deletionVector": {
+            "storageType": "p",
+            "pathOrInlineDv": f"file://{path}",
+            "offset": 1,
+            "sizeInBytes": len(vector),
+            "cardinality": len(places),
+        },
+        "stats": json.dumps({"numRecords": 3}),
+    }
+
+
+def test_a_written_log_is_read(tmp_path):
+    assert ids(Store(), write_log(tmp_path / "t")) == [0, 1, 2], "the premise of what is refused"
+    vectors = write_log(tmp_path / "v", protocol=features("deletionVectors"))
+    assert ids(Store(), vectors) == [0, 1, 2], "none is there"
+
+
+@pytest.mark.parametrize("store", [Store(), Copied()], ids=["here", "elsewhere"])
+def test_deleted_rows_of_a_delta_table_are_refused(tmp_path, store):
+    deleted = deletion_vector(tmp_path / "vector.bin", 1)
+    table = write_log(tmp_path / "t", protocol=features("deletionVectors"), add=deleted)
+    assert deltalake.DeltaTable(table).deletion_vectors().read_all().num_rows == 1, "the premise"
+    with pytest.raises(DataError, match=r"rows of the Delta table .*/t are deleted .*PURGE"):
+        find_files(store, str(table))
+
+
+def test_what_is_not_read_of_delta_tables_is_said(tmp_path):
+    mapped = write_log(
+        tmp_path / "mapped",
+        protocol=features("columnMapping"),
+        metaData={"configuration": {"delta.columnMapping.mode": "name"}},
+    )
+    with pytest.raises(DataError, match=r"columns of the Delta table .*mapped have other names"):
+        find_files(Store(), str(mapped))
+    new = write_log(tmp_path / "new", protocol=features("ofTomorrow"))
+    with pytest.raises(DataError, match=r"Delta table .*/new cannot be read: .*ofTomorrow"):
+        find_files(Store(), str(new))
+    gone = write_log(tmp_path / "gone")
+    (gone / "a b.parquet").unlink()
+    with pytest.raises(DataError, match=r"gone/a b.parquet, a file of the Delta .* is not there"):
+        find_files(Store(), str(gone))
+
+
+@pytest.mark.parametrize(("extra", "package"), [("delta", "deltalake"), ("iceberg", "pyiceberg")])
+def test_without_the_package_its_extra_is_named(run, tmp_path, monkeypatch, extra, package):
+    write_log(tmp_path / "delta")
+    (tmp_path / "iceberg" / "metadata").mkdir(parents=True)
+    (tmp_path / "iceberg" / "metadata" / "v1.metadata.json").touch()
+    for name in [name for name in sys.modules if name.split(".")[0] == package]:
+        monkeypatch.delitem(sys.modules, name)
+    monkeypatch.delitem(sys.modules, f"pipeline.data.{extra}", raising=False)
+    monkeypatch.setitem(sys.modules, package, None)
+    ran = run("fit", f"--input={tmp_path / extra}", f"--output={tmp_path / 'out'}", "--k=2")
+    assert ran.code == 2
+    assert f"pip install 'kmeans-tf[{extra}]'\n" in ran.stderr
+
+
+# Iceberg
+
+SCHEMA = Schema(
+    NestedField(1, "id", LongType()),
+    NestedField(2, "x", DoubleType()),
+    NestedField(3, "day", DateType()),
+)
+BY_DAY = PartitionSpec(PartitionField(3, 1000, IdentityTransform(), "the_day"))
+
+
+@pytest.fixture
+def iceberg(tmp_path) -> Table:
+    """An Iceberg table of the ids 10 to 39, of which it has had 0 to 9 and lost them again."""
+    catalog = InMemoryCatalog("test", warehouse=str(tmp_path / "ware house"))
+    catalog.create_namespace("lake")
+    table = catalog.create_table("lake.events", SCHEMA, partition_spec=BY_DAY)
+    for day, first, last in ((1, 0, 10), (1, 10, 20), (2, 20, 30), (None, 30, 40)):
+        part = rows(first, last, day=day and date(2024, 2, day))
+        table.append(
+            part.set_column(
+                2, "day", part["day"].cast(pa.date32()) if day else pa.nulls(10, pa.date32())
+            )
+        )
+    table.delete("id < 10")
+    return table
+
+
+def folder_of(table: Table) -> Path:
+    return Path(table.location().removeprefix("file://"))
+
+
+def test_an_iceberg_table_is_what_its_snapshot_says(iceberg, run, tmp_path):
+    folder = folder_of(iceberg)
+    pq.write_table(rows(100, 110), folder / "data" / "forgotten.parquet")
+    assert len([*folder.rglob("*.parquet")]) == 5, "the premise: files that are not valid"
+    assert ids(Store(), folder) == [*range(10, 40)]
+    assert ids(Store(), folder.parent.parent) == [*range(10, 40)]
+    assert ids(Store(), folder / "data" / "the_day=2024-02-01") == [*range(10, 20)]
+    number = iceberg.current_snapshot().snapshot_id
+    arguments = (f"--input={folder}", f"--output={tmp_path / 'out'}", "--k=2", "--keys=id,day")
+    ran = run("fit", *arguments)
+    assert ran.code == 0, ran.stderr
+    assert f"--input {folder}: Iceberg table {folder} at snapshot {number}\n" in ran.stderr
+    answer = Answer(tmp_path / "out")
+    (table,) = answer.run.input.tables
+    assert (table.format, table.folder, table.snapshot) == (
+        "Iceberg table",
+        str(folder),
+        f"snapshot {number}",
+    )
+    labels = answer.table.sort_by("id").to_pydict()
+    assert labels["id"] == [*range(10, 40)]
+    assert labels["day"] == [date(2024, 2, 1)] * 10 + [date(2024, 2, 2)] * 10 + [None] * 10
+
+
+def test_files_that_an_iceberg_table_took_over_lack_their_partitions(tmp_path):
+    catalog = InMemoryCatalog("test", warehouse=str(tmp_path))
+    catalog.create_namespace("lake")
+    table = catalog.create_table("lake.events", SCHEMA, partition_spec=BY_DAY)
+    part = rows(0, 10, day=date(2024, 2, 29))
+    table.append(part)
+    (file,) = find_files(Store(), table.location())
+    assert partition_values(file.below) == [("day", "2024-02-29")]
+
+
+def test_the_newest_metadata_count_unless_a_hint_names_others(iceberg):
+    metadata = folder_of(iceberg) / "metadata"
+    older = next(file for file in metadata.glob("00004-*.metadata.json"))
+    assert ids(Store(), folder_of(iceberg)) == [*range(10, 40)]
+    (metadata / "version-hint.text").write_text(older.name)
+    assert ids(Store(), folder_of(iceberg)) == [*range(40)]
+    (metadata / "version-hint.text").write_text("4")  # from where Hadoop looks for later ones
+    assert ids(Store(), folder_of(iceberg)) == [*range(10, 40)]
+
+
+def test_columns_that_were_renamed_are_refused(iceberg):
+    with iceberg.update_schema() as update:
+        update.rename_column("x", "y")
+    with pytest.raises(DataError, match=r"Iceberg table .* renamed or made anew \('x' and 'y'\)"):
+        find_files(Store(), str(folder_of(iceberg)))
+
+
+def test_columns_that_were_made_anew_are_refused(iceberg):
+    with iceberg.update_schema(allow_incompatible_changes=True) as update:
+        update.delete_column("x")
+    assert ids(Store(), folder_of(iceberg)) == [*range(10, 40)], "what is left out is no matter"
+    with iceberg.update_schema() as update:
+        update.add_column("x", DoubleType())
+    with pytest.raises(DataError, match=r"Iceberg table .* renamed or made anew \('x'\)"):
+        find_files(Store(), str(folder_of(iceberg)))
+
+
+class Deletes(ManifestWriterV2):
+    """Writes a manifest of delete files."""
+
+    def content(self) -> ManifestContent:
+        return ManifestContent.DELETES
+
+
+@pytest.mark.parametrize(
+    ("content", "words"),
+    [
+        (DataFileContent.POSITION_DELETES, "are deleted by files beside its data"),
+        (DataFileContent.EQUALITY_DELETES, "equality deletes"),
+    ],
+)
+def test_deleted_rows_of_an_iceberg_table_are_refused(iceberg, content, words):
+    spec, current = iceberg.spec(), iceberg.current_snapshot()
+    kept = current.manifests(iceberg.io)
+    data = next(iter(iceberg.scan().plan_files())).file
+    number, place = 77, f"{iceberg.location()}/metadata/77"
+    with Deletes(
+        spec, iceberg.schema(), iceberg.io.new_output(f"{place}-m0.avro"), number, "null"
+    ) as writer:
+        file = DataFile.from_args(
+            content=content,
+            file_path=f"{place}.parquet",
+            file_format=FileFormat.PARQUET,
+            partition=Record(*data.partition),
+            record_count=1,
+            file_size_in_bytes=1,
+            equality_ids=[1] if content == DataFileContent.EQUALITY_DELETES else None,
+        )
+        file.spec_id = spec.spec_id
+        writer.add_entry(
+            ManifestEntry.from_args(
+                status=ManifestEntryStatus.ADDED, snapshot_id=number, data_file=file
+            )
+        )
+    sequence = iceberg.metadata.last_sequence_number + 1
+    output = iceberg.io.new_output(f"{place}.avro")
+    with write_manifest_list(2, output, number, current.snapshot_id, sequence, "null") as written:
+        written.add_manifests([*kept, writer.to_manifest_file()])
+    snapshot = Snapshot(
+        snapshot_id=number,
+        parent_snapshot_id=current.snapshot_id,
+        sequence_number=sequence,
+        manifest_list=f"{place}.avro",
+        summary=Summary(Operation.DELETE),
+        schema_id=iceberg.schema().schema_id,
+    )
+    updates = (
+        AddSnapshotUpdate(snapshot=snapshot),
+        SetSnapshotRefUpdate(ref_name="main", type="branch", snapshot_id=number),
+    )
+    iceberg.catalog.commit_table(iceberg, (), updates)
+    with pytest.raises(DataError, match=f"Iceberg table .*{words}"):
+        find_files(Store(), str(folder_of(iceberg)))
+
+
+def test_garbled_metadata_are_named(iceberg):
+    (folder_of(iceberg) / "metadata" / "v99.metadata.json").write_text('{"format-version": 2}')
+    with pytest.raises(DataError, match=r"the Iceberg table .*/events cannot be read: "):
+        find_files(Store(), str(folder_of(iceberg)))
+
+
+# Spark's streaming
+
+
+def write_sink(folder: Path, batches: dict[str, list[tuple[str, str]]]) -> Path:
+    """A sink whose log has these batches, of actions on files; each file has an id of its own."""
+    (folder / "_spark_metadata").mkdir(parents=True)
+    for name, entries in batches.items():
+        lines = [
+            json.dumps(
+                {"path": (folder / file).as_uri(), "size": 1, "isDir": False, "action": action}
+            )
+            for action, file in entries
+        ]
+        (folder / "_spark_metadata" / name).write_text("\n".join(["v1", *lines]))
+        (folder / "_spark_metadata" / f".{name}.crc").touch()
+    return folder
+
+
+def write_parts(folder: Path, names: str) -> None:
+    for name in names:
+        path = folder / f"hour={ord(name) % 2}%3A" / f"{name}.parquet"
+        path.parent.mkdir(exist_ok=True)
+        pq.write_table(rows(ord(name), ord(name) + 1), path)
+
+
+def part_of(name: str) -> str:
+    return f"hour={ord(name) % 2}%3A/{name}.parquet"
+
+
+def add(names: str) -> list[tuple[str, str]]:
+    return [("add", part_of(name)) for name in names]
+
+
+@pytest.mark.parametrize(
+    ("batches", "valid"),
+    [
+        ({"0": add("ab"), "1": add("c")}, "abc"),
+        ({"0": add("ab"), "1": [], "2": add("d")}, "abd"),
+        ({"0": add("a"), "1.compact": add("ab"), "2": add("c")}, "abc"),
+        ({"9.compact": add("abc"), "10": add("d"), "11": add("e")}, "abcde"),
+        ({"1.compact": add("x"), "2": add("x"), "3.compact": add("ab")}, "ab"),
+        ({"0": add("abc"), "1": [("delete", part_of("b"))], "2": add("d")}, "acd"),
+        ({"1.compact": [*add("ab"), ("delete", part_of("a"))], "2": add("c")}, "bc"),
+    ],
+)
+def test_a_streaming_sink_is_what_its_log_says(tmp_path, batches, valid):
+    sink = write_sink(tmp_path / "a sink", batches)
+    write_parts(sink, "abcdefx")
+    assert ids(Store(), sink) == [*map(ord, valid)]
+    (tmp_path / "link").symlink_to(sink)
+    for spec in (f"{sink}/hour=*", f"{sink}/*/*.parquet", f"{tmp_path}/*", tmp_path / "link"):
+        assert ids(Store(), spec) == [*map(ord, valid)]
+    for file in find_files(Store(), str(tmp_path / "link")):
+        assert partition_values(file.below) == [("hour", f"{ord(Path(file.path).stem) % 2}:")]
+    (snapshot,) = find_input(Store(), str(sink)).snapshots
+    assert snapshot.id == f"batch {max(int(name.split('.')[0]) for name in batches)}"
+
+
+def test_a_log_of_a_sink_that_is_not_whole_is_refused(tmp_path):
+    sink = write_sink(tmp_path / "sink", {"0": add("a"), "2": add("b")})
+    write_parts(sink, "ab")
+    with pytest.raises(DataError, match=r"sink .*: _spark_metadata has no batch 1, of which 2"):
+        find_files(Store(), str(sink))
+    (sink / "_spark_metadata" / "1").write_text("v1\n{}")
+    with pytest.raises(DataError, match=r"sink .*: _spark_metadata/1: KeyError\('path'\)"):
+        find_files(Store(), str(sink))
+    (sink / "_spark_metadata" / "1").write_text("v2\n{}")
+    with pytest.raises(DataError, match=r"sink .*: _spark_metadata/1: .*version 'v2'"):
+        find_files(Store(), str(sink))
+
+
+def test_a_sink_that_was_moved_is_named(tmp_path):
+    sink = write_sink(tmp_path / "sink", {"0": add("a")})
+    write_parts(sink, "a")
+    shutil.move(sink, tmp_path / "elsewhere")
+    with pytest.raises(DataError, match=r"/sink/.*a.parquet, a file of the streaming .* not there"):
+        find_files(Store(), str(tmp_path / "elsewhere"))
+
+
+# What no log is read of
+
+
+@pytest.mark.parametrize(
+    ("files", "name"),
+    [
+        (["t/.hoodie/hoodie.properties", "t/day=1/a_1-2-3_20240229.parquet"], "a Hudi table"),
+        (["t/snapshot/snapshot-7", "t/schema/schema-0", "t/bucket-0/data-1.parquet"], "a Paimon"),
+        (["t/day=1/delta_0000001_0000001_0000/bucket_00000.parquet"], "a transactional Hive table"),
+        (["t/day=1/base_0000007/000000_0.parquet"], "a transactional Hive table"),
+        (["t/ducklake-01890a5d-ac96-774b-bcce-b302099a8057.parquet"], "a DuckLake table"),
+    ],
+)
+def test_tables_whose_log_is_not_read_are_refused_by_name(tmp_path, files, name):
+    for file in files:
+        (tmp_path / file).parent.mkdir(parents=True, exist_ok=True)
+        pq.write_table(rows(0, 3), tmp_path / file)
+    below = (tmp_path / files[-1]).parent
+    for spec in (
+        tmp_path / "t",
+        tmp_path,
+        f"{tmp_path}/*",
+        below,
+        f"{below}/*",
+        tmp_path / files[-1],
+    ):
+        with pytest.raises(DataError, match=rf"/t(/day=1)? is {name}.*: write it as plain Parquet"):
+            find_files(Store(), str(spec))
+
+
+def test_names_that_only_look_like_a_log_are_files(tmp_path):
+    names = [
+        "metadata/a.parquet",
+        "snapshot/a.parquet",
+        "delta_1/a.parquet",
+        "_tmp/_delta_log/0.json",
+    ]
+    for name in names:
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        pq.write_table(rows(0, 1), tmp_path / name)
+    found = [file.path for file in find_files(Store(), str(tmp_path))]
+    assert found == sorted(f"{tmp_path}/{name}" for name in names[:3])
