@@ -18,6 +18,8 @@ TEST = [
     "pytest-xdist==3.*",
     "hypothesis==6.*",
     "scikit-learn==1.9.*",
+    "pandas",
+    "polars",
     "psutil",
 ]
 EXAMPLES = ["scikit-learn==1.9.*", "pillow"]

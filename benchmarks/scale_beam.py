@@ -17,8 +17,8 @@ from benchmarks.overhead import no_work
 from benchmarks.scale_costs import METRIC, Counted, layout, loader_of, per_count, plan_of
 from benchmarks.scale_model import Costs, Runner
 from kmeans_tf import TrainingOptions, TrainingState, Trial, get_metric
+from kmeans_tf.notices import native_notices_hidden
 from kmeans_tf.runtime import load
-from pipeline.console import native_notices_hidden
 from pipeline.data.blocks import BlockTable, plan_blocks
 from pipeline.data.columns import Columns
 from pipeline.data.files import Footer, Footers

@@ -15,7 +15,7 @@ from matplotlib.figure import Figure
 from sklearn.datasets import make_blobs
 
 from examples import command
-from pipeline.console import native_notices_hidden
+from kmeans_tf.notices import native_notices_hidden
 
 OUT = Path("out/seed")
 START_ROWS = [162, 308, 381]

@@ -71,6 +71,12 @@ def two_product(a: np.ndarray, b: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     return product, error
 
 
+def addable(weights: np.ndarray, costs: np.ndarray) -> np.ndarray:
+    """(n,) bool: which products of weights and costs (n,) `two_product` has exactly."""
+    with np.errstate(over="ignore", invalid="ignore"):
+        return weights * np.maximum(costs, 1.0) < LARGEST_PRODUCT
+
+
 def two_sum(a: np.ndarray, b: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """s and e with a + b = s + e exactly (Knuth 1969), barring overflow."""
     total = a + b

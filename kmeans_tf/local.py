@@ -1,19 +1,20 @@
 """The whole training on rows in memory: what the job does, without the job."""
 
-import os
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
+from numbers import Integral
 
 import numpy as np
 
 from kmeans_tf.advance import advance
 from kmeans_tf.layout import SumLayout
-from kmeans_tf.metrics import get_metric, good_rows
+from kmeans_tf.metrics import get_metric
 from kmeans_tf.model import Model
 from kmeans_tf.oversampling import PASSES
 from kmeans_tf.points import Points, chunk_rows, piece_rows
-from kmeans_tf.runtime import configure
+from kmeans_tf.rows import array_rows, check_rows, feature_text, row_weights
+from kmeans_tf.runtime import configure, processors
 from kmeans_tf.sample import sample_capacity
 from kmeans_tf.seeding import K_MEANS_PLUS_PLUS
 from kmeans_tf.start import AUTO, INITS, K_MEANS_PARALLEL, StartOptions, choose_start, default_init
@@ -33,6 +34,7 @@ def fit(
     precision: str = AUTO,
     options: TrainingOptions | None = None,
     threads: int | None = None,
+    features: tuple[str, ...] = (),
 ) -> tuple[Model, TrainingState]:
     """Clusters rows that fit in memory.
 
@@ -50,37 +52,41 @@ def fit(
         options: how to train.
         threads: how many work at once; None: as many as there are processors. No answer depends
             on it.
+        features: (d,) the names of the features, for the model and for messages; none do, too.
 
     Returns:
         The model and the last state, whose trial holds the history.
 
     Raises:
-        ValueError: a row is not finite (or zero, under cosine), a weight is not a weight, there
-            are fewer than k distinct rows with weight, or rows are so near each other and others so
-            far that no points are fine enough for them.
+        TypeError: a row holds something that is no number.
+        ValueError: a row is not finite (or zero, under cosine), or a feature has values out of the
+            range whose squares float64 holds; a weight is not a weight, or weights are too far
+            apart to be added exactly; there are fewer than k distinct rows with weight, or rows are
+            so near each other and others so far that no points are fine enough for them.
     """
-    if k < 1:
-        raise ValueError(f"k = {k}: expected a whole number from 1")
+    if not isinstance(k, Integral) or k < 1:
+        raise ValueError(f"k = {k!r}: expected a whole number from 1")
     if isinstance(init, str) and init not in INITS:
         raise ValueError(f"unknown init {init!r}: expected one of {', '.join(INITS)}")
     options = options or TrainingOptions()
     if isinstance(init, str) and init == K_MEANS_PARALLEL and options.max_iterations <= PASSES:
         raise ValueError(f"{init} takes {PASSES} iterations: give more than {PASSES}")
     metric = get_metric(options.metric)
-    rows = np.ascontiguousarray(rows)
-    if rows.dtype != np.float32:
-        rows = rows.astype(np.float64, copy=False)
-    good = good_rows(metric, rows)
-    if not good.all():
-        raise ValueError(f"row {int(np.argmin(good))} is not a point of metric {metric.name}")
-    ones = np.ones(len(rows)) if weights is None else np.asarray(weights, np.float64)
-    if not ((ones >= 0) & (ones < np.inf)).all() or not ones.any():
-        raise ValueError("weights are finite numbers from 0, not all of them 0")
-    threads = threads or len(os.sched_getaffinity(0))
+    rows = np.ascontiguousarray(array_rows(rows))
+    check_rows(metric, rows, features)
+    if not len(rows):
+        raise ValueError(f"no rows, expected {k} distinct ones at least")
+    if weights is not None:
+        weights = row_weights(weights, len(rows))
+    ones = np.ones(len(rows)) if weights is None else weights
+    threads = threads or processors()
     configure(threads)
     capacity = sample_capacity(rows.shape[1], k)
     of = partial(Summary.of, seed=seed, capacity=capacity, moments=standard)
     summary = _summary(rows, ones, of, threads)
+    if wrong := summary.out_of_range():
+        j, text = wrong
+        raise ValueError(f"{feature_text(j, features)} {text}")
     first, name = None, K_MEANS_PLUS_PLUS
     if isinstance(init, str):
         name = default_init(init, options)
@@ -97,7 +103,8 @@ def fit(
         threads,
     )
     trial = state.trials[0]
-    return Model.trained(layout.encoding, metric.name, trial.prototypes, trial.labels), state
+    labels = trial.labels
+    return Model.trained(layout.encoding, metric.name, trial.prototypes, labels, features), state
 
 
 def _summary(

@@ -20,6 +20,7 @@ from kmeans_tf.definition import BAD_LABEL, Compared, costs_by_definition
 from kmeans_tf.encoding import Encoding
 from kmeans_tf.metrics import get_metric, good_rows
 from kmeans_tf.points import chunk_rows
+from kmeans_tf.rows import array_rows, check_rows, check_width
 from kmeans_tf.summary import impute
 
 _SMALL, _LARGE = 2.0**-70, 2.0**90  # of prototypes about which float32 holds distances
@@ -49,6 +50,10 @@ class Model:
     features: tuple[str, ...] = ()
     on_bad_row: str = "fail"
 
+    def __repr__(self) -> str:
+        k, d = self.prototypes.shape
+        return f"Model(metric={self.metric!r}, {k} prototypes of {d} features)"
+
     @classmethod
     def trained(
         cls,
@@ -69,6 +74,11 @@ class Model:
         """d, the features of a row."""
         return self.prototypes.shape[1]
 
+    @property
+    def names(self) -> tuple[str, ...]:
+        """The names (d,) of the features of a row; none where they are one column, or unknown."""
+        return self.features if len(self.features) == self.dimension else ()
+
     def impute(self, rows: np.ndarray) -> np.ndarray:
         """Rows (n, d) float64 with the means for what is not finite, where there are means."""
         return rows if self.means is None else impute(rows, self.means)
@@ -87,18 +97,45 @@ class Model:
         Returns:
             Labels (n,) int32 and distances (n,) float64: Euclidean in the (scaled) input's units,
             or the metric's own.
+
+        Raises:
+            ValueError: the rows have another number of features.
         """
-        rows = np.ascontiguousarray(rows, np.float64)
+        labels, _, distances = self.label_with_costs(rows)
+        return labels, distances
+
+    def label_with_costs(self, rows: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """Labels, costs and distances (n,) of (n, d) rows, see `label`; a bad row's cost is NaN."""
+        rows = self._ready(rows)
         labels = np.full(len(rows), BAD_LABEL, np.int32)
-        distances = np.full(len(rows), np.nan)
-        rows = self.impute(rows)
+        costs, distances = np.full((2, len(rows)), np.nan)
         good = np.flatnonzero(self.good_rows(rows))
         step = chunk_rows(self.dimension)
         for start in range(0, len(good), step):
             part = good[start : start + step]
-            index, _, distances[part] = self.nearest(rows[part])
+            index, costs[part], distances[part] = self.nearest(rows[part])
             labels[part] = self.labels[index]
-        return labels, distances
+        return labels, costs, distances
+
+    def distances(self, rows: np.ndarray) -> np.ndarray:
+        """Distances (n, k) float64 of (n, d) rows from every prototype; NaN of a bad row."""
+        rows = self._ready(rows)
+        found = np.full((len(rows), len(self.prototypes)), np.nan)
+        good = np.flatnonzero(self.good_rows(rows))
+        with np.errstate(all="ignore"):
+            compared = self._compared(rows[good])
+        for j in range(found.shape[1]):
+            _, found[good, j] = self._costs(compared, np.full(len(good), j))
+        return found
+
+    def check(self, rows: np.ndarray) -> None:
+        """Raises a ValueError that names the first bad one of (n, d) rows, if it takes none.
+
+        One whose `on_bad_row` is 'null' or 'impute' has an answer for them.
+        """
+        check_width(rows, self.dimension)
+        if self.on_bad_row == "fail":
+            check_rows(get_metric(self.metric), rows, self.names)
 
     def nearest(self, rows: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """The prototypes of (n, d) good rows.
@@ -108,14 +145,20 @@ class Model:
             units, and its distance (n,) float64, see `label`. A cost may be infinite or 0 where the
             distance is not.
         """
-        metric, targets, factors = get_metric(self.metric), self._targets, self._factors
+        metric = get_metric(self.metric)
         with np.errstate(all="ignore"):  # what overflows is infinitely far, and said to be
             compared = self._compared(rows)
-            index = assign_rows(metric, compared, targets, factors)
-            if metric.sums_suffice:
-                return index, *costs_by_definition(metric, compared, targets, index, factors)
-            costs = assigned_costs(metric, compared.values, targets.values, index)
-        return index, costs, metric.distance(costs)
+            index = assign_rows(metric, compared, self._targets, self._factors)
+        return index, *self._costs(compared, index)
+
+    @np.errstate(all="ignore")
+    def _costs(self, compared: Compared, index: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Costs and distances (n,) float64 of n rows from the prototypes at an index (n,)."""
+        metric, targets = get_metric(self.metric), self._targets
+        if metric.sums_suffice:
+            return costs_by_definition(metric, compared, targets, index, self._factors)
+        costs = assigned_costs(metric, compared.values, targets.values, index)
+        return costs, metric.distance(costs)
 
     def distance_type(self, *corners: np.ndarray) -> type[np.floating]:
         """float32, or float64 where distances may be too large or too small for it.
@@ -173,6 +216,12 @@ class Model:
     def _scales_differences(self) -> bool:
         """Whether differences are scaled rather than rows, which costs the fewest digits."""
         return get_metric(self.metric).rescale
+
+    def _ready(self, rows: np.ndarray) -> np.ndarray:
+        """(n, d) numbers as float64 rows of so many features, imputed where there are means."""
+        rows = array_rows(rows)
+        check_width(rows, self.dimension)
+        return self.impute(np.ascontiguousarray(rows, np.float64))
 
     def _compared(self, rows: np.ndarray) -> Compared:
         """(n, d) rows as they are compared with the targets."""

@@ -7,12 +7,18 @@ of it is first asked for, or before that, by a thread that others wait for when 
 
 import contextlib
 import importlib
+import os
+import sys
 import threading
 from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+
+from kmeans_tf.notices import native_notices_hidden
+
+_QUIET = {"TF_CPP_MIN_LOG_LEVEL": "3"}  # what it says of processors and of XLA, line by line
 
 
 class _TensorFlow:
@@ -28,6 +34,8 @@ class _TensorFlow:
         return value
 
     def load(self) -> Any:
+        if "tensorflow" not in sys.modules:
+            self.load_ahead(_load_quietly)
         if self._loader and self._loader is not threading.current_thread():
             self._loader.join()
         return importlib.import_module("tensorflow")
@@ -40,6 +48,14 @@ class _TensorFlow:
                 self._loader = loader
 
 
+def _load_quietly() -> None:
+    """For whoever has made no arrangements: a notebook shows whatever a process writes."""
+    for name, value in _QUIET.items():
+        os.environ.setdefault(name, value)
+    with contextlib.suppress(ImportError), native_notices_hidden():
+        importlib.import_module("tensorflow")
+
+
 _TENSORFLOW = _TensorFlow()
 if TYPE_CHECKING:
     import tensorflow as tf
@@ -50,6 +66,12 @@ else:
 def load() -> None:
     """Loads TensorFlow, if nobody did yet."""
     _TENSORFLOW.load()
+
+
+def processors() -> int:
+    """How many processors the process may run on."""
+    affinity = getattr(os, "sched_getaffinity", None)  # macOS has none
+    return len(affinity(0)) if affinity else os.cpu_count() or 1
 
 
 def on_processor() -> AbstractContextManager[None]:

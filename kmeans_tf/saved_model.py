@@ -45,12 +45,17 @@ def load(folder: str) -> tuple[dict[str, Any], str]:
     Returns:
         The model's attributes by name, and the digest that it had.
 
+    Args:
+        folder: that of the model, or an output of the job, which has it in its folder `model`.
+
     Raises:
         ValueError: the folder holds no such model.
     """
     try:
-        settings = read_settings(Path(folder, SETTINGS).read_bytes())
-        reader = tf.train.load_checkpoint(str(Path(folder, "variables", "variables")))
+        inner = Path(folder, "model")
+        place = inner if inner.is_dir() else Path(folder)
+        settings = read_settings((place / SETTINGS).read_bytes())
+        reader = tf.train.load_checkpoint(str(place / "variables" / "variables"))
         attributes = {
             "metric": settings["metric"],
             "prototypes": _variable(reader, "prototypes", np.float64, 2),

@@ -82,7 +82,7 @@ def score(points: Points, prototypes: np.ndarray, places: np.ndarray | None = No
         padded[:count] = places
         chosen = (tf.constant(padded),)
     full_precision()  # whoever calls: a program is compiled when it is first called
-    program = _program(capacity, d, len(prototypes))
+    program = _program(capacity, d, len(prototypes), bool(chosen))
     scored = program(
         points.values,
         points.norms,
@@ -101,8 +101,8 @@ def _tile_rows(rows: int, prototypes: int) -> int:
 
 
 @cache
-def _program(capacity: int, d: int, k: int):
-    """One XLA program for all tiles of a chunk, or of some of its rows: the three of `Scored`.
+def _program(capacity: int, d: int, k: int, some: bool):
+    """One XLA program for all tiles of a chunk, or for some of its rows: the three of `Scored`.
 
     Scores are (k, tile), so that reductions run along the outer axis and vectorise over rows. The
     low bits of a score carry its label: one minimum gives both, and the next smallest score is
@@ -137,8 +137,8 @@ def _program(capacity: int, d: int, k: int):
         def tile_of(i):
             if places is None:
                 return tf.slice(values, [i * tile, 0], [tile, d]), tf.slice(q, [i * tile], [tile])
-            some = tf.slice(places, [i * tile], [tile])
-            return tf.gather(values, some), tf.gather(q, some)
+            those = tf.slice(places, [i * tile], [tile])
+            return tf.gather(values, those), tf.gather(q, those)
 
         def body(i, *arrays):
             x, squares = tile_of(i)
@@ -152,4 +152,8 @@ def _program(capacity: int, d: int, k: int):
         )
         return [each.concat() for each in arrays]
 
+    numbers = [(capacity, d), (capacity,), (k, d), (k,), ()]
+    specs = [tf.TensorSpec(shape, tf.float32) for shape in numbers] + [tf.TensorSpec((), tf.int32)]
+    specs += [tf.TensorSpec((capacity,), tf.int32)] * some
+    program.get_concrete_function(*specs)  # at calls that trace TensorFlow would warn
     return program

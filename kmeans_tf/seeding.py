@@ -68,11 +68,12 @@ def k_means_plus_plus(
     else:
         _, lowest = nearest(metric, points, first)
     chosen = list(first)
+    most = max(1, _COSTS // (candidates * len(points)))
     while len(chosen) < k:
         potential = weights * lowest
         if not potential.any():
             raise TooFewPointsError(k, np.array(chosen))
-        steps = min(1 + max(0, len(chosen) - _DRAWN_SINGLY) // 32, k - len(chosen))
+        steps = min(1 + max(0, len(chosen) - _DRAWN_SINGLY) // 32, k - len(chosen), most)
         drawn = _draw(potential, steps * candidates, random)
         costs = costs_to(points[drawn])
         at_draw = lowest

@@ -1,6 +1,6 @@
 """What goes round: the state of the training, as a small picklable value."""
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 
 import numpy as np
@@ -141,6 +141,14 @@ class Trial:
     proof: Proof | None = None
     oversampling: Oversampling | None = None
 
+    def __repr__(self) -> str:
+        k, d = self.prototypes.shape
+        cost = f", cost {self.costs[-1]:g}" if self.costs else ""
+        return (
+            f"Trial({k} prototypes of {d} features, {self.iterations} iterations, {self.status}"
+            f"{cost})"
+        )
+
     @classmethod
     def start(cls, prototypes: np.ndarray, labels: np.ndarray | None = None) -> "Trial":
         if labels is None:
@@ -189,7 +197,7 @@ class TrainingState:
 
     trials: tuple[Trial, ...]
     iteration: int = 0
-    squares: int | None = None
+    squares: int | None = field(default=None, repr=False)  # of hundreds of digits
     precision: str = "single"
 
     @property

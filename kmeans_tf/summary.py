@@ -15,6 +15,7 @@ from kmeans_tf.metrics import Metric, good_rows
 from kmeans_tf.sample import Sample
 
 LARGEST_FEATURE = np.float64(1e120)  # a Python number would be compared as float32, as infinity
+SMALLEST_RANGE = 1e-120
 LARGEST_WEIGHT = 2.0**200
 
 
@@ -139,6 +140,17 @@ class Summary:
             moments=Moments.of(kept, kept_weights) if moments else None,
             bad=bad or Counter(),
         )
+
+    def out_of_range(self) -> tuple[int, str] | None:
+        """The first feature of which squares overflow or vanish, and what is wrong with it."""
+        for j, (low, high) in enumerate(zip(self.minimum, self.maximum, strict=True)):
+            large = max(abs(low), abs(high)) > LARGEST_FEATURE
+            if large or 0 < np.subtract(high, low) < SMALLEST_RANGE:
+                return j, (
+                    f"holds values from {low:g} to {high:g}, expected magnitudes below "
+                    f"{LARGEST_FEATURE:g} and a range above {SMALLEST_RANGE:g}: rescale it"
+                )
+        return None
 
     def completed(self, metric: Metric) -> "Summary":
         """With the columns' means where the sample's rows have NaN; rows that are bad still go."""

@@ -1,11 +1,9 @@
 """Whether the rows can be clustered and labelled as asked, by what the passes found out."""
 
-import numpy as np
-
 from kmeans_tf import Model
 from kmeans_tf.exact import to_float
 from kmeans_tf.start import INITS, PrecisionError
-from kmeans_tf.summary import LARGEST_FEATURE, Summary
+from kmeans_tf.summary import Summary
 from pipeline.data.columns import Columns
 from pipeline.errors import DataError, UsageError, bad_rows_error, bad_rows_text
 from pipeline.options import FitOptions
@@ -13,7 +11,6 @@ from pipeline.passes.memory import memory_limit
 from pipeline.passes.totals import LabelTotals
 
 ESTIMATE_WARNING = 0.10
-SMALLEST_RANGE = 1e-120
 _NAMED = 5  # columns in a message
 # Of k x d float64 numbers, as they were counted in a training: states, points' prototypes, totals.
 _COPIES, _THREAD_COPIES = 8, 2
@@ -47,7 +44,9 @@ def check_scanned(options: FitOptions, k: int, columns: Columns, summary: Summar
         raise DataError(f"weight column {options.names.weight!r} is 0 in every good row")
     if not summary.sample.full and distinct < k and not _only_labels(options):
         raise DataError(f"--k {k}: there are only {distinct} distinct good rows")
-    _check_range(columns, summary)
+    if wrong := summary.out_of_range():
+        j, text = wrong
+        raise DataError(f"column {columns.feature(j)!r} {text}")
 
 
 def _check_means(columns: Columns, summary: Summary) -> None:
@@ -94,17 +93,3 @@ def check_labelled(model: Model, totals: LabelTotals) -> None:
     """Raises a DataError if there were bad rows, and the policy is to fail."""
     if model.on_bad_row == "fail" and totals.bad_rows:
         raise bad_rows_error(totals.bad_rows, totals.all_rows, totals.bad)
-
-
-def _check_range(columns: Columns, summary: Summary) -> None:
-    """Squares of float64 numbers beyond these overflow, or vanish."""
-    for j, (low, high) in enumerate(zip(summary.minimum, summary.maximum, strict=True)):
-        name = columns.feature(j)
-        if (
-            max(abs(low), abs(high)) > LARGEST_FEATURE
-            or 0 < np.subtract(high, low) < SMALLEST_RANGE
-        ):
-            raise DataError(
-                f"column {name!r} holds values from {low:g} to {high:g}, expected magnitudes "
-                f"below {LARGEST_FEATURE:g} and a range above {SMALLEST_RANGE:g}: rescale it"
-            )

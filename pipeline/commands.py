@@ -13,11 +13,12 @@ from typing import TYPE_CHECKING, Any
 
 from kmeans_tf import METRICS, Metric, Model, get_metric
 from kmeans_tf.metrics import check_metric
+from kmeans_tf.notices import native_notices_hidden
 from kmeans_tf.runtime import load_ahead
 from kmeans_tf.start import INITS
 from pipeline import environment
 from pipeline.checks import check_size
-from pipeline.console import native_notices_hidden, say, tell
+from pipeline.console import SAYING, say, tell
 from pipeline.data.file_table import FileTable
 from pipeline.data.files import Footers, find_files, read_footers
 from pipeline.data.names import ColumnNames, split_list
@@ -233,7 +234,7 @@ def _load_tensorflow(run: RunOptions, metric: str | None) -> None:
 
 @contextlib.contextmanager
 def _quietly() -> Iterator[None]:
-    with native_notices_hidden(), loading():
+    with native_notices_hidden(SAYING), loading():
         yield
 
 

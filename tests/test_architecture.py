@@ -63,6 +63,7 @@ BELOW = {
     "pipeline.data": ("pipeline.errors",),
     "pipeline.passes": ("pipeline.data", "pipeline.console", "pipeline.errors"),
     "pipeline.transforms": ("pipeline.data", "pipeline.passes"),
+    "pipeline.inference": ("pipeline.data",),
     "pipeline.runners": (
         "pipeline.data.addresses",
         "pipeline.data.store",
@@ -109,6 +110,9 @@ def test_nothing_but_the_driver_knows_the_driver():
     assert not [arrow for arrow in others if inside(arrow[1], DRIVER)]
 
 
+GUESTS = {"pyarrow", "sklearn"}  # for a table of Arrow's, and where scikit-learn asks for its own
+
+
 def libraries(room):
     """What a room imports that is neither ours nor Python's."""
     names = {imported.partition(".")[0] for _, imported in arrows(room)}
@@ -116,7 +120,13 @@ def libraries(room):
 
 
 def test_the_mathematics_needs_neither_beam_nor_a_file_format():
-    assert libraries("kmeans_tf") == {"numpy", "scipy", "tensorflow"}
+    assert libraries("kmeans_tf") - GUESTS == {"numpy", "scipy", "tensorflow"}
+
+
+def test_what_a_user_may_bring_along_is_not_loaded_before():
+    modules = [module for module in SOURCES if inside(module, ("kmeans_tf",))]
+    loaded = {name for module in modules for name in imports_when_loaded(module)}
+    assert not [name for name in loaded if inside(name, (*GUESTS,))]
 
 
 def test_tensorflow_is_loaded_by_one_module():

@@ -11,7 +11,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from kmeans_tf.exact import LARGEST_PRODUCT, exact_sums, two_product
+from kmeans_tf.exact import addable, exact_sums, two_product
 from kmeans_tf.metrics import get_metric, good_rows
 from kmeans_tf.model import Model
 from kmeans_tf.points import piece_rows
@@ -217,8 +217,7 @@ def _held(
 
 def _check_costs(rows: Rows, places: np.ndarray, weights: np.ndarray, costs: np.ndarray) -> None:
     """Raises a DataError if the cost of a row, times its weight, cannot be added to others."""
-    with np.errstate(over="ignore", invalid="ignore"):
-        large = ~(weights * np.maximum(costs, 1.0) < LARGEST_PRODUCT)
+    large = ~addable(weights, costs)
     if large.any():
         raise DataError(
             f"{_row(rows, places, large)} is too far from every prototype, or too heavy, for its "

@@ -6,7 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from pipeline.console import native_notices_hidden, say
+from kmeans_tf.notices import native_notices_hidden
+from pipeline.console import say
 
 pytestmark = pytest.mark.xdist_group("start")  # for the fixture of this module
 
@@ -150,9 +151,10 @@ print(load_summary(work).rows)
 def test_while_native_notices_are_hidden_lines_for_the_user_are_not():
     code = """
 import os, sys
-from pipeline.console import native_notices_hidden, say
+from kmeans_tf.notices import native_notices_hidden
+from pipeline.console import SAYING, say
 sys.stderr = sys.__stderr__
-with native_notices_hidden():
+with native_notices_hidden(SAYING):
     os.write(2, b"a notice\\n")
     say("a line")
 say("another")
@@ -166,12 +168,13 @@ def test_native_notices_are_no_matter_to_a_process_that_ends_meanwhile():
     code = """
 import os, sys, threading
 from pipeline.__main__ import _leave
-from pipeline.console import native_notices_hidden, say
+from kmeans_tf.notices import native_notices_hidden
+from pipeline.console import SAYING, say
 sys.stderr = sys.__stderr__
 loaded = threading.Event()
 
 def load():
-    with native_notices_hidden():
+    with native_notices_hidden(SAYING):
         os.write(2, b"a notice\\n")
         loaded.set()
         threading.Event().wait()
