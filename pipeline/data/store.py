@@ -156,13 +156,12 @@ class Store:
         if self.is_local(path):
             return
         try:
-            self._info(_split_pattern(path)[0] if _WILDCARDS & set(path) else path)
+            folder = _split_pattern(path)[0] if _WILDCARDS & set(path) else path
+            self._first_info(folder, *self._locate(folder))
         except SetupError as error:
             if any(word in str(error) for word in _SILENT):
                 raise
             raise UsageError(str(error)) from error
-        except OSError as error:
-            raise UsageError(f"{path} cannot be reached: {reason(error)}: {_ADVICE}") from error
 
     def is_folder(self, path: str) -> bool:
         return self._info(path).type == fs.FileType.Directory
@@ -369,10 +368,19 @@ class Store:
         system, base = self._locate(path)
         if isinstance(system, fs.LocalFileSystem) or system in _REACHED:
             return _asked(system, path, base)
+        return self._first_info(path, system, base)
+
+    def _first_info(self, path: str, system: fs.FileSystem, base: str) -> fs.FileInfo:
+        """What a store says of a path, as `_locate` has it, when it is asked first.
+
+        Raises:
+            SetupError: it says nothing, or refuses.
+        """
         root = _roots(self.plain(path))[0]
         impatient, _ = _remote(_impatient(dict(self.roots).get(root, root)), root)
         info = _first_answer(path, lambda: _introduced(impatient, path, base))
-        _REACHED.append(system)
+        if system not in _REACHED:
+            _REACHED.append(system)
         return info
 
     def _locate(self, path: str) -> tuple[fs.FileSystem, str]:

@@ -107,9 +107,8 @@ def test_more_files_than_a_store_lists_at_once(run, fit, place, tmp_path):
     rows = place.below("many")
     rows.store.upload(tmp_path / "in", rows.path)
     assert len(rows.names()) == 1050
-    assert len(rows.store.glob(f"{rows.path}/shard-*.parquet")) == 1050
     output = tmp_path / "out"
-    ran = run(*FIT, f"--input={rows.uri}", f"--output={output}")
+    ran = run(*FIT, f"--input={rows.below('shard-*.parquet').uri}", f"--output={output}")
     assert ran.code == 0, ran.stderr
     expected = fit(tmp_path / "in", tmp_path / "expected", *FIT[1:])
     assert same_bytes(output) == same_bytes(expected.folder)

@@ -1,12 +1,14 @@
 """Stores that refuse, and outputs that another job has: exit code 2, one line, within seconds."""
 
 import subprocess
+import threading
 import time
 
 import pytest
 
 from cluster import seaweed
 from pipeline.data import leases
+from pipeline.data.locks import HeldError
 from tests.object_stores.conftest import ARGS
 
 FIT = ("fit", *ARGS, "--max_iterations=1")
@@ -74,6 +76,31 @@ def test_one_job_at_a_time(run, rows, place):
         assert not is_held()
     assert output.names() == []
     assert run(*command).code == 0
+
+
+def test_of_many_jobs_at_once_no_two_have_an_output(place):
+    start, inside, held, refused = threading.Barrier(6, timeout=60), [], [], []
+
+    def work():
+        for _ in range(5):
+            start.wait()
+            try:
+                with place.store.held(f"{place.path}/_work/held", "me"):
+                    inside.append(1)
+                    held.append(len(inside))
+                    inside.pop()
+            except HeldError as error:
+                refused.append(str(error))
+
+    threads = [threading.Thread(target=work) for _ in range(6)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert {*held} <= {1}
+    assert len(held) + len(refused) == 30
+    assert refused, "the premise"
+    assert place.names() == []
 
 
 def test_what_the_dead_hold_is_free(run, rows, place, monkeypatch):
