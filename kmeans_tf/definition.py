@@ -14,6 +14,7 @@ import numpy as np
 from kmeans_tf.metrics import Metric, is_safe, safe_power, unit_parts, unit_rows
 
 BAD_LABEL = -1
+LARGEST_LABEL = 2**31 - 1
 CLOSE = 2.0**-16  # a squared distance of directions, below which their rounding shows
 
 _TILE = 1 << 16  # differences at once, which stay in cache, ...

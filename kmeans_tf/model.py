@@ -125,7 +125,7 @@ class Model:
         with np.errstate(all="ignore"):
             compared = self._compared(rows[good])
         for j in range(found.shape[1]):
-            _, found[good, j] = self._costs(compared, np.full(len(good), j))
+            _, found[good, j] = self._measured(compared, np.full(len(good), j))
         return found
 
     def check(self, rows: np.ndarray) -> None:
@@ -145,15 +145,15 @@ class Model:
             units, and its distance (n,) float64, see `label`. A cost may be infinite or 0 where the
             distance is not.
         """
-        metric = get_metric(self.metric)
         with np.errstate(all="ignore"):  # what overflows is infinitely far, and said to be
             compared = self._compared(rows)
+            metric = get_metric(self.metric)
             index = assign_rows(metric, compared, self._targets, self._factors)
-        return index, *self._costs(compared, index)
+            return index, *self._measured(compared, index)
 
     @np.errstate(all="ignore")
-    def _costs(self, compared: Compared, index: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """Costs and distances (n,) float64 of n rows from the prototypes at an index (n,)."""
+    def _measured(self, compared: Compared, index: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Costs and distances (n,) float64 of rows from the prototypes of an index (n,)."""
         metric, targets = get_metric(self.metric), self._targets
         if metric.sums_suffice:
             return costs_by_definition(metric, compared, targets, index, self._factors)

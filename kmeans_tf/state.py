@@ -13,11 +13,12 @@ DRAWS = 5  # iterations of k-means|| that draw candidates ...
 OVERSAMPLING = 2  # ... times k of them
 OPTIMIZERS = ("lloyd", "sgd", "adam")
 REDUCTIONS = ("sum", "mean")
-RUNNING, CONVERGED, MAX_ITERATIONS, DIVERGED = (
+RUNNING, CONVERGED, MAX_ITERATIONS, DIVERGED, DEADLINE = (
     "running",
     "converged",
     "max_iterations",
     "diverged",
+    "deadline",  # of what a driver stopped, and never written down
 )
 
 
@@ -124,7 +125,8 @@ class Trial:
         prototypes: (k, d) float64, in the points' units.
         labels: (k,) int32, the number that each prototype's rows are labelled with.
         optimizer_state: what adam remembers, its two moments, each (k, d) float64.
-        status: 'running', 'converged', 'max_iterations' or 'diverged'.
+        status: 'running', 'converged', 'max_iterations' or 'diverged'; 'deadline' where it was
+            stopped from without.
         costs: by iteration, the cost of the prototypes that it started with, in the (scaled)
             input's units.
         relocated: by iteration, how many empty clusters were given another row.
@@ -207,6 +209,11 @@ class TrainingState:
     def running(self) -> dict[int, Trial]:
         """The trials that still run, by index."""
         return {i: trial for i, trial in enumerate(self.trials) if trial.status == RUNNING}
+
+    def stopped(self, status: str) -> "TrainingState":
+        """The same with another status for the trials that still run."""
+        running = self.running().items()
+        return self.with_trials({i: replace(trial, status=status) for i, trial in running})
 
     def with_trials(self, changed: dict[int, Trial]) -> "TrainingState":
         trials = tuple(changed.get(i, trial) for i, trial in enumerate(self.trials))

@@ -23,7 +23,7 @@ from pipeline.data.plan import Plan
 from pipeline.errors import UsageError
 from pipeline.options import ALWAYS
 from pipeline.output.results import Results, bad_rows, key_types, load_drawing_ahead
-from pipeline.output.run_record import Counts, Input, RunRecord, Schema, Table
+from pipeline.output.run_record import Counts, Gate, Input, RunRecord, Schema, Table
 from pipeline.passes.blocks import BlockRange
 from pipeline.passes.cache import JobCache
 from pipeline.passes.checkpoint import WorkFolder, find_manifest, load_manifest
@@ -69,6 +69,7 @@ class Attempt:
         clock: what took how long.
         counters: what the workers counted.
         warnings: what the user should know of the answer.
+        gates: the bounds that it was held to.
     """
 
     plan: Plan
@@ -79,6 +80,12 @@ class Attempt:
     clock: Clock = field(default_factory=Clock)
     counters: Counter = field(default_factory=Counter)
     warnings: list[str] = field(default_factory=list)
+    gates: list[Gate] = field(default_factory=list)
+
+    def run_alone(self, transform: beam.PTransform) -> None:
+        """Runs one pass that begins by itself, for as long as it moves."""
+        watchdog = Watchdog(self.work, self.clock.running, self.runner.settings.stall_seconds)
+        self.counters += self.runner.run(lambda pipeline: pipeline | transform, watchdog=watchdog)
 
     def run(
         self,

@@ -19,18 +19,22 @@ from kmeans_tf.start import INITS
 from pipeline import environment
 from pipeline.checks import check_size
 from pipeline.console import SAYING, say, tell
+from pipeline.data.columns import Columns
 from pipeline.data.file_table import FileTable
 from pipeline.data.files import Footers, find_files, read_footers
 from pipeline.data.names import ColumnNames, split_list
 from pipeline.data.plan import Plan, make_plan
 from pipeline.data.store import Store
+from pipeline.dates import on
 from pipeline.errors import UsageError
 from pipeline.metric_identity import metric_identity
+from pipeline.nights import take_up
 from pipeline.options import DiffOptions, FitOptions, LabelOptions, ReportOptions, RunOptions
 from pipeline.output.publish import Output
 from pipeline.passes.cores import cores
 from pipeline.passes.loading import loading
 from pipeline.previous import (
+    InitialPrototypes,
     find_model,
     load_model,
     metric_of,
@@ -53,29 +57,35 @@ def fit(options: FitOptions) -> None:
     Raises:
         JobError: it failed, for a reason that is told in one line.
     """
-    options = replace(options, metric=_placed(options.metric))
-    output = _output(options, [options.init] if options.init not in INITS else [])
+    options = replace(options, metric=_placed(options.metric), **_dated(options))
+    output = _output(options, _other_places(options))
     with output.held():
         _fit(options, output)
 
 
 def _fit(options: FitOptions, output: Output) -> None:
-    has_start = options.init not in INITS
     connect = _workplace(options, output)
     plan = _plan(options, output, connect, options.names)
     metric = _metric("--metric", options.metric, options.run)
     request = options.configuration() | {"files": plan.files.fingerprint()} | _metric_code(metric)
     if _finish_pending(options, output, request):
         return
-    initial = read_prototypes(output.store, options.init, plan.columns) if has_start else None
+    taken = take_up(output.store, options)
+    options, night = taken.options, taken.night
+    for warning in taken.warnings:
+        say(f"warning: {warning}")
+    initial = _initial(output.store, options, plan.columns)
     ks = resolve_ks(options, initial)
     prototypes = sum(ks) * options.restarts
     check_size(prototypes, plan.columns.dimension, options.run.threads or cores())
-    configuration = request | {"k": list(ks)}
+    configuration = request | {"k": list(ks), "init": options.init, "match": options.match}
     if initial:
         configuration["prototypes"] = initial.digest
-    job = _job(options, connect, plan, request, configuration)
-    job.fit(options, ks, metric, initial)
+    if night:
+        read_prototypes(output.store, night.path, plan.columns, "--match")
+        configuration["matched_run"] = night.run.run_id
+    job = _job(options, connect, plan, request, configuration, taken.warnings)
+    job.fit(options, ks, metric, initial, night)
 
 
 def label(options: LabelOptions) -> None:
@@ -84,6 +94,7 @@ def label(options: LabelOptions) -> None:
     Raises:
         JobError: it failed, for a reason that is told in one line.
     """
+    options = replace(options, model=on(options.day, options.model), **_dated(options))
     output = _output(options, [options.model])
     store = output.store
     options = replace(options, model=store.plain(options.model))
@@ -146,6 +157,24 @@ def diff(options: DiffOptions) -> bool:
     for line in outputs.lines():
         tell(line)
     return outputs.same
+
+
+def _dated(options: FitOptions | LabelOptions) -> dict[str, Any]:
+    """Input and output with the day in their paths, which is said."""
+    if options.day:
+        say(f"date: {options.day}")
+    output = replace(options.output, output=on(options.day, options.output.output))
+    return {"input": on(options.day, options.input), "output": output}
+
+
+def _other_places(options: FitOptions) -> list[str]:
+    """The paths beside input and output."""
+    places = [options.match, None if options.init in INITS else options.init]
+    return [on(options.day, place) for place in places if place]
+
+
+def _initial(store: Store, options: FitOptions, columns: Columns) -> InitialPrototypes | None:
+    return None if options.init in INITS else read_prototypes(store, options.init, columns)
 
 
 def _output(options: FitOptions | LabelOptions, paths: Sequence[str]) -> Output:
@@ -212,11 +241,12 @@ def _job(
     plan: Plan,
     request: dict[str, Any],
     configuration: dict[str, Any],
+    warnings: Sequence[str] = (),
 ) -> "Job":
     """What does the rest."""
     with loading():
         from pipeline.jobs import Job
-    job = Job(connect(), plan, request, configuration)
+    job = Job(connect(), plan, request, configuration, warnings)
     _load_tensorflow(options.run, configuration.get("metric"))
     return job
 

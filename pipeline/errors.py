@@ -39,6 +39,12 @@ class DataError(JobError):
     exit_code = 3
 
 
+class GateError(JobError):
+    """The answer is not as good as was asked for."""
+
+    exit_code = 4
+
+
 class RunError(JobError):
     """The runner or the disk failed; the job can be resumed."""
 

@@ -1,5 +1,7 @@
 """The stages of `fit`, from the scan to the files of the output."""
 
+import math
+import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 
@@ -8,28 +10,43 @@ import numpy as np
 
 from kmeans_tf import Model, TrainingOptions, TrainingState, Trial
 from kmeans_tf.encoding import DOUBLE
-from kmeans_tf.figures import Figures, Trials
+from kmeans_tf.figures import SILHOUETTE, Figures, Trials
 from kmeans_tf.fixed_point import WeightError
 from kmeans_tf.layout import SumLayout
+from kmeans_tf.matching import free_numbers
 from kmeans_tf.metrics import Metric
 from kmeans_tf.proof import PROVEN
 from kmeans_tf.sample import sample_capacity
 from kmeans_tf.start import PrecisionError, StartOptions, choose_starts, layout_for
-from kmeans_tf.state import DIVERGED
+from kmeans_tf.state import DEADLINE, DIVERGED
 from kmeans_tf.summary import Summary
 from pipeline.attempt import Attempt
 from pipeline.checks import check_scanned, estimate_warning, precision_error
 from pipeline.console import say
 from pipeline.data.names import listed
-from pipeline.errors import SHARED_OUTPUT, DataError, NoResumeError, SetupError, UsageError
+from pipeline.deadline import Pace
+from pipeline.drift import Continuation, moved_share
+from pipeline.errors import (
+    SHARED_OUTPUT,
+    DataError,
+    NoResumeError,
+    RunError,
+    SetupError,
+    UsageError,
+)
+from pipeline.gates import Bound
+from pipeline.nights import Night
 from pipeline.options import FitOptions
 from pipeline.output.results import Results, load_drawing_ahead, write_results
+from pipeline.output.run_record import Gate, Match, RunRecord
 from pipeline.passes.checkpoint import (
     checkpoints,
     find_checkpoint,
     find_figures,
     find_state,
     find_summary,
+    forget_figures,
+    forget_labels,
     latest_state,
     load_figures,
     load_summary,
@@ -37,7 +54,7 @@ from pipeline.passes.checkpoint import (
 )
 from pipeline.passes.figures import FiguresSpec, FindFigures
 from pipeline.passes.train import slices_for
-from pipeline.previous import LARGEST_LABEL, InitialPrototypes
+from pipeline.previous import InitialPrototypes
 from pipeline.progress import training_progress
 from pipeline.transforms import Loader, Scan, ScanSpec, Train, TrainSpec
 
@@ -51,6 +68,7 @@ class Fit:
     ks: Sequence[int]
     metric: Metric
     initial: InitialPrototypes | None
+    night: Night | None = None
 
     def files(self) -> dict[str, str]:
         """Does everything up to publishing.
@@ -64,7 +82,7 @@ class Fit:
         state = self.train(layout, start)
         trials = self.chosen(layout, state)
         self.attempt.work.store.delete(self.attempt.work.staged)
-        model = self.model(layout, trials.best)
+        model, continued = self._numbered(self.model(layout, trials.best))
         summary = self.scan()  # read again: it is large, and let go while training goes on
         totals = self.attempt.label(model, summary.minimum, summary.maximum)
         results = Results(
@@ -75,7 +93,53 @@ class Fit:
             summary.sample.rows,
             state.precision,
         )
-        return write_results(self.attempt.work, results, self.attempt.record(results))
+        return write_results(self.attempt.work, results, self._record(results, continued))
+
+    def _numbered(self, model: Model) -> tuple[Model, Continuation | None]:
+        """The model with labels that clusters keep from an earlier night, if there is one."""
+        if self.night is None:
+            return model, None
+        earlier = self.night.model(self.attempt.plan.columns)
+        continued = Continuation(self.night, earlier, model)
+        return continued.numbered, continued
+
+    def _record(self, results: Results, continued: Continuation | None) -> RunRecord:
+        """What run.json says, with what became of the earlier night's clusters and of the gates."""
+        match, highest = None, int(results.model.labels.max())
+        if continued:
+            share = moved_share(self.attempt, continued.night, results.totals)
+            match = continued.told(results.totals.rows, share)
+            highest = max(highest, continued.night.highest_label)
+        gates = judged(self.options.gates, self._bounded(results, match))
+        for gate in gates:
+            if gate.value is None:
+                say(f"gate {gate.text}: cannot be told of this run, and passes")
+        self.attempt.gates = gates
+        return replace(
+            self.attempt.record(results),
+            match=match,
+            gates=gates,
+            previous_seconds=continued.night.seconds if continued else None,
+            highest_label=highest,
+        )
+
+    def _bounded(self, results: Results, match: Match | None) -> dict[str, float]:
+        """What gates may bound, by name, as far as it is known."""
+        totals, trials = results.totals, results.trials
+        figures = {
+            "smallest_cluster": float(totals.rows.min()),
+            "bad_rows": totals.bad_rows / totals.all_rows if totals.all_rows else 0.0,
+        }
+        silhouette = trials.figures[trials.chosen].silhouette if trials and trials.figures else None
+        if silhouette is not None:
+            figures["silhouette"] = silhouette
+        if match and match.moved_share is not None:
+            figures["moved_share"] = match.moved_share
+        if match and self.night and self.night.comparable(self.options) and results.weight:
+            figures["cost_increase"] = increase(
+                match.previous_cost_per_weight, results.cost / results.weight
+            )
+        return figures
 
     def _begin(self) -> tuple[SumLayout, TrainingState]:
         summary = self.scan()
@@ -139,7 +203,10 @@ class Fit:
         options = self.options
         if not options.max_iterations:
             return state
-        spec = self._train_spec(layout)
+        spec, pace = self._train_spec(layout), self._pace()
+        if not state.done:  # what an attempt that a deadline stopped may have found since
+            forget_figures(self.attempt.work)
+            forget_labels(self.attempt.work)
         with (
             self.attempt.clock.stage("train"),
             training_progress(
@@ -148,8 +215,12 @@ class Fit:
                 self.attempt.plan.rows,
             ),
         ):
-            while not state.done:
-                state = self._round(spec, state)
+            while not state.done and (iterations := pace.iterations(self._most(state))):
+                start = time.perf_counter()
+                state = self._round(spec, state, iterations)
+                pace.measured(time.perf_counter() - start, iterations)
+        if not state.done:
+            state = self._stopped(state)
         if all(trial.status == DIVERGED for trial in state.trials):
             if options.learning_rate is None:
                 raise UsageError(f"--init {options.init}: the cost is not finite: too far away")
@@ -159,11 +230,40 @@ class Fit:
             )
         return state
 
+    @property
+    def _needs_figures(self) -> bool:
+        """Whether there are trials to choose from, or a gate asks for what rows tell of one."""
+        asked = any(bound.figure == SILHOUETTE for bound in self.options.gates)
+        return asked or len(self._starts) > 1
+
+    def _pace(self) -> Pace:
+        """Rows are read for figures, if wanted, and labelled; labels are read to join them."""
+        reads = 1 + self._needs_figures + bool(self.night and self.options.names.keys)
+        return Pace(self.options.deadline, reads, self.attempt.clock.seconds["scan"])
+
+    def _most(self, state: TrainingState) -> int:
+        """How many iterations the next round may have."""
+        left = self.options.max_iterations - state.iteration
+        return min(self.attempt.runner.settings.iterations_per_job(state.iteration), left)
+
+    def _stopped(self, state: TrainingState) -> TrainingState:
+        """The state as it is labelled with where time is up; on disk the training still runs."""
+        if any(trial.oversampling for trial in state.trials):
+            raise RunError(
+                f"--deadline: iteration {state.iteration} is too early to stop, for --init "
+                f"{self.options.init} still draws the start"
+            )
+        self.attempt.warn(
+            f"--deadline: training was stopped after {state.iteration} iterations, so that there "
+            "is time to label and publish"
+        )
+        return state.stopped(DEADLINE)
+
     def chosen(self, layout: SumLayout, state: TrainingState) -> Trials:
         """The trials, and which of them is the best."""
-        found = tuple(self._figures(layout, state)) if len(state.trials) > 1 else ()
+        found = tuple(self._figures(layout, state)) if self._needs_figures else ()
         trials = Trials(state.trials, found, self.options.choose, self.options.restarts)
-        if found:
+        if len(found) > 1:
             k, figure = len(trials.best.prototypes), getattr(found[trials.chosen], trials.choose)
             told = "not defined" if figure is None else f"{figure:.6g}"
             say(f"chosen: trial {trials.chosen}, k = {k}, of {len(found)}: {trials.choose} {told}")
@@ -175,7 +275,8 @@ class Fit:
         work = self.attempt.work
         sums = find_figures(work)
         if sums is None:
-            checkpoint = save_state(work, state)
+            # On disk, a training that a deadline stopped still runs.
+            checkpoint = find_checkpoint(work, state.iteration) or save_state(work, state)
             spec = FiguresSpec(self._loader(layout), checkpoint, work, self.attempt.cache)
             with self.attempt.clock.stage("figures"):
                 self.attempt.run(lambda blocks: blocks | FindFigures(spec))
@@ -265,11 +366,8 @@ class Fit:
             slices=slices_for(layout, self.metric, [start.k for start in self._starts]),
         )
 
-    def _round(self, spec: TrainSpec, state: TrainingState) -> TrainingState:
-        settings = self.attempt.runner.settings
-        left = self.options.max_iterations - state.iteration
-        iterations = min(settings.iterations_per_job(state.iteration), left)
-
+    def _round(self, spec: TrainSpec, state: TrainingState, iterations: int) -> TrainingState:
+        one_process = self.attempt.runner.settings.one_process
         checkpoint = find_checkpoint(self.attempt.work, state.iteration)
         if checkpoint is None:
             raise NoResumeError(
@@ -278,7 +376,7 @@ class Fit:
 
         def build(blocks: beam.PCollection) -> None:
             start = blocks.pipeline | "Start" >> beam.Create([checkpoint])
-            _ = (blocks, start) | Train(spec, iterations, gathered=settings.one_process)
+            _ = (blocks, start) | Train(spec, iterations, gathered=one_process)
 
         self.attempt.run(build)
         reached = self._beyond(state)
@@ -311,15 +409,26 @@ class Fit:
             work.store.delete(path)
 
 
-def label_numbers(k: int, initial: InitialPrototypes | None) -> np.ndarray:
-    """Prototypes to start from keep their labels; new ones take the next numbers (k,) int32.
+def judged(bounds: Sequence[Bound], figures: dict[str, float]) -> list[Gate]:
+    """Whether bounds hold; one on a figure that is not known passes."""
+    values = [figures.get(bound.figure) for bound in bounds]
+    return [
+        Gate(bound.text, value, value is None or bound.holds(value))
+        for bound, value in zip(bounds, values, strict=True)
+    ]
 
-    Where there are not so many above, the new ones take the smallest that are free.
-    """
+
+def increase(before: float, now: float) -> float:
+    """By which share of itself a number has grown."""
+    if not before:
+        return math.inf if now else 0.0
+    return now / before - 1.0
+
+
+def label_numbers(k: int, initial: InitialPrototypes | None) -> np.ndarray:
+    """Prototypes to start from keep their labels; new ones take the next numbers (k,) int32."""
     if initial is None:
         return np.arange(k, dtype=np.int32)
-    first, count = int(initial.labels.max()) + 1, k - len(initial.labels)
-    new = np.arange(first, first + count)
-    if first + count > LARGEST_LABEL + 1:
-        new = np.setdiff1d(np.arange(k), initial.labels)[:count]
+    taken = initial.labels
+    new = free_numbers(taken, int(taken.max()), k - len(taken))
     return np.concatenate([initial.labels, new]).astype(np.int32)

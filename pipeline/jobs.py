@@ -18,8 +18,9 @@ from kmeans_tf.metrics import Metric
 from pipeline.attempt import Attempt
 from pipeline.console import say
 from pipeline.data.plan import Plan
-from pipeline.errors import DataError, UsageError
+from pipeline.errors import DataError, GateError, UsageError
 from pipeline.fit import Fit
+from pipeline.nights import Night
 from pipeline.options import FitOptions
 from pipeline.output.publish import Output
 from pipeline.output.results import Results, write_results
@@ -39,12 +40,14 @@ class Job:
         plan: what is read for it.
         request: what the user asked for.
         configuration: the options that it depends on.
+        warnings: what the user was told before, and the report is to tell.
     """
 
     place: Workplace
     plan: Plan
     request: dict[str, Any]
     configuration: dict[str, Any]
+    warnings: Sequence[str] = ()
 
     def fit(
         self,
@@ -52,9 +55,14 @@ class Job:
         ks: Sequence[int],
         metric: Metric,
         initial: InitialPrototypes | None,
+        night: Night | None,
     ) -> None:
-        """Clusters the input, from prototypes that are given, if any."""
-        self._carry_out(lambda attempt: Fit(attempt, options, ks, metric, initial).files())
+        """Clusters the input, from prototypes that are given, if any.
+
+        Raises:
+            GateError: the answer is not as good as was asked for.
+        """
+        self._carry_out(lambda attempt: Fit(attempt, options, ks, metric, initial, night).files())
 
     def label(self, model: Model) -> None:
         """Labels the input."""
@@ -72,7 +80,10 @@ class Job:
         with _abandoning(output, work):
             workers = self._preflight(work)
             attempt = Attempt(self.plan, work, runner, self.configuration, workers)
-            output.publish(work, self.request, make_files(attempt))
+            attempt.warnings.extend(self.warnings)
+            files = make_files(attempt)
+            _check_gates(attempt, output, files)
+            output.publish(work, self.request, files)
         say(f"done: {output.path}")
 
     def _only_check(self) -> None:
@@ -86,6 +97,15 @@ class Job:
 
     def _preflight(self, work: WorkFolder) -> list[Worker]:
         return self.place.preflight(work, self.plan.files[0])
+
+
+def _check_gates(attempt: Attempt, output: Output, files: dict[str, str]) -> None:
+    """Raises a GateError, and leaves the files to be looked at, if a gate is not passed."""
+    failed = [gate for gate in attempt.gates if not gate.passed]
+    if failed:
+        told = ", ".join(f"{gate.text} (it is {gate.value:.4g})" for gate in failed)
+        folder = output.reject(attempt.work, files)
+        raise GateError(f"--gate {told}: not published; the answer and its report lie in {folder}")
 
 
 def _label_files(attempt: Attempt, model: Model) -> dict[str, str]:

@@ -10,16 +10,19 @@ import math
 import re
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import asdict, dataclass
+from datetime import date
 from typing import NoReturn
 
 from pipeline.data.addresses import masked
 from pipeline.data.names import LABEL_COLUMNS, ColumnNames, split_list, split_names
+from pipeline.dates import TODAY, names_a_day, parse_day
+from pipeline.deadline import now, parse_moment
 from pipeline.errors import UsageError
+from pipeline.gates import Bound
 
 DEFAULT_K = 8
 DEFAULT_RUNNER = "FnApiRunner"
 METRIC_NAMES = ("sqeuclidean", "cosine", "l1")
-_NOT_YET = "not implemented"
 AUTO, ALWAYS, NEVER = "auto", "always", "never"
 _K_MEANS_PARALLEL = "k-means-parallel"
 _OVERSAMPLING_PASSES = 6
@@ -30,6 +33,7 @@ _INSTEAD = {"--dry_run": "--check"}  # Beam's, of another meaning
 _LISTS = ("--input", "--features", "--keys")
 _ONE_VALUE = argparse._StoreAction | argparse._StoreConstAction  # others collect what they get
 _UNITS = {"s": 1, "m": 60, "h": 3600}
+_DATED = ("input", "output", "init", "match", "model")
 
 
 @dataclass(frozen=True)
@@ -88,10 +92,17 @@ class FitOptions:
     choose: str
     output: OutputOptions
     run: RunOptions
+    match: str | None = None
+    gates: tuple[Bound, ...] = ()
+    deadline: float | None = None  # seconds since 1970
+    day: date | None = None  # that stands in paths
 
     def configuration(self) -> dict:
-        """The options that the answer depends on, by name."""
-        skipped = ("output", "run", "names")
+        """The options that the answer depends on, by name.
+
+        Not the deadline: a resumed run may have another.
+        """
+        skipped = ("output", "run", "names", "gates", "deadline", "day")
         chosen = {name: value for name, value in asdict(self).items() if name not in skipped}
         places = {"input": masked(self.input), "init": masked(self.init)}
         return chosen | places | asdict(self.names)
@@ -108,6 +119,7 @@ class LabelOptions:
     on_bad_row: str | None
     output: OutputOptions
     run: RunOptions
+    day: date | None = None  # that stands in paths
 
     def configuration(self) -> dict:
         """The options that the answer depends on, by name."""
@@ -231,6 +243,13 @@ def _add_input(parser: argparse.ArgumentParser) -> None:
         metavar="NAME:TYPE",
         help="types of partition columns, comma-separated: hour:int64; default: text",
     )
+    add(
+        "--date",
+        type=_day,
+        metavar="DAY",
+        help="what {date} stands for in paths, and {yesterday} for the day before: YYYY-MM-DD, "
+        "today or yesterday; default: today, UTC's",
+    )
     policies = ("fail", "null", "impute")
     default = "fail" if parser.prog.endswith("fit") else None
     text = "a null, NaN, infinite or wrong-length feature: stop, label it null, or take the mean"
@@ -252,7 +271,12 @@ def _add_clustering(parser: argparse.ArgumentParser) -> None:
         default=AUTO,
         help="auto (trained on a sample, proven on all rows; k-means++ for other optimizers than "
         "lloyd), k-means++, k-means-parallel, random, or a path: prototypes (Parquet, npy) or an "
-        "earlier output",
+        "earlier output, whose labels are kept",
+    )
+    add(
+        "--match",
+        metavar="DIR",
+        help="an earlier output of fit: its clusters keep their labels; default: the one of --init",
     )
     add(
         "--metric",
@@ -284,7 +308,12 @@ def _add_training(parser: argparse.ArgumentParser) -> None:
     add("--reduction", choices=("sum", "mean"), default="sum", help="of the gradient")
     add("--max_iterations", type=int, default=100)
     add("--tolerance", type=float, default=1e-4, help="stop when |change| <= tolerance * cost")
-    add("--deadline", help=argparse.SUPPRESS)
+    add(
+        "--deadline",
+        type=_deadline,
+        metavar="TIME",
+        help="stop training in time to have labelled and published by then: 30m, 05:30, or ISO",
+    )
 
 
 def _add_output(parser: argparse.ArgumentParser) -> None:
@@ -293,6 +322,16 @@ def _add_output(parser: argparse.ArgumentParser) -> None:
     add("--output", required=True, metavar="DIR")
     add("--overwrite", action="store_true", help="replace a finished output")
     add("--resume", choices=("auto", "never", "require"), default="auto")
+    if parser.prog.endswith("fit"):
+        add(
+            "--gate",
+            type=_gate,
+            action="append",
+            default=[],
+            metavar="BOUND",
+            help="publish only if it holds, any number of them: 'cost_increase<=0.10', "
+            "'moved_share<=0.2', 'smallest_cluster>=100', 'bad_rows<=0.01', 'silhouette>=0.2'",
+        )
     for name in LABEL_COLUMNS:
         add(f"--{name}_column", default=name, help=f"what the labels call the {name}")
 
@@ -361,22 +400,57 @@ def _megabytes(text: str) -> int | None:
 
 def _duration(text: str) -> float:
     """Seconds."""
-    match = re.fullmatch(r"(\d+(?:\.\d+)?)([smh])|0", text)
-    if not match:
+    if text == "0":
+        return 0.0
+    seconds = _seconds(text)
+    if seconds is None:
         raise argparse.ArgumentTypeError(f"{text!r}: expected 10m, 90s, 1h or the like, or 0")
-    return float(match[1] or 0) * _UNITS[match[2] or "s"]
+    return seconds
+
+
+def _seconds(text: str) -> float | None:
+    match = re.fullmatch(r"(\d+(?:\.\d+)?)([smh])", text)
+    return float(match[1]) * _UNITS[match[2]] if match else None
+
+
+def _deadline(text: str) -> float:
+    """Seconds since 1970."""
+    seconds = _seconds(text)
+    if seconds is not None:
+        return now() + seconds
+    try:
+        return parse_moment(text)
+    except ValueError as error:
+        passed = "it has passed; " if "passed" in str(error) else ""
+        raise argparse.ArgumentTypeError(
+            f"{text!r}: {passed}expected 30m or the like, 05:30, or 2026-07-14T05:30Z"
+        ) from error
+
+
+def _day(text: str) -> date:
+    try:
+        return parse_day(text)
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(
+            f"{text!r}: expected YYYY-MM-DD, today or yesterday"
+        ) from error
+
+
+def _gate(text: str) -> Bound:
+    try:
+        return Bound.parse(text)
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(str(error)) from error
 
 
 def _fit_options(parsed: argparse.Namespace, beam: tuple[str, ...]) -> FitOptions:
-    _refuse_what_is_not_implemented(parsed)
     _check_training(parsed)
     _check_threads(parsed)
-    by_descent = parsed.optimizer != "lloyd"
     return FitOptions(
         input=parsed.input,
         names=_names(parsed),
         k=parsed.k,
-        init="k-means++" if by_descent and parsed.init == AUTO else parsed.init,
+        init=default_init(parsed.optimizer) if parsed.init == AUTO else parsed.init,
         optimizer=parsed.optimizer,
         learning_rate=parsed.learning_rate,
         reduction=parsed.reduction,
@@ -400,6 +474,10 @@ def _fit_options(parsed: argparse.Namespace, beam: tuple[str, ...]) -> FitOption
             stall_timeout=parsed.stall_timeout,
             beam=beam,
         ),
+        match=parsed.match,
+        gates=tuple(parsed.gate),
+        deadline=parsed.deadline,
+        day=_chosen_day(parsed),
     )
 
 
@@ -419,7 +497,23 @@ def _label_options(parsed: argparse.Namespace, beam: tuple[str, ...]) -> LabelOp
             stall_timeout=parsed.stall_timeout,
             beam=beam,
         ),
+        day=_chosen_day(parsed),
     )
+
+
+def _chosen_day(parsed: argparse.Namespace) -> date | None:
+    """The day that stands in paths; None where none does."""
+    texts = (getattr(parsed, name, None) for name in _DATED)
+    if any(text and names_a_day(text) for text in texts):
+        return parsed.date or parse_day(TODAY)
+    if parsed.date:
+        raise UsageError(f"--date {parsed.date}: no path has {{date}} or {{yesterday}} in it")
+    return None
+
+
+def default_init(optimizer: str) -> str:
+    """The start where none is asked for."""
+    return AUTO if optimizer == "lloyd" else "k-means++"
 
 
 def _names(parsed: argparse.Namespace) -> ColumnNames:
@@ -445,11 +539,6 @@ def _partition_type(text: str) -> tuple[str, str]:
     if not (name and kind):
         raise UsageError(f"--partition_types {text!r}: expected NAME:TYPE, as hour:int64")
     return name, kind
-
-
-def _refuse_what_is_not_implemented(parsed: argparse.Namespace) -> None:
-    if parsed.deadline is not None:
-        raise UsageError(f"--deadline is {_NOT_YET}: bound the job with --max_iterations")
 
 
 def _check_training(parsed: argparse.Namespace) -> None:

@@ -14,6 +14,7 @@ import pyarrow.parquet as pq
 from pyarrow import types
 
 from kmeans_tf import Model
+from kmeans_tf.definition import LARGEST_LABEL
 from kmeans_tf.saved_model import SETTINGS, read_settings
 from pipeline.console import say
 from pipeline.data.columns import Columns
@@ -25,7 +26,6 @@ from pipeline.errors import UsageError
 from pipeline.options import DEFAULT_K, FitOptions
 from pipeline.output.run_record import RUN, RunRecord
 
-LARGEST_LABEL = 2**31 - 1
 _NAMED = 5  # columns in a message
 _HISTORY, _FIGURES = 4, 5  # columns of these tables, at least
 
@@ -48,11 +48,16 @@ class InitialPrototypes:
         return hashlib.sha256(self.rows.tobytes() + self.labels.tobytes()).hexdigest()[:16]
 
 
-def read_prototypes(store: Store, path: str, columns: Columns) -> InitialPrototypes:
-    """Reads `--init PATH`: a Parquet or npy file of prototypes, or an earlier output folder.
+def read_prototypes(
+    store: Store, path: str, columns: Columns, option: str = "--init"
+) -> InitialPrototypes:
+    """Reads what `--init` names: a Parquet or npy file of prototypes, or an earlier output folder.
 
     A Parquet file's columns are taken by the features' names; where it has none of them but as
     many numeric columns, or one list column, they are taken as they stand, and a line says so.
+
+    Args:
+        option: which names it.
 
     Raises:
         UsageError: there are none, they are not finite, or not of the features' names or width;
@@ -60,40 +65,40 @@ def read_prototypes(store: Store, path: str, columns: Columns) -> InitialPrototy
     """
     file = posixpath.join(path, "prototypes.parquet") if store.is_folder(path) else path
     if not store.version(file):
-        raise UsageError(f"--init {path}: no such file, nor k-means++ or random")
-    data = store.read(file)
+        raise UsageError(f"{option} {path}: no such file, nor k-means++ or random")
+    data, told = store.read(file), f"{option} {file}"
     try:
         if file.endswith(".npy"):
             rows, labels = np.load(io.BytesIO(data), allow_pickle=False).astype(np.float64), None
         else:
-            rows, labels = _from_table(file, pq.read_table(pa.BufferReader(data)), columns)
+            rows, labels = _from_table(told, pq.read_table(pa.BufferReader(data)), columns)
     except (pa.ArrowException, KeyError, ValueError, OSError, EOFError) as error:
-        raise UsageError(f"--init {file}: not prototypes: {str(error).splitlines()[0]}") from error
+        raise UsageError(f"{told}: not prototypes: {str(error).splitlines()[0]}") from error
     if rows.ndim != 2 or rows.shape[1] != columns.dimension:
         raise UsageError(
-            f"--init {file}: prototypes of shape {rows.shape}, expected (k, {columns.dimension})"
+            f"{told}: prototypes of shape {rows.shape}, expected (k, {columns.dimension})"
         )
     if not (len(rows) and np.isfinite(rows).all()):
-        raise UsageError(f"--init {file}: prototypes must be finite numbers, at least one row")
+        raise UsageError(f"{told}: prototypes must be finite numbers, at least one row")
     return InitialPrototypes(
         rows, np.arange(len(rows), dtype=np.int32) if labels is None else labels
     )
 
 
 def _from_table(
-    file: str, table: pa.Table, columns: Columns
+    told: str, table: pa.Table, columns: Columns
 ) -> tuple[np.ndarray, np.ndarray | None]:
     """Rows (k, d) float64 and labels (k,) int32, None without a column of them."""
-    names = _prototype_columns(file, table.schema, columns)
+    names = _prototype_columns(told, table.schema, columns)
     label = figure_names(names)["label"]
-    labels = _label_column(file, table.column(label)) if label in table.column_names else None
+    labels = _label_column(told, table.column(label)) if label in table.column_names else None
     taken = [as_numbers(table.column(name).combine_chunks()) for name in names]
     if len(taken) == 1 and is_list(taken[0].type):
         return np.array(taken[0].to_pylist(), np.float64), labels
     return np.stack([to_float64(column) for column in taken], 1), labels
 
 
-def _prototype_columns(file: str, schema: pa.Schema, columns: Columns) -> Sequence[str]:
+def _prototype_columns(told: str, schema: pa.Schema, columns: Columns) -> Sequence[str]:
     """The columns of a file of prototypes that are the features, in the features' order."""
     wanted = columns.features
     missing = [name for name in wanted if name not in schema.names]
@@ -107,9 +112,9 @@ def _prototype_columns(file: str, schema: pa.Schema, columns: Columns) -> Sequen
     in_order = [names for names, count in counted if len(names) == count]
     if not in_order or len(missing) < len(wanted):
         raise UsageError(
-            f"--init {file}: no column {listed(missing)}; {instead_of(missing[0], schema.names)}"
+            f"{told}: no column {listed(missing)}; {instead_of(missing[0], schema.names)}"
         )
-    say(f"--init {file}: {listed(in_order[0])} taken for {listed(wanted)}, in this order")
+    say(f"{told}: {listed(in_order[0])} taken for {listed(wanted)}, in this order")
     return in_order[0]
 
 
@@ -118,17 +123,17 @@ def _is_coordinate(kind: pa.DataType) -> bool:
     return is_numeric(kind) and not types.is_boolean(kind)
 
 
-def _label_column(file: str, column: pa.ChunkedArray) -> np.ndarray:
+def _label_column(told: str, column: pa.ChunkedArray) -> np.ndarray:
     """Labels (k,) int32."""
     numbers = column.to_pylist()
     for number in numbers:
         if not _is_label(number):
             raise UsageError(
-                f"--init {file}: column 'label' holds {number!r}, expected whole numbers "
+                f"{told}: column 'label' holds {number!r}, expected whole numbers "
                 f"from 0 to {LARGEST_LABEL}"
             )
     if len(set(numbers)) < len(numbers):
-        raise UsageError(f"--init {file}: two prototypes have the same label")
+        raise UsageError(f"{told}: two prototypes have the same label")
     return np.array([int(number) for number in numbers], np.int32)
 
 
@@ -158,7 +163,7 @@ def resolve_ks(options: FitOptions, initial: InitialPrototypes | None) -> tuple[
     return ks
 
 
-def find_model(store: Store, path: str) -> str:
+def find_model(store: Store, path: str, option: str = "--model") -> str:
     """The folder of a model: the path itself, or the `model` folder of an output.
 
     Raises:
@@ -168,7 +173,7 @@ def find_model(store: Store, path: str) -> str:
     for place in (folder, f"{folder}/model"):
         if store.version(f"{place}/saved_model.pb"):
             return place
-    raise UsageError(f"--model {folder}: no saved_model.pb there or in its model folder")
+    raise UsageError(f"{option} {folder}: no saved_model.pb there or in its model folder")
 
 
 def metric_of(store: Store, folder: str) -> str | None:
@@ -179,7 +184,7 @@ def metric_of(store: Store, folder: str) -> str | None:
         return None
 
 
-def load_model(store: Store, folder: str) -> Model:
+def load_model(store: Store, folder: str, option: str = "--model") -> Model:
     """The model in a folder.
 
     Raises:
@@ -190,7 +195,7 @@ def load_model(store: Store, folder: str) -> Model:
             return Model.load(copy)
         except ValueError as error:
             reason = str(error).splitlines()[0].replace(copy, folder)
-            raise UsageError(f"--model {reason}") from error
+            raise UsageError(f"{option} {reason}") from error
 
 
 def model_features(path: str, model: Model, asked: tuple[str, ...]) -> tuple[str, ...]:

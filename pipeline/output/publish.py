@@ -3,7 +3,8 @@
 Everything is written below `_work/<configuration>/`, which readers of Parquet folders skip. At
 the end the files are moved to their names, and `_SUCCESS` is written last: a folder without it is
 not an answer. The list of moves is written down first, beside `_work`, and deleted when that is
-gone too, so that a publishing that was killed is finished by the next run and not begun again.
+gone too, so that a publishing that was killed is finished by the next run and not begun again. What
+a gate refuses goes to `_rejected/` instead.
 
 A job holds its folder from the start, by a file in `_work` of which the store says who has it.
 """
@@ -24,16 +25,21 @@ from pipeline.errors import FullDiskError, NoResumeError, UsageError, disk_failu
 from pipeline.options import OutputOptions
 from pipeline.output.run_record import BAD_ROWS, RUN
 from pipeline.passes.archive import sealed, unsealed
-from pipeline.passes.checkpoint import WorkFolder
+from pipeline.passes.checkpoint import WorkFolder, forget_labels
 
 SUCCESS = "_SUCCESS"
-_WORK, _RECORD = "_work", "_publishing"
+_WORK, _REJECTED, _RECORD = "_work", "_rejected", "_publishing"
 _HELD, _CONFIGURATION = "held", "configuration"
 _TABLES = ("prototypes.parquet", "history.parquet", "trials.parquet", BAD_ROWS)
 _FILES = (*_TABLES, RUN, "report.html")
 _FOLDERS = ("labels", "model")
 # What systems and tools put into a folder to keep it, or of themselves.
 _OF_NOBODY = {"lost+found", ".gitkeep", ".keep", ".DS_Store", "Thumbs.db", "desktop.ini", _WORK}
+
+
+def is_finished(store: Store, path: str) -> bool:
+    """Whether a folder is a finished output of this job; other tools write `_SUCCESS` too."""
+    return all(store.version(posixpath.join(path, name)) for name in (SUCCESS, RUN))
 
 
 @dataclass
@@ -95,8 +101,8 @@ class Output:
 
     @property
     def finished(self) -> bool:
-        """Whether a finished output of this job is here; other tools write `_SUCCESS` too."""
-        return all(self.store.version(self.file(name)) for name in (SUCCESS, RUN))
+        """Whether a finished output of this job is here."""
+        return is_finished(self.store, self.path)
 
     def work_folder(self, name: str) -> WorkFolder:
         """Where a configuration's attempts work, by its fingerprint."""
@@ -203,6 +209,21 @@ class Output:
         self.store.write(self.file(_RECORD), sealed(record.encode(), _RECORD))
         self._finish_publishing(below)
 
+    def reject(self, work: WorkFolder, files: dict[str, str]) -> str:
+        """Puts `files` where they can be looked at and are no answer, as the only ones there.
+
+        What was trained stays: the same configuration resumes with the label pass.
+
+        Returns:
+            The folder.
+        """
+        folder = self.file(_REJECTED)
+        forget_labels(work)
+        self.store.delete(folder)
+        for name, source in files.items():
+            self.store.move(source, posixpath.join(folder, name))
+        return folder
+
     def finish_pending(self, request: dict) -> bool:
         """Finishes what a run of the same request was killed while publishing, if there is any.
 
@@ -251,6 +272,7 @@ class Output:
             self.store.delete(self.file(stale))
         for folder in set(_FOLDERS) - {name.split("/")[0] for name in files}:
             self.store.delete(self.file(folder))
+        self.store.delete(self.file(_REJECTED))
         self.store.write(self.file(SUCCESS), b"")
         self._is_held = lambda: True  # from here on nothing is lost
         for file in self.store.files(self.path):  # half-written by what was killed
@@ -283,7 +305,8 @@ class Output:
     def _others(self) -> list[str]:
         """What is in the folder and was not there when somebody made it for this job."""
         files = (file.below for file in self.store.files(self.path))
-        return [n for n in (*files, *self.store.folders(self.path)) if n not in _OF_NOBODY]
+        known = {*_OF_NOBODY, _REJECTED}
+        return [n for n in (*files, *self.store.folders(self.path)) if n not in known]
 
     def _nothing_to_resume(self, configuration: dict, left: list[str]) -> str:
         if not left:

@@ -16,7 +16,7 @@ from kmeans_tf.exact import to_float
 from kmeans_tf.figures import FIGURES, Figures, Trials
 from kmeans_tf.model import Model
 from kmeans_tf.runtime import load
-from kmeans_tf.state import Proof, Trial
+from kmeans_tf.state import RUNNING, Proof, Trial
 from pipeline.data.columns import Columns
 from pipeline.data.names import figure_names
 from pipeline.data.plan import Plan
@@ -84,7 +84,7 @@ class Results:
         return Result(
             k=len(self.model.prototypes),
             iterations=trial.iterations if trial else 0,
-            status=trial.status if trial and trial.costs else "given",
+            status=_status(trial),
             cost=self.cost,
             relocated=sum(trial.relocated) if trial else 0,
             precision=self.precision,
@@ -110,6 +110,11 @@ class Results:
 
 def _sha256(*parts: bytes) -> str:
     return hashlib.sha256(b"".join(parts)).hexdigest()
+
+
+def _status(trial: Trial | None) -> str:
+    """How the training ended; 'given' where there was none."""
+    return trial.status if trial and trial.status != RUNNING else "given"
 
 
 def _start(proof: Proof) -> Start:
@@ -161,10 +166,14 @@ def _drawing() -> ModuleType:
 
 
 def history_table(trials: Trials | None) -> pa.Table:
-    """trial, iteration, cost and how many empty clusters were given another row."""
+    """trial, iteration, cost and how many empty clusters were given another row.
+
+    The schema's metadata has the trials' statuses, one after the other.
+    """
+    tried = trials.trials if trials else ()
     rows = [
         (number, iteration, cost, relocated)
-        for number, trial in enumerate(trials.trials if trials else ())
+        for number, trial in enumerate(tried)
         for iteration, (cost, relocated) in enumerate(
             zip(trial.costs, trial.relocated, strict=True)
         )
@@ -175,7 +184,8 @@ def history_table(trials: Trials | None) -> pa.Table:
         "cost": pa.float64(),
         "relocated": pa.int32(),
     }
-    return _table(kinds, rows)
+    statuses = {"status": " ".join(map(_status, tried))}
+    return _table(kinds, rows).replace_schema_metadata(statuses)
 
 
 def trials_table(trials: Trials, cost: float) -> pa.Table:

@@ -114,6 +114,49 @@ class Digests:
 
 
 @dataclass(frozen=True)
+class Gate:
+    """A bound that was set on a figure; one whose `value` is not known, and null, passes."""
+
+    text: str
+    value: float | None
+    passed: bool
+
+
+@dataclass(frozen=True)
+class Drift:
+    """A cluster that an earlier output has too.
+
+    `move` is how far its prototype went, in units of the cluster's spread; null without a spread.
+    """
+
+    label: int
+    previous_rows: int
+    rows: int
+    move: float | None
+
+
+@dataclass(frozen=True)
+class Match:
+    """How the clusters go on from those of an earlier output.
+
+    Attributes:
+        previous: the earlier output.
+        labels: the clusters that both have.
+        new: labels that the earlier output has not.
+        gone: labels that it has, and that are never given again.
+        moved_share: of the keys that both have, those whose label is another; null where unknown.
+        previous_cost_per_weight: of the earlier output, in its own units.
+    """
+
+    previous: str
+    labels: list[Drift]
+    new: list[int]
+    gone: list[int]
+    moved_share: float | None
+    previous_cost_per_weight: float
+
+
+@dataclass(frozen=True)
 class Scatter:
     """Two coordinates of some rows and of the prototypes, each with its label."""
 
@@ -131,6 +174,11 @@ class RunRecord:
         seconds: by stage, and under `iterations` a list of each iteration's.
         counters: what the workers counted, by name.
         workers: who answered before the first pass.
+        gates: the bounds that were set, and whether they hold.
+        match: how the clusters go on from an earlier output; null where there is none.
+        previous_seconds: what that one took.
+        highest_label: the highest number that was ever given to a cluster, by this run or those
+            that it goes on from.
     """
 
     run_id: str
@@ -147,6 +195,10 @@ class RunRecord:
     result: Result
     scatter: Scatter
     digests: Digests | None = None
+    gates: list[Gate] = field(default_factory=list)
+    match: Match | None = None
+    previous_seconds: float | None = None
+    highest_label: int | None = None
 
     def to_json(self) -> bytes:
         """The content of run.json."""

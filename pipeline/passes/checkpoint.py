@@ -204,6 +204,16 @@ def load_manifest(work: WorkFolder) -> LabelTotals:
     return _present(find_manifest(work), work)
 
 
+def forget_labels(work: WorkFolder) -> None:
+    """Lets the label pass be done again: its files go elsewhere, or are of earlier prototypes."""
+    work.store.delete(work.file("manifest"))
+
+
+def forget_figures(work: WorkFolder) -> None:
+    """Lets the trials' figures be found again: they are of earlier prototypes."""
+    work.store.delete(work.file("figures"))
+
+
 def save_state(work: WorkFolder, state: TrainingState) -> Checkpoint:
     """Writes the state down as the checkpoint of its iteration."""
     shared = share(work.store, work.state(state.iteration), state, slot=work.states)

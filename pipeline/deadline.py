@@ -1,0 +1,74 @@
+"""When a training has to stop, so that its rows are labelled and published in time.
+
+The state on disk knows no clock: the driver decides between rounds, and a resumed run with another
+deadline goes on.
+"""
+
+import math
+import re
+import time
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+
+PUBLISHING_SECONDS = 3.0  # for the model, the report and moving files
+_PATIENCE = 1.5  # times the slowest read so far: what a read after the training is given
+_CLOCK = re.compile(r"(\d{1,2}):(\d\d)(?::(\d\d))?")
+now = time.time
+
+
+def parse_moment(text: str) -> float:
+    """Seconds since 1970 of the next 05:30, or of an ISO time; local where no zone is named.
+
+    Raises:
+        ValueError: it is none, or has passed.
+    """
+    present = datetime.fromtimestamp(now()).astimezone()
+    clock = _CLOCK.fullmatch(text)
+    if clock:
+        hour, minute, second = (int(part or 0) for part in clock.groups())
+        moment = present.replace(hour=hour, minute=minute, second=second, microsecond=0)
+        if moment <= present:  # the same clock time of the next day, whatever the zone does
+            moment = (moment.replace(tzinfo=None) + timedelta(1)).astimezone()
+        return moment.timestamp()
+    moment = datetime.fromisoformat(text).astimezone()
+    if moment <= present:
+        raise ValueError(f"{text} has passed")
+    return moment.timestamp()
+
+
+@dataclass
+class Pace:
+    """How long iterations take, and how many more there is time for.
+
+    Attributes:
+        deadline: seconds since 1970; None for none.
+        reads: of all rows, that come after the training.
+        read_seconds: of the slowest read so far; 0 where none was measured.
+        iteration_seconds: of those of the last round, its start included; None before the first.
+    """
+
+    deadline: float | None
+    reads: int
+    read_seconds: float = 0.0
+    iteration_seconds: float | None = None
+
+    def measured(self, seconds: float, iterations: int) -> None:
+        """Takes note of a round."""
+        self.iteration_seconds = seconds / iterations
+        self.read_seconds = max(self.read_seconds, self.iteration_seconds)
+
+    def iterations(self, most: int) -> int:
+        """How many to do in the next round, at most so many; 0 when the training is to stop.
+
+        The first round tells how long one takes; later ones take up half of the time.
+        """
+        if self.deadline is None:
+            return most
+        left = self.deadline - now() - PUBLISHING_SECONDS
+        left -= _PATIENCE * self.reads * self.read_seconds
+        known = self.iteration_seconds
+        expected = self.read_seconds if known is None else known
+        fits = left / expected if expected else math.copysign(math.inf, left)
+        if fits < 1:
+            return 0
+        return 1 if known is None else min(most, max(1, int(min(fits, 2 * most) / 2)))
