@@ -48,6 +48,7 @@ setup(
         "matplotlib",
     ],
     extras_require={
+        "completion": ["argcomplete"],
         "dataflow": [f"apache-beam[gcp]=={BEAM}"],
         "delta": DELTA,
         "iceberg": ICEBERG,

@@ -10,10 +10,11 @@ from collections.abc import Sequence
 from typing import NoReturn
 
 from pipeline import environment
-from pipeline.console import quiet_logs, say
+from pipeline.console import log_json, quiet_logs, say
 from pipeline.data.addresses import masked
 from pipeline.errors import INTERRUPTED, JobError, RunError, find_failure, is_interrupt
 from pipeline.options import (
+    JSON,
     NEVER,
     DiffOptions,
     FitOptions,
@@ -39,11 +40,15 @@ def command() -> NoReturn:
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Runs a command and returns its exit code."""
+    if argv is not None:
+        environment.start_clock()
     environment.prepare()
     quiet_logs()
     options = None
+    log_json(False)
     try:
         options = parse(sys.argv[1:] if argv is None else argv)
+        log_json(isinstance(options, FitOptions | LabelOptions) and options.run.log_format == JSON)
         return _run(options)
     except (Exception, KeyboardInterrupt) as error:
         return _explain(error, resumes=_leaves_what_can_be_resumed(options))
@@ -81,7 +86,7 @@ def _explain(error: BaseException, *, resumes: bool) -> int:
         return JobError.exit_code
     if not resumes:
         failure.hint = ""
-    say(failure.told)
+    say(failure.told, exit_code=failure.exit_code)
     return failure.exit_code
 
 

@@ -16,6 +16,7 @@ import apache_beam as beam
 import numpy as np
 
 from kmeans_tf import Model
+from pipeline import environment
 from pipeline.checks import check_labelled
 from pipeline.console import say
 from pipeline.data.addresses import masked_words
@@ -23,7 +24,7 @@ from pipeline.data.plan import Plan
 from pipeline.errors import UsageError
 from pipeline.options import ALWAYS
 from pipeline.output.results import Results, bad_rows, key_types, load_drawing_ahead
-from pipeline.output.run_record import Counts, Gate, Input, RunRecord, Schema, Table
+from pipeline.output.run_record import Counts, Gate, Input, RunRecord, Scatter, Schema, Table
 from pipeline.passes.blocks import BlockRange
 from pipeline.passes.cache import JobCache
 from pipeline.passes.checkpoint import WorkFolder, find_manifest, load_manifest
@@ -31,6 +32,7 @@ from pipeline.passes.counters import by_name
 from pipeline.passes.label import part_rows
 from pipeline.passes.stage import Stage
 from pipeline.passes.totals import LabelTotals
+from pipeline.progress import stage_progress
 from pipeline.runners.identity import Worker, versions
 from pipeline.runners.runner import Runner
 from pipeline.runners.watchdog import Watchdog
@@ -41,19 +43,41 @@ _STAGES = ("scan", "seed", "train", "label")
 
 @dataclass
 class Clock:
-    """Seconds by stage and of each iteration, and the stage that runs."""
+    """Seconds by stage and of each iteration, where Beam jobs began, and the stage that runs.
+
+    `rows` are those that a pass reads; `before` is how long the command had run by then.
+    """
 
     seconds: dict[str, float] = field(default_factory=lambda: dict.fromkeys(_STAGES, 0.0))
     iterations: list[float] = field(default_factory=list)
+    jobs: list[int] = field(default_factory=list)
     running: str = ""
+    rows: int = 0
+    before: float = field(default_factory=environment.seconds_since_start)
+
+    def told(self) -> dict[str, Any]:
+        """What run.json says of it, with the process's own start."""
+        total = environment.seconds_since_start()
+        return (
+            {"start": self.before}
+            | self.seconds
+            | {"total": total, "iterations": self.iterations, "jobs": self.jobs}
+        )
 
     @contextlib.contextmanager
     def stage(self, name: str) -> Iterator[None]:
-        """Times the block and says how long it took."""
+        """Times the block, shows that it goes on, and says how long it took."""
         self.running, start = name, time.perf_counter()
-        yield
-        self.seconds[name] = time.perf_counter() - start
-        say(f"{name}: {self.seconds[name]:.1f} s")
+        # The training shows its iterations.
+        with stage_progress(name) if name != "train" else contextlib.nullcontext():
+            yield
+        seconds = self.seconds[name] = time.perf_counter() - start
+        facts: dict[str, Any] = {"stage": name, "seconds": round(seconds, 3)}
+        rate = ""
+        if name in ("scan", "label") and seconds:
+            facts["rows"] = self.rows
+            rate = f"  {self.rows / seconds:,.0f} rows/s"
+        say(f"{name}: {seconds:.1f} s{rate}", **facts, done=True)
 
 
 @dataclass
@@ -86,6 +110,9 @@ class Attempt:
         """Runs one pass that begins by itself, for as long as it moves."""
         watchdog = Watchdog(self.work, self.clock.running, self.runner.settings.stall_seconds)
         self.counters += self.runner.run(lambda pipeline: pipeline | transform, watchdog=watchdog)
+
+    def __post_init__(self) -> None:
+        self.clock.rows = self.plan.rows
 
     def run(
         self,
@@ -186,12 +213,12 @@ class Attempt:
             ),
             versions={"python": sys.version.split()[0]} | versions(),
             input=_input(plan),
-            seconds=self.clock.seconds | {"iterations": self.clock.iterations},
+            seconds=self.clock.told(),
             counters=by_name(self.counters),
             workers=[asdict(worker) for worker in self.workers],
             warnings=list(self.warnings),
             result=results.result,
-            scatter=results.scatter,
+            scatter=Scatter("", ""),  # which is known with its table
             digests=results.digests,
         )
 

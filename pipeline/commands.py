@@ -141,7 +141,9 @@ def report(options: ReportOptions) -> None:
             f"report {folder}: its files are not what this job wrote: "
             f"{type(error).__name__}: {error}"
         ) from error
-    store.write(posixpath.join(folder, "report.html"), html.encode())
+    page = posixpath.join(folder, "report.html")
+    store.write(page, html.encode())
+    say(f"wrote {page}")
 
 
 def diff(options: DiffOptions) -> bool:

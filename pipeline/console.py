@@ -1,9 +1,12 @@
 """What the user reads while the job runs."""
 
 import io
+import json
 import logging
 import sys
 import threading
+from datetime import UTC, datetime
+from typing import Any
 
 from pipeline.data.addresses import masked
 from pipeline.errors import one_line
@@ -14,11 +17,31 @@ _SOME_ENDED = threading.Event()
 SAYING = threading.Lock()  # a line is written as a whole, and to one place
 
 
-def say(text: str) -> None:
-    """One plain line on standard error, whatever names stand in it, without secrets."""
+_format = {"json": False}
+
+
+def log_json(wanted: bool) -> None:
+    """Whether lines are to be JSON from now on."""
+    _format["json"] = wanted
+
+
+def logs_json() -> bool:
+    """Whether lines are JSON."""
+    return _format["json"]
+
+
+def say(text: str, **facts: Any) -> None:
+    """One line on standard error, whatever names stand in it, without secrets.
+
+    It is plain, or an object of JSON: when it was, the text as `message`, and the facts.
+    """
+    line = masked(one_line(text))
+    if logs_json():
+        now = datetime.now(UTC).isoformat(timespec="milliseconds")
+        line = json.dumps({"time": now, "message": line} | facts)
     try:
         with SAYING:
-            print(masked(one_line(text)), file=sys.stderr, flush=True)
+            print(line, file=sys.stderr, flush=True)
     except OSError:  # nobody reads it any more, which is no reason to end the job
         sys.stderr = io.StringIO()
 

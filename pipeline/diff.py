@@ -38,7 +38,8 @@ class Output:
 
     @classmethod
     def read(cls, store: Store, folder: str) -> "Output":
-        return cls(store, folder, *read_run(store, folder, "diff"))
+        run, tables = read_run(store, folder, "diff")
+        return cls(store, folder, run, tables.history, tables.prototypes)
 
     @cached_property
     def labels(self) -> tuple[np.ndarray, np.ndarray]:

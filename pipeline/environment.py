@@ -6,6 +6,7 @@ import os
 import shutil
 import sys
 import tempfile
+import time
 import uuid
 from collections.abc import Mapping
 from importlib.machinery import PathFinder
@@ -23,12 +24,23 @@ WITHOUT_KERAS = {"TF_USE_LEGACY_KERAS": "1"}
 _FOLDERS_OF_LIBRARIES = ("KERAS_HOME", "MPLCONFIGDIR")  # below the user's home otherwise
 _PACKAGE = Path(__file__).parent
 _PATH = "PYTHONPATH"
+_STARTED = [time.monotonic()]  # this module is the first to be loaded
 
 
 def prepare(variables: Mapping[str, str] = ENVIRONMENT) -> None:
     """Sets what the user has not set."""
     for name, value in variables.items():
         os.environ.setdefault(name, value)
+
+
+def seconds_since_start() -> float:
+    """Of the command."""
+    return time.monotonic() - _STARTED[0]
+
+
+def start_clock() -> None:
+    """A command starts now, in a process that may have run others."""
+    _STARTED[0] = time.monotonic()
 
 
 def prepare_process() -> None:

@@ -37,6 +37,7 @@ from pipeline.errors import (
 from pipeline.gates import Bound
 from pipeline.nights import Night
 from pipeline.options import FitOptions
+from pipeline.output.features import feature_table
 from pipeline.output.results import Results, load_drawing_ahead, write_results
 from pipeline.output.run_record import Gate, Match, RunRecord
 from pipeline.passes.checkpoint import (
@@ -92,8 +93,10 @@ class Fit:
             totals,
             summary.sample.rows,
             state.precision,
+            feature_table(self.attempt.plan.columns, summary),
         )
-        return write_results(self.attempt.work, results, self._record(results, continued))
+        run, tensorboard = self._record(results, continued), self.options.run.tensorboard
+        return write_results(self.attempt.work, results, run, tensorboard)
 
     def _numbered(self, model: Model) -> tuple[Model, Continuation | None]:
         """The model with labels that clusters keep from an earlier night, if there is one."""
@@ -213,6 +216,7 @@ class Fit:
                 self.attempt.work,
                 options.max_iterations,
                 self.attempt.plan.rows,
+                options.tolerance,
             ),
         ):
             while not state.done and (iterations := pace.iterations(self._most(state))):
@@ -373,6 +377,7 @@ class Fit:
             raise NoResumeError(
                 f"{self.attempt.work.state(state.iteration)} is gone: run the job again"
             )
+        self.attempt.clock.jobs.append(len(self.attempt.clock.iterations))
 
         def build(blocks: beam.PCollection) -> None:
             start = blocks.pipeline | "Start" >> beam.Create([checkpoint])

@@ -77,9 +77,9 @@ class Night:
         return self.run.result.cost / self.run.counts.weight if self.run.counts.weight else 0.0
 
     @property
-    def seconds(self) -> float:
-        """What its stages took."""
-        return sum(s for name, s in self.run.seconds.items() if name != "iterations")
+    def seconds(self) -> float | None:
+        """What it took from its process's start; None where that is not known."""
+        return self.run.seconds.get("total")
 
     def comparable(self, options: FitOptions) -> bool:
         """Whether its costs are of the same kind."""

@@ -7,12 +7,14 @@ name. Nothing here imports Beam or TensorFlow, so that `--help` is quick.
 import argparse
 import difflib
 import math
+import os
 import re
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from datetime import date
 from typing import NoReturn
 
+from kmeans_tf import __version__
 from pipeline.data.addresses import masked
 from pipeline.data.names import LABEL_COLUMNS, ColumnNames, split_list, split_names
 from pipeline.dates import TODAY, names_a_day, parse_day
@@ -24,6 +26,7 @@ DEFAULT_K = 8
 DEFAULT_RUNNER = "FnApiRunner"
 METRIC_NAMES = ("sqeuclidean", "cosine", "l1")
 AUTO, ALWAYS, NEVER = "auto", "always", "never"
+TEXT, JSON = "text", "json"
 _K_MEANS_PARALLEL = "k-means-parallel"
 _OVERSAMPLING_PASSES = 6
 _COST, _SILHOUETTE, _CALINSKI_HARABASZ = "cost", "silhouette", "calinski_harabasz"
@@ -48,6 +51,8 @@ class RunOptions:
         threads: chunks at once in a worker process; None: by runner.
         check: only check that the job could run.
         stall_timeout: seconds that a job may stand still; 0: for ever; None: by runner.
+        log_format: of the lines on standard error: text or json.
+        tensorboard: a folder for TensorBoard; None for none.
         beam: Beam's own options, as they were parsed.
     """
 
@@ -58,6 +63,8 @@ class RunOptions:
     threads: int | None = None
     check: bool = False
     stall_timeout: float | None = None
+    log_format: str = TEXT
+    tensorboard: str | None = None
     beam: tuple[str, ...] = ()
 
 
@@ -145,6 +152,29 @@ class DiffOptions:
 Options = FitOptions | LabelOptions | ReportOptions | DiffOptions
 
 
+_EPILOG = """\
+exit codes:
+  0 done   1 a bug of kmeans-tf   2 the command   3 the data   4 a gate said no
+  5 the runner or the disk: the same command resumes   130 interrupted
+
+examples:
+  kmeans-tf fit --input events/ --output out/monday --k 8 --keys id --scale standard
+  kmeans-tf label --input tuesday/ --model out/monday --output out/tuesday --keys id
+"""
+_MEANT = {"predict": "label", "train": "fit", "cluster": "fit", "transform": "label"}
+
+
+class _Help(argparse.HelpFormatter):
+    """Tells the default of every option that has one and does not tell of it."""
+
+    def _get_help_string(self, action: argparse.Action) -> str:
+        text = action.help or ""
+        has_none = action.default in (None, "", argparse.SUPPRESS, False)
+        if has_none or "default" in text or not action.option_strings:
+            return text
+        return f"{text} (default: {action.default})".strip()
+
+
 class _Parser(argparse.ArgumentParser):
     commands: Mapping[str, argparse.ArgumentParser]
 
@@ -159,6 +189,12 @@ def parse(argv: Sequence[str]) -> Options:
         UsageError: a message that names the option.
     """
     parser = build_parser()
+    if "_ARGCOMPLETE" in os.environ:  # a shell asks, for which argcomplete answers
+        import argcomplete
+
+        argcomplete.autocomplete(parser)
+    if argv and argv[0] in _MEANT:
+        raise UsageError(f"unknown command {argv[0]}: it is called {_MEANT[argv[0]]} here")
     chosen = parser.commands.get(argv[0]) if argv else None
     if chosen:
         argv = _spelt(argv, chosen._option_string_actions)
@@ -189,14 +225,18 @@ def build_parser() -> _Parser:
     parser = _Parser(
         prog="kmeans-tf",
         description="Clusters Parquet tables: a Beam pipeline around a TensorFlow step.",
+        epilog=_EPILOG,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
         allow_abbrev=False,
     )
+    parser.add_argument("--version", action="version", version=f"%(prog)s {__version__}")
     commands = parser.add_subparsers(dest="command", metavar="COMMAND", parser_class=_Parser)
     parser.commands = commands.choices
     fit = commands.add_parser(
         "fit",
         help="the whole job: scan, seed, train, label, model, report",
         allow_abbrev=False,
+        formatter_class=_Help,
         epilog="Options of Beam and of its runners pass through.",
     )
     _add_input(fit)
@@ -205,7 +245,10 @@ def build_parser() -> _Parser:
     _add_output(fit)
     _add_run(fit, training=True)
     label = commands.add_parser(
-        "label", help="only the last pass, with a model trained before", allow_abbrev=False
+        "label",
+        help="only the last pass, with a model trained before",
+        allow_abbrev=False,
+        formatter_class=_Help,
     )
     _add_input(label)
     label.add_argument("--model", required=True, help="an earlier output folder of fit")
@@ -283,14 +326,14 @@ def _add_clustering(parser: argparse.ArgumentParser) -> None:
         default="sqeuclidean",
         help="sqeuclidean, cosine, l1, or your own: module:function or path/to/module.py:function",
     )
-    add("--scale", choices=("none", "standard"), default="none")
+    add("--scale", choices=("none", "standard"), default="none", help="of the features")
     add(
         "--precision",
         choices=("auto", "single", "double"),
         default="auto",
         help="points of float32 or of float64 numbers; auto: as the rows ask for",
     )
-    add("--seed", type=int, default=0)
+    add("--seed", type=int, default=0, help="of the sample and the start")
     add("--restarts", type=int, default=1, help="how many starts of each k, all in the same reads")
     add(
         "--choose",
@@ -303,10 +346,10 @@ def _add_clustering(parser: argparse.ArgumentParser) -> None:
 def _add_training(parser: argparse.ArgumentParser) -> None:
     group = parser.add_argument_group("training")
     add = group.add_argument
-    add("--optimizer", choices=("lloyd", "sgd", "adam"), default="lloyd")
+    add("--optimizer", choices=("lloyd", "sgd", "adam"), default="lloyd", help="of the cost")
     add("--learning_rate", type=float, help="the step of sgd and adam")
     add("--reduction", choices=("sum", "mean"), default="sum", help="of the gradient")
-    add("--max_iterations", type=int, default=100)
+    add("--max_iterations", type=int, default=100, help="stop after so many")
     add("--tolerance", type=float, default=1e-4, help="stop when |change| <= tolerance * cost")
     add(
         "--deadline",
@@ -319,9 +362,14 @@ def _add_training(parser: argparse.ArgumentParser) -> None:
 def _add_output(parser: argparse.ArgumentParser) -> None:
     group = parser.add_argument_group("output")
     add = group.add_argument
-    add("--output", required=True, metavar="DIR")
+    add("--output", required=True, metavar="DIR", help="a new or an empty folder")
     add("--overwrite", action="store_true", help="replace a finished output")
-    add("--resume", choices=("auto", "never", "require"), default="auto")
+    add(
+        "--resume",
+        choices=("auto", "never", "require"),
+        default="auto",
+        help="take up what an attempt of the same configuration has left",
+    )
     if parser.prog.endswith("fit"):
         add(
             "--gate",
@@ -348,7 +396,14 @@ def _add_run(parser: argparse.ArgumentParser, *, training: bool) -> None:
         metavar="DURATION",
         help="end a job in which nothing has moved for so long: 10m, 90s, 1h; 0: never",
     )
+    add(
+        "--log_format",
+        choices=(TEXT, JSON),
+        default=TEXT,
+        help="of the lines on standard error; json: an object each, for schedulers",
+    )
     if training:
+        add("--tensorboard", metavar="DIR", help="write cost, sizes and prototypes for TensorBoard")
         add("--iterations_per_job", type=int, help="iterations unrolled in one Beam job")
         add(
             "--cache_mb",
@@ -472,6 +527,8 @@ def _fit_options(parsed: argparse.Namespace, beam: tuple[str, ...]) -> FitOption
             threads=parsed.threads,
             check=parsed.check,
             stall_timeout=parsed.stall_timeout,
+            log_format=parsed.log_format,
+            tensorboard=parsed.tensorboard,
             beam=beam,
         ),
         match=parsed.match,
@@ -495,6 +552,7 @@ def _label_options(parsed: argparse.Namespace, beam: tuple[str, ...]) -> LabelOp
             threads=parsed.threads,
             check=parsed.check,
             stall_timeout=parsed.stall_timeout,
+            log_format=parsed.log_format,
             beam=beam,
         ),
         day=_chosen_day(parsed),

@@ -25,9 +25,9 @@ from pipeline.data.store import Store
 from pipeline.errors import UsageError
 from pipeline.options import DEFAULT_K, FitOptions
 from pipeline.output.run_record import RUN, RunRecord
+from pipeline.output.tables import REQUIRED, Tables
 
 _NAMED = 5  # columns in a message
-_HISTORY, _FIGURES = 4, 5  # columns of these tables, at least
 
 
 @dataclass(frozen=True)
@@ -226,8 +226,8 @@ def model_features(path: str, model: Model, asked: tuple[str, ...]) -> tuple[str
     return asked
 
 
-def read_run(store: Store, folder: str, command: str) -> tuple[RunRecord, pa.Table, pa.Table]:
-    """run.json, the history and the prototypes of an output.
+def read_run(store: Store, folder: str, command: str) -> tuple[RunRecord, Tables]:
+    """run.json and the tables of an output.
 
     Args:
         command: which wants them, for the message.
@@ -235,30 +235,18 @@ def read_run(store: Store, folder: str, command: str) -> tuple[RunRecord, pa.Tab
     Raises:
         UsageError: the folder is not an output of the job, or damaged.
     """
-    names = (RUN, "history.parquet", "prototypes.parquet")
+    names = (RUN, *(f"{name}.parquet" for name in REQUIRED))
     paths = [posixpath.join(folder, name) for name in names]
     missing = [path for path in paths if not store.version(path)]
     if missing:
         raise UsageError(
             f"{command} {folder}: not an output of this job: {missing[0]} is not there"
         )
-    run, history, prototypes = (store.read(path) for path in paths)
     try:
-        record = RunRecord.parse(run)
+        record = RunRecord.parse(store.read(paths[0]))
     except (ValueError, TypeError) as error:
         raise UsageError(f"{command} {folder}: {paths[0]} cannot be read: {error}") from error
-    return (
-        record,
-        _read_table(history, f"{command} {folder}: {paths[1]}", _HISTORY),
-        _read_table(prototypes, f"{command} {folder}: {paths[2]}", _FIGURES),
-    )
-
-
-def _read_table(data: bytes, place: str, columns: int) -> pa.Table:
     try:
-        table = pq.read_table(pa.BufferReader(data))
-    except (pa.ArrowException, OSError) as error:
-        raise UsageError(f"{place} cannot be read: {str(error).splitlines()[0]}") from error
-    if table.num_columns < columns:
-        raise UsageError(f"{place} has {table.num_columns} columns, expected {columns}")
-    return table
+        return record, Tables.read(store, folder)
+    except ValueError as error:
+        raise UsageError(f"{command} {folder}: {error}") from error

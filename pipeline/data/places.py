@@ -47,6 +47,12 @@ class Places:
         run = int(np.searchsorted(self._starts, row, "right")) - 1
         return self.runs[run].file.path, self.runs[run].first_row + row - int(self._starts[run])
 
+    def at(self, rows: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """The run (m,) and the place in its file (m,) of each of some rows (m,)."""
+        run = np.searchsorted(self._starts, rows, "right") - 1
+        first = np.array([each.first_row for each in self.runs], np.int64)
+        return run, (first - self._starts)[run] + rows
+
     def rows(self) -> np.ndarray:
         """(n,) int64, the place of each row in its file."""
         shifts = np.array([run.first_row for run in self.runs], np.int64) - self._starts

@@ -23,15 +23,15 @@ from pipeline.data.locks import HeldError
 from pipeline.data.store import FileVersion, Store, reason
 from pipeline.errors import FullDiskError, NoResumeError, UsageError, disk_failure
 from pipeline.options import OutputOptions
-from pipeline.output.run_record import BAD_ROWS, RUN
+from pipeline.output.run_record import RUN
+from pipeline.output.tables import table_names
 from pipeline.passes.archive import sealed, unsealed
 from pipeline.passes.checkpoint import WorkFolder, forget_labels
 
 SUCCESS = "_SUCCESS"
 _WORK, _REJECTED, _RECORD = "_work", "_rejected", "_publishing"
 _HELD, _CONFIGURATION = "held", "configuration"
-_TABLES = ("prototypes.parquet", "history.parquet", "trials.parquet", BAD_ROWS)
-_FILES = (*_TABLES, RUN, "report.html")
+_FILES = (*table_names(), RUN, "report.html")
 _FOLDERS = ("labels", "model")
 # What systems and tools put into a folder to keep it, or of themselves.
 _OF_NOBODY = {"lost+found", ".gitkeep", ".keep", ".DS_Store", "Thumbs.db", "desktop.ini", _WORK}

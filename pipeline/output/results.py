@@ -5,12 +5,11 @@ import posixpath
 import threading
 from collections import defaultdict
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from types import ModuleType
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.parquet as pq
 
 from kmeans_tf.exact import to_float
 from kmeans_tf.figures import FIGURES, Figures, Trials
@@ -20,22 +19,23 @@ from kmeans_tf.state import RUNNING, Proof, Trial
 from pipeline.data.columns import Columns
 from pipeline.data.names import figure_names
 from pipeline.data.plan import Plan
+from pipeline.output.earlier import Earlier
 from pipeline.output.run_record import (
-    BAD_ROWS,
     RUN,
     BadColumn,
     BadRows,
     Digests,
     Result,
     RunRecord,
-    Scatter,
     Start,
 )
+from pipeline.output.scatter import scatter_table
+from pipeline.output.tables import Tables
+from pipeline.output.tensorboard import write_tensorboard
 from pipeline.passes.checkpoint import WorkFolder
 from pipeline.passes.loading import loading
 from pipeline.passes.totals import LabelTotals
 
-SCATTER_POINTS = 2000
 _WORST = 3  # files with bad rows that run.json names, by column and reason
 
 
@@ -50,6 +50,7 @@ class Results:
         totals: what the label pass counted.
         sample: (m, d) float64 rows for the scatter.
         precision: of the points that were trained on; None where none were.
+        features: see `feature_table`; None where no row was summarised.
     """
 
     plan: Plan
@@ -58,6 +59,7 @@ class Results:
     totals: LabelTotals
     sample: np.ndarray
     precision: str | None = None
+    features: pa.Table | None = None
 
     @property
     def trial(self) -> Trial | None:
@@ -89,6 +91,8 @@ class Results:
             relocated=sum(trial.relocated) if trial else 0,
             precision=self.precision,
             start=_start(trial.proof) if trial and trial.proof else None,
+            explained=self.explained,
+            cost_unit=_cost_unit(self.model),
         )
 
     @property
@@ -103,9 +107,22 @@ class Results:
         )
 
     @property
-    def scatter(self) -> Scatter:
-        """Two coordinates of some rows and of the prototypes: features, or principal components."""
-        return _scatter(self)
+    def explained(self) -> float | None:
+        """The share of the variance that is between clusters; None where it is not known."""
+        if self.features is None or self.model.metric != "sqeuclidean":
+            return None
+        variance = np.sum((self.features["standard_deviation"].to_numpy() * self.model.scale) ** 2)
+        total = float(variance) * self.weight
+        return 1 - self.cost / total if total > 0 else None
+
+
+def _cost_unit(model: Model) -> str:
+    if model.metric == "sqeuclidean":
+        scaled = (model.scale != 1).any()
+        return (
+            f"squared distance in {'standard deviations' if scaled else 'the units of the input'}"
+        )
+    return "cosine distance" if model.metric == "cosine" else f"{model.metric} of a row"
 
 
 def _sha256(*parts: bytes) -> str:
@@ -121,24 +138,38 @@ def _start(proof: Proof) -> Start:
     return Start(proof.starts, proof.trainings, proof.expected_cost, proof.cost)
 
 
-def write_results(work: WorkFolder, results: Results, run: RunRecord) -> dict[str, str]:
+def write_results(
+    work: WorkFolder, results: Results, run: RunRecord, tensorboard: str | None = None
+) -> dict[str, str]:
     """Writes everything but the labels below the work folder; the model, if it was trained.
+
+    Args:
+        tensorboard: a folder for TensorBoard, if it is wanted.
 
     Returns:
         The path of every file of the output, the labels too, by the name it is to have.
     """
-    history = history_table(results.trials)
-    prototypes = prototypes_table(results)
-    files = {
-        "prototypes.parquet": _parquet(prototypes),
-        "history.parquet": _parquet(history),
-        RUN: run.to_json(),
-        "report.html": _drawing().render_report(run, history, prototypes).encode(),
-    }
-    if results.totals.bad:
-        files[BAD_ROWS] = _parquet(bad_rows_table(results.totals))
-    if results.trials is not None:
-        files["trials.parquet"] = _parquet(trials_table(results.trials, results.cost))
+    earlier = Earlier.find(work.store, run)
+    scatter, places = scatter_table(
+        results.plan.columns,
+        results.model,
+        results.sample,
+        earlier.tables.prototypes if earlier and run.match else None,
+    )
+    run = replace(run, scatter=scatter, compared=earlier.compared(run) if earlier else None)
+    tables = Tables(
+        history_table(results.trials),
+        prototypes_table(results),
+        results.features if results.trial or not earlier else earlier.tables.features,
+        places,
+        typical_table(results),
+        trials_table(results.trials, results.cost) if results.trials else None,
+        bad_rows_table(results.totals) if results.totals.bad else None,
+    )
+    if tensorboard:
+        write_tensorboard(tensorboard, tables)
+    page = _drawing().render_report(run, tables)
+    files = dict(tables.files()) | {RUN: run.to_json(), "report.html": page.encode()}
     for name, data in files.items():
         work.store.write(work.file(name), data)
     names = list(files)
@@ -233,6 +264,23 @@ def prototypes_table(results: Results) -> pa.Table:
     return pa.table(table | _feature_columns(columns, results.model.prototypes))
 
 
+def typical_table(results: Results) -> pa.Table:
+    """label, distance, file, row, keys (as text) of the rows nearest to each prototype."""
+    rows = [
+        (int(results.model.labels[prototype]), row.distance, row.file, row.row, list(row.keys))
+        for prototype, near in sorted(results.totals.typical.rows.items())
+        for row in near
+    ]
+    kinds = {
+        "label": pa.int32(),
+        "distance": pa.float64(),
+        "file": pa.string(),
+        "row": pa.int64(),
+        "keys": pa.list_(pa.string()),
+    }
+    return _table(kinds, rows)
+
+
 def _feature_columns(columns: Columns, rows: np.ndarray) -> dict[str, pa.Array]:
     if columns.is_list:
         values = pa.array(rows.ravel())
@@ -263,43 +311,6 @@ def bad_rows(totals: LabelTotals) -> tuple[list[BadColumn], list[BadRows]]:
         columns.append(BadColumn(column, reason, rows, len(files)))
         worst += [BadRows(f, column, reason, -n) for n, f in sorted(files)[:_WORST]]
     return columns, sorted(worst, key=lambda bad: (bad.file, bad.column, bad.reason))
-
-
-def _scatter(results: Results) -> Scatter:
-    columns, model = results.plan.columns, results.model
-    rows = results.sample[:SCATTER_POINTS]
-    prototypes = model.prototypes
-    names = list(columns.features)
-    if not len(rows):
-        return Scatter("", "", [], [])
-    axes = np.eye(columns.dimension, 2)
-    if columns.dimension > 2:
-        names = ["principal component 1", "principal component 2"]
-        mean = rows.mean(0)
-        axes = np.linalg.svd(rows - mean, full_matrices=False)[2][:2].T
-        rows, prototypes = rows - mean, prototypes - mean
-    elif columns.dimension == 1:
-        names, axes = [*names, ""], np.array([[1.0, 0.0]])
-    elif columns.is_list:
-        names = [f"{names[0]}[0]", f"{names[0]}[1]"]
-    labels, _ = model.label(results.sample[:SCATTER_POINTS])
-    return Scatter(
-        x=names[0],
-        y=names[1],
-        points=_with_labels(rows @ axes, labels),
-        prototypes=_with_labels(prototypes @ axes, model.labels),
-    )
-
-
-def _with_labels(places: np.ndarray, labels: np.ndarray) -> list[list]:
-    pairs = zip(places.tolist(), labels.tolist(), strict=True)
-    return [[*place, label] for place, label in pairs]
-
-
-def _parquet(table: pa.Table) -> bytes:
-    sink = pa.BufferOutputStream()
-    pq.write_table(table, sink, compression="zstd")
-    return sink.getvalue().to_pybytes()
 
 
 def _write_model(work: WorkFolder, model: Model) -> list[str]:

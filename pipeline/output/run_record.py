@@ -5,7 +5,7 @@ from dataclasses import MISSING, asdict, dataclass, field, fields, is_dataclass
 from types import UnionType
 from typing import Any, get_args, get_origin, get_type_hints
 
-RUN, BAD_ROWS = "run.json", "bad_rows.parquet"
+RUN = "run.json"
 
 
 @dataclass(frozen=True)
@@ -90,7 +90,11 @@ class Start:
 
 @dataclass(frozen=True)
 class Result:
-    """What came out; `cost` is that of the labels, `precision` that of the points trained on."""
+    """What came out; `cost` is that of the labels, `precision` that of the points trained on.
+
+    `explained` is the share of the rows' variance that is not within clusters, where it is known;
+    `cost_unit` says what the cost of a row is.
+    """
 
     k: int
     iterations: int
@@ -99,6 +103,8 @@ class Result:
     relocated: int
     precision: str | None = None
     start: Start | None = None
+    explained: float | None = None
+    cost_unit: str = ""
 
 
 @dataclass(frozen=True)
@@ -158,12 +164,37 @@ class Match:
 
 @dataclass(frozen=True)
 class Scatter:
-    """Two coordinates of some rows and of the prototypes, each with its label."""
+    """What the coordinates in scatter.parquet are."""
 
     x: str
     y: str
-    points: list[list]
-    prototypes: list[list]
+
+
+@dataclass(frozen=True)
+class ClusterFigures:
+    """A cluster: its rows, and its cost per unit of weight (null where it has none)."""
+
+    label: int
+    rows: int
+    cost_per_weight: float | None
+
+
+@dataclass(frozen=True)
+class Compared:
+    """The run that this one is held against: `what` it is, where, and its figures.
+
+    `costs` are those of its iterations, per unit of weight like the others.
+    """
+
+    what: str
+    path: str
+    run_id: str
+    rows: int
+    bad_rows: int
+    cost_per_weight: float | None
+    seconds: float | None
+    costs: list[float]
+    clusters: list[ClusterFigures]
 
 
 @dataclass(frozen=True)
@@ -171,7 +202,9 @@ class RunRecord:
     """A run, as run.json has it.
 
     Attributes:
-        seconds: by stage, and under `iterations` a list of each iteration's.
+        seconds: by stage, of the process from its start (`total`) and to the first stage
+            (`start`); under `iterations` a list of each iteration's, and under `jobs` with which
+            of them Beam jobs began.
         counters: what the workers counted, by name.
         workers: who answered before the first pass.
         gates: the bounds that were set, and whether they hold.
@@ -198,7 +231,13 @@ class RunRecord:
     gates: list[Gate] = field(default_factory=list)
     match: Match | None = None
     previous_seconds: float | None = None
+    compared: Compared | None = None
     highest_label: int | None = None
+
+    @property
+    def cost_per_weight(self) -> float | None:
+        """The final cost per unit of weight."""
+        return self.result.cost / self.counts.weight if self.counts.weight else None
 
     def to_json(self) -> bytes:
         """The content of run.json."""

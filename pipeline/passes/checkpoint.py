@@ -30,7 +30,7 @@ from pipeline.data.store import Store
 from pipeline.errors import SHARED_OUTPUT, NoResumeError, SetupError
 from pipeline.passes.archive import pack, unpack
 from pipeline.passes.shared import Shared, fetch, remember, share
-from pipeline.passes.totals import LabelTotals
+from pipeline.passes.totals import LABEL_TOTALS, LabelTotals
 
 
 @dataclass(frozen=True)
@@ -192,7 +192,7 @@ def save_manifest(work: WorkFolder, totals: LabelTotals) -> None:
 
 def find_manifest(work: WorkFolder) -> LabelTotals | None:
     """What `save_manifest` wrote; None if it did not."""
-    return _find(work, "manifest", (LabelTotals,))
+    return _find(work, "manifest", LABEL_TOTALS)
 
 
 def load_manifest(work: WorkFolder) -> LabelTotals:

@@ -31,7 +31,8 @@ from pipeline.passes.heartbeat import Heartbeat
 from pipeline.passes.parcels import Parcel, receive, send
 from pipeline.passes.shared import Shared
 from pipeline.passes.sums import ONLY, Sum, thread_pool
-from pipeline.passes.totals import LabelTotals
+from pipeline.passes.totals import LABEL_TOTALS, LabelTotals
+from pipeline.passes.typical import typical_rows
 
 # Of the points that a part has labels for; between these, a table makes as many parts as `PARTS`.
 LEAST_PART_BYTES, PART_BYTES = 8 << 20, 128 << 20
@@ -185,7 +186,9 @@ def label_rows(spec: LabelSpec, model: Model, rows: Rows) -> tuple[pa.Table, Lab
     digest = digest_of(row_hashes([*map(hash_values, keys), hash_values(labels)]))
     counted, weight, costs = _totals(model, weights, index, cost)
     bad_rows = int(len(rows) - good.sum())
-    return table, LabelTotals(counted, weight, costs, len(rows), bad_rows, bad, {}, digest)
+    keys = table.select(list(range(len(spec.columns.keys))))
+    near = typical_rows(index, distance, usable, rows.places, keys)
+    return table, LabelTotals(counted, weight, costs, len(rows), bad_rows, bad, {}, digest, near)
 
 
 def _held(
@@ -278,4 +281,4 @@ def _folder_columns(columns: Columns, places: Places) -> dict[str, pa.Array]:
 
 
 def _save(work: WorkFolder, _: int, parcel: Parcel) -> None:
-    save_manifest(work, receive(work, parcel, [LabelTotals]))
+    save_manifest(work, receive(work, parcel, LABEL_TOTALS))

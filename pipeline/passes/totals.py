@@ -1,11 +1,12 @@
 """What the label pass adds up."""
 
 from collections import Counter
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 
 from pipeline.data.digests import joined
+from pipeline.passes.typical import NearRow, TypicalRows
 
 
 @dataclass(frozen=True)
@@ -21,6 +22,7 @@ class LabelTotals:
         bad: how many by (file, column, reason).
         parts: the path of each part that was written, by the name it is to have.
         digest: of the rows by key, or place, and label; see `pipeline.data.digests`.
+        typical: the rows nearest to each prototype.
     """
 
     rows: np.ndarray
@@ -31,6 +33,7 @@ class LabelTotals:
     bad: Counter
     parts: dict[str, str]
     digest: int = 0
+    typical: TypicalRows = field(default_factory=TypicalRows)
 
     @classmethod
     def zero(cls, prototypes: int, parts: dict[str, str]) -> "LabelTotals":
@@ -49,4 +52,8 @@ class LabelTotals:
             bad,
             self.parts | other.parts,
             joined(self.digest, other.digest),
+            self.typical + other.typical,
         )
+
+
+LABEL_TOTALS = (LabelTotals, TypicalRows, NearRow)  # the classes that are in them

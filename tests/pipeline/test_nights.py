@@ -62,9 +62,7 @@ def test_labels_stay_whatever_the_start(fit, first, tmp_path):
     assert match.previous == str(before.folder)
     assert (match.new, match.gone) == ([], [])
     assert match.previous_cost_per_weight == before.run.result.cost / len(rows)
-    seconds = before.run.seconds
-    stages = sum(value for name, value in seconds.items() if name != "iterations")
-    assert answer.run.previous_seconds == pytest.approx(stages)
+    assert answer.run.previous_seconds == before.run.seconds["total"] > 0
     for entry, place in zip(match.labels, [1, 3, 0, 2], strict=True):
         members = rows[truth == place]
         spread = ((members - members.mean(0)) ** 2).sum(1).mean() ** 0.5

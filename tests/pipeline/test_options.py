@@ -1,12 +1,15 @@
 """The command line: what it takes, what it refuses and how it says so."""
 
+import json
 import os
 import subprocess
 import sys
 import textwrap
+import types
 
 import pytest
 
+import kmeans_tf
 from kmeans_tf.oversampling import PASSES
 from pipeline.data.names import ColumnNames
 from pipeline.errors import UsageError
@@ -52,6 +55,8 @@ FIT_OPTIONS = {
     "--check",
     "--threads",
     "--stall_timeout",
+    "--tensorboard",
+    "--log_format",
     "--cache_mb",
     "--stage",
     "--overwrite",
@@ -77,6 +82,7 @@ LABEL_OPTIONS = {
     "--check",
     "--threads",
     "--stall_timeout",
+    "--log_format",
     "--label_column",
     "--distance_column",
 }
@@ -475,3 +481,49 @@ def test_partition_types_are_names_and_types():
 def test_a_partition_type_that_is_none(text):
     with pytest.raises(UsageError, match=f"--partition_types '{text}': expected NAME:TYPE"):
         parse(["fit", "--input=in", "--output=out", f"--partition_types={text}"])
+
+
+def test_the_version(capsys):
+    with pytest.raises(SystemExit) as exit:
+        parse(["--version"])
+    assert exit.value.code == 0
+    assert capsys.readouterr().out == f"kmeans-tf {kmeans_tf.__version__}\n"
+
+
+def test_help_tells_exit_codes_and_examples(capsys):
+    with pytest.raises(SystemExit):
+        parse(["--help"])
+    told = capsys.readouterr().out
+    assert {"exit codes:", "examples:"} <= set(told.splitlines())
+    commands = [line.split()[1:] for line in told.splitlines() if line.startswith("  kmeans-tf ")]
+    assert [type(parse(words)) for words in commands] == [FitOptions, LabelOptions]
+
+
+def test_help_tells_every_default(capsys):
+    with pytest.raises(SystemExit):
+        parse(["fit", "--help"])
+    told = " ".join(capsys.readouterr().out.split())
+    for default in ("default: 100", "default: 0.0001", "default: lloyd", "default: fail"):
+        assert default in told
+    assert "default: None" not in told and told.count("default: auto") == 5
+
+
+def test_predict_leads_to_label(run):
+    ran = run("predict", "--input=in")
+    assert ran.code == 2
+    assert ran.stderr.endswith("unknown command predict: it is called label here\n")
+
+
+def test_a_shell_that_completes_is_answered(monkeypatch):
+    asked = types.ModuleType("argcomplete")
+    asked.autocomplete = lambda parser: sys.exit(parser.prog)
+    monkeypatch.setitem(sys.modules, "argcomplete", asked)
+    monkeypatch.setenv("_ARGCOMPLETE", "1")
+    with pytest.raises(SystemExit, match="kmeans-tf"):
+        parse(["fi"])
+
+
+def test_lines_of_json(run, capsys):
+    ran = run(*FIT, "--log_format=json")
+    (line,) = ran.stderr.splitlines()
+    assert json.loads(line)["exit_code"] == ran.code != 0

@@ -2,6 +2,7 @@
 
 import contextlib
 import io
+import json
 import os
 import re
 import threading
@@ -12,10 +13,12 @@ import numpy as np
 import pytest
 
 from kmeans_tf import TrainingState, Trial
+from pipeline.console import log_json
 from pipeline.data.store import Store
 from pipeline.errors import RunError
 from pipeline.passes.checkpoint import WorkFolder, save_state
-from pipeline.progress import training_progress
+from pipeline.progress import iterations_left, training_progress
+from tests.waiting import wait_for
 
 
 @pytest.fixture
@@ -37,35 +40,50 @@ def lines(work, costs, before=0):
     return stderr.getvalue().splitlines()
 
 
-def test_a_plain_line_for_every_iteration(work):
-    said = lines(work, [200.0, 100.0, 99.0])
-    assert len(said) == 3
-    assert said[0].startswith("iteration 1/10  cost 200")
-    assert "change" not in said[0]
-    assert said[1].startswith("iteration 2/10  cost 100  change -5.00e-01")
-    assert said[2].startswith("iteration 3/10  cost 99  change -1.00e-02")
-    for line in said[1:]:
-        assert re.search(r"  [\d,]+ rows/s  at most [\d,]+ s left$", line)
-        assert "\x1b" not in line
+def test_a_plain_line_at_the_end(work):
+    (line,) = lines(work, [200.0, 100.0, 99.0])
+    assert line.startswith("iteration 3/10  cost 99  change -1.00e-02")
+    assert "\x1b" not in line
 
 
-def test_checkpoints_that_are_gone_already_are_told_from_the_newest(work):
-    stderr = io.StringIO()
+def test_a_line_of_json_for_schedulers(work):
+    log_json(True)
+    try:
+        (line,) = lines(work, [200.0, 100.0, 99.0])
+    finally:
+        log_json(False)
+    told = json.loads(line)
+    assert (told["stage"], told["iteration"], told["cost"]) == ("train", 3, 99.0)
+    assert told["message"].startswith("iteration 3/10")
+
+
+def test_lines_now_and_then(work, monkeypatch):
+    monkeypatch.setattr("pipeline.progress.LINE_SECONDS", 0.0)
+    monkeypatch.setattr("pipeline.progress._POLL_SECONDS", 0.001)
+    stderr = Stderr()
     with contextlib.redirect_stderr(stderr), training_progress(work, 10, 1000):
-        train(work, [200.0, 100.0, 99.0])
-        for name in ("000001", "000002"):
-            work.store.delete(f"{work.states}/{name}")
-    assert [line.split("  ")[1] for line in stderr.getvalue().splitlines()] == [
-        "cost 200",
-        "cost 100",
-        "cost 99",
-    ]
+        train(work, [200.0])
+        assert stderr.written.wait(20), "while the training runs"
+    assert stderr.getvalue().startswith("iteration 1/10  cost 200")
+
+
+@pytest.mark.parametrize(
+    ("costs", "left"),
+    [
+        ([100.0], None),
+        ([100.0, 90.0], None),
+        ([100.0, 100.0], 0),
+        ([111.0, 101.0, 100.0], 1),  # changes of 9.9 % and 1 %: the next is of 0.1 %
+        ([100.0, 99.0, 90.0], None),  # they grow
+    ],
+)
+def test_the_end_is_foretold_by_the_changes(costs, left):
+    assert iterations_left(costs, 2e-3) == left
 
 
 def test_what_was_there_before_is_not_told_again(work):
-    said = lines(work, [200.0, 100.0, 99.0], before=2)
-    assert len(said) == 1
-    assert said[0].startswith("iteration 3/10  cost 99")
+    said = lines(work, [200.0, 100.0, 99.0], before=3)
+    assert said == []
 
 
 class CoarseStore(Store):
@@ -77,14 +95,12 @@ class CoarseStore(Store):
 
 
 def test_checkpoints_of_the_same_second_are_told_without_a_rate(work):
-    assert lines(replace(work, store=CoarseStore()), [200.0, 100.0, 99.0], before=1) == [
-        "iteration 2/10  cost 100  change -5.00e-01",
-        "iteration 3/10  cost 99  change -1.00e-02",
-    ]
+    said = lines(replace(work, store=CoarseStore()), [200.0, 100.0, 99.0], before=1)
+    assert said == ["iteration 3/10  cost 99  change -1.00e-02"]
 
 
 def test_a_cost_of_nothing_divides_nothing(work):
-    assert "change +0.00e+00" in lines(work, [0.0, 0.0])[1]
+    assert "change +0.00e+00" in lines(work, [0.0, 0.0])[0]
 
 
 def test_it_ends_where_the_training_fails(work):
@@ -140,11 +156,10 @@ def test_a_checkpoint_that_cannot_be_read_is_looked_at_again(work, fault):
             return super().read(path)
 
     failing = replace(work, store=FailingOnce())
-    stderr = Stderr()
+    stderr = io.StringIO()
     with contextlib.redirect_stderr(stderr), training_progress(failing, 10, 1000):
         train(work, [200.0])
-        assert stderr.written.wait(20), "while the training runs"
-    assert not faults
+        wait_for(lambda: not faults)
     assert stderr.getvalue() == "iteration 1/10  cost 200\n"
 
 

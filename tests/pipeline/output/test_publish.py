@@ -30,13 +30,9 @@ MODEL_FILES = {
     "model/variables/variables.data-00000-of-00001",
 }
 FIT = ("--features=f0,f1", "--keys=id", "--k=3", "--max_iterations=4")
-BESIDE = {
-    "prototypes.parquet",
-    "history.parquet",
-    "trials.parquet",
-    "run.json",
-    "report.html",
-    "_SUCCESS",
+BESIDE = {"run.json", "report.html", "_SUCCESS"} | {
+    f"{name}.parquet"
+    for name in ("prototypes", "history", "features", "scatter", "typical", "trials")
 }
 
 
@@ -151,12 +147,65 @@ def test_run_json_tells_what_was_run_and_how_it_went(trained, three_blobs):
     assert run["input"]["bytes"] == sum(file.stat().st_size for file in files)
     assert re.fullmatch("[0-9a-f]{64}", run["input"]["fingerprint"])
     seconds = run["seconds"]
-    assert {"scan", "seed", "train", "label", "iterations"} == set(seconds)
+    stages = {"start", "scan", "seed", "train", "label"}
+    assert stages | {"total", "iterations", "jobs"} == set(seconds)
+    assert seconds["total"] >= sum(seconds[stage] for stage in stages)
+    assert seconds["jobs"][0] == 0
     assert len(seconds["iterations"]) == len(trained.history)
     assert min(seconds["iterations"]) > 0
     assert run["warnings"] == []
     assert run["result"]["k"] == 3
     assert run["result"]["status"] == "converged"
+
+
+def test_run_json_can_be_read(trained):
+    assert (trained.folder / "run.json").stat().st_size < 10_000
+
+
+def test_the_share_of_variance_explained(trained, three_blobs):
+    points = three_blobs.points.astype(np.float64)
+    spread = ((points - points.mean(0)) ** 2).sum()
+    cost = reference.cost(three_blobs.points, trained.centres)
+    assert trained.run.result.explained == pytest.approx(1 - cost / spread, rel=1e-6)
+    features = pq.read_table(trained.folder / "features.parquet")
+    np.testing.assert_allclose(features["mean"], points.mean(0), rtol=1e-9)
+    np.testing.assert_allclose(features["standard_deviation"], points.std(0), rtol=1e-9)
+
+
+def test_typical_rows_are_the_nearest(trained):
+    typical = pq.read_table(trained.folder / "typical.parquet").to_pylist()
+    for label in range(3):
+        distances = np.where(trained.labels == label, trained.distances, np.inf)
+        nearest = np.argsort(distances, kind="stable")[:3]
+        told = [line for line in typical if line["label"] == label]
+        keys = trained.table["id"].take(nearest).to_pylist()
+        assert [line["keys"] for line in told] == [[str(key)] for key in keys]
+        np.testing.assert_allclose([line["distance"] for line in told], distances[nearest], 1e-6)
+
+
+def test_label_is_held_against_the_training(fit, trained, three_blobs, tmp_path):
+    args = ("--keys=id", f"--model={trained.folder}")
+    again = fit(three_blobs.folder, tmp_path / "again", *args, command="label")
+    compared = again.run.compared
+    assert (compared.what, compared.rows) == ("training run", 600)
+    assert compared.cost_per_weight == trained.run.cost_per_weight
+    assert [c.rows for c in compared.clusters] == trained.prototypes["rows"].to_pylist()
+    assert "Against the training run" in (again.folder / "report.html").read_text()
+
+
+def test_tensorboard_can_read_what_the_training_did(fit, three_blobs, tmp_path):
+    args = ("--features=f0,f1", "--k=3", f"--tensorboard={tmp_path / 'board'}")
+    answer = fit(three_blobs.folder, tmp_path / "out", *args)
+    (events,) = (tmp_path / "board").glob("events*")
+    found = {}
+    for event in tf.compat.v1.train.summary_iterator(str(events)):
+        for value in event.summary.value:
+            found.setdefault(value.tag, []).append(tf.make_ndarray(value.tensor))
+    np.testing.assert_allclose(found["cost"], answer.costs, 1e-6)
+    assert [int(found[f"rows/{i}"][0]) for i in range(3)] == answer.prototypes["rows"].to_pylist()
+    np.testing.assert_array_equal(found["prototypes"][0], answer.centres)
+    points = np.loadtxt(tmp_path / "board/prototypes.tsv")
+    np.testing.assert_array_equal(points, answer.centres)
 
 
 def test_the_report_is_one_page_that_loads_nothing(trained):
@@ -198,7 +247,8 @@ def test_label_takes_the_folder_of_the_model_itself_and_other_rows(fit, trained,
 def test_report_draws_it_again(run, trained):
     before = contents(trained.folder)
     (trained.folder / "report.html").unlink()
-    assert run("report", trained.folder).code == 0
+    ran = run("report", trained.folder)
+    assert (ran.code, ran.stderr) == (0, f"wrote {trained.folder / 'report.html'}\n")
     assert contents(trained.folder) == before
 
 

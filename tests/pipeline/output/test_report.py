@@ -9,15 +9,11 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
-from pipeline.output.report import (
-    MAX_BARS,
-    duration,
-    number,
-    prototype_table,
-    render_report,
-    setting,
-)
+from pipeline.output.profile import Values
+from pipeline.output.report import MAX_BARS, prototype_table, render_report
 from pipeline.output.run_record import RunRecord
+from pipeline.output.tables import Tables
+from pipeline.output.words import change, duration, number, percent, setting, short
 
 VOID = {"br", "hr", "img", "input", "link", "meta"}
 LOADING = {"src", "href", "srcset", "action", "data", "poster", "background"}
@@ -60,6 +56,9 @@ class Page(html.parser.HTMLParser):
 
     def tiles(self) -> dict[str, str]:
         return dict(zip(self.words("dt"), self.words("dd"), strict=True))
+
+    def said(self, *tags: str) -> str:
+        return " ".join(" ".join(self.words(*tags)).split())
 
     def figures(self) -> list[str]:
         return [attrs["aria-label"] for attrs in self.all("div") if attrs.get("role") == "img"]
@@ -113,14 +112,16 @@ def case(k: int = 3, iterations: int = 20, features: tuple[str, ...] = ("x", "y"
                 "cost": final,
                 "relocated": 0,
             },
-            "scatter": {
-                "x": features[0],
-                "y": features[-1],
-                "points": [[x[i] + 0.1, y[i] - 0.1, int(labels[i])] for i in near.tolist()],
-                "prototypes": [[x[i], y[i], int(labels[i])] for i in range(k)],
-            },
+            "scatter": {"x": features[0], "y": features[-1]},
             "warnings": [],
         },
+        "scatter": places(
+            [("row", x[i] + 0.1, y[i] - 0.1, labels[i]) for i in near.tolist()]
+            + [("prototype", x[i], y[i], labels[i]) for i in range(k)]
+        ),
+        "features": figures_of(features),
+        "typical": None,
+        "trials": None,
         "history": history(cost),
         "prototypes": pa.table(
             [labels.astype("int32"), rows, rows.astype(float), rows * 1.25, *centres.T],
@@ -132,7 +133,24 @@ def case(k: int = 3, iterations: int = 20, features: tuple[str, ...] = ("x", "y"
 def render(made: dict) -> str:
     """The page of a case."""
     run = RunRecord.parse(json.dumps(made["run"] | {"counters": {}, "workers": []}))
-    return render_report(run, made["history"], made["prototypes"])
+    names = ("history", "prototypes", "features", "scatter", "typical", "trials")
+    return render_report(run, Tables(*(made[name] for name in names)))
+
+
+def places(rows: list[tuple]) -> pa.Table:
+    """A scatter: kind, x, y, label."""
+    columns = list(zip(*rows, strict=True)) if rows else [[], [], [], []]
+    kinds = (pa.string(), pa.float64(), pa.float64(), pa.int32())
+    arrays = [pa.array(list(c), kind) for c, kind in zip(columns, kinds, strict=True)]
+    return pa.table(arrays, names=["kind", "x", "y", "label"])
+
+
+def figures_of(features: tuple[str, ...]) -> pa.Table:
+    """Features of mean 1 and deviation 2."""
+    d = len(features)
+    columns = {"mean": [1.0] * d, "standard_deviation": [2.0] * d, "minimum": [-9.0] * d}
+    table = pa.table({"feature": list(features)} | columns | {"maximum": [9.0] * d})
+    return table.replace_schema_metadata({b"exact": b"yes"})
 
 
 def history(cost: list[float], trial: int = 0, relocated: list[int] | None = None) -> pa.Table:
@@ -146,22 +164,23 @@ def history(cost: list[float], trial: int = 0, relocated: list[int] | None = Non
     return pa.table(columns)
 
 
-def with_bad_rows(places: int) -> dict:
+def with_bad_rows(count: int) -> dict:
     made = case()
     made["run"]["counts"] |= {
-        "bad_rows": sum(range(places + 1)),
+        "bad_rows": sum(range(count + 1)),
         "bad": [
             {"file": f"part-{i}.parquet", "column": "x", "reason": "NaN", "rows": i}
-            for i in range(1, places + 1)
+            for i in range(1, count + 1)
         ],
     }
-    made["run"]["scatter"]["points"] += [[1.0, 2.0, None], [None, 2.0, None], [float("nan"), 1, 5]]
+    bad = [("row", 1.0, 2.0, -1), ("row", None, 2.0, -1), ("row", float("nan"), 1.0, 5)]
+    made["scatter"] = pa.concat_tables([made["scatter"], places(bad)])
     return made
 
 
 def without_scatter() -> dict:
     made = case()
-    made["run"]["scatter"] |= {"points": [], "prototypes": []}
+    made["scatter"] = None
     return made
 
 
@@ -186,6 +205,7 @@ def with_list_column() -> dict:
     made = case(features=("vector",))
     vectors = pa.array(np.arange(60.0).reshape(3, 20).tolist(), pa.list_(pa.float32(), 20))
     made["prototypes"] = made["prototypes"].set_column(4, "vector", vectors)
+    made["features"] = figures_of(tuple(f"vector[{i}]" for i in range(20)))
     made["run"]["schema"]["layout"] = "list"
     return made
 
@@ -194,13 +214,55 @@ def with_nothing() -> dict:
     made = case(iterations=0)
     made["prototypes"] = made["prototypes"].slice(0, 0)
     made["run"] |= {"configuration": {}, "versions": {}, "command": []}
-    made["run"]["scatter"] = {"x": "", "y": "", "points": [], "prototypes": []}
+    made["scatter"] = places([])
     made["run"]["schema"] |= {"features": [], "keys": {}}
     made["run"]["seconds"] = {"scan": 0.0, "iterations": []}
     return made
 
 
+def two_nights() -> dict:
+    """Held against last night: a gate that failed, labels that were matched, rows to look at."""
+    made = case(k=16, features=tuple(f"feature {i}" for i in range(5)))
+    run, labels = made["run"], made["prototypes"].column(0).to_pylist()
+    run["gates"] = [
+        {"text": "cost_increase<=0.10", "value": 0.02, "passed": True},
+        {"text": "moved_share<=0.2", "value": 0.31, "passed": False},
+    ]
+    moved = [{"label": n, "previous_rows": 9, "rows": 8, "move": 0.25} for n in labels[1:]]
+    run["match"] = {
+        "previous": "out/monday",
+        "labels": moved,
+        "new": labels[:1],
+        "gone": [3],
+        "moved_share": 0.31,
+        "previous_cost_per_weight": 2.5,
+    }
+    run["previous_seconds"] = 600.0
+    run["compared"] = {
+        "what": "last run",
+        "path": "out/monday",
+        "run_id": "night-0",
+        "rows": 10_000_000,
+        "bad_rows": 100,
+        "cost_per_weight": 2.5,
+        "seconds": None,
+        "costs": [9.0, 3.0, 2.5],
+        "clusters": [{"label": n, "rows": 9, "cost_per_weight": 4.0} for n in labels[1:]],
+    }
+    before = [("before", 0.0, 0.0, n) for n in labels[1:]]
+    made["scatter"] = pa.concat_tables([made["scatter"], places(before)])
+    near = [{"label": labels[0], "distance": 0.5, "file": "a.parquet", "row": 7, "keys": ["41"]}]
+    made["typical"] = pa.Table.from_pylist(near)
+    made["trials"] = pa.table(
+        {"trial": [0, 1], "k": [8, 16], "cost": [9.0, 4.0]}
+        | {name: [0.5, 0.75] for name in ("silhouette", "davies_bouldin", "calinski_harabasz")}
+        | {"chosen": [False, True]}
+    )
+    return made
+
+
 CASES = {
+    "two nights": two_nights,
     "typical": case,
     "no iteration": lambda: case(iterations=0),
     "one cluster": lambda: case(k=1, iterations=1),
@@ -265,26 +327,58 @@ def test_headline(pages: dict[str, str]) -> None:
     page = Page(pages["typical"])
     assert page.words("h1") == page.words("title")[0].split(" · ")[:1]
     assert page.words("h1") == ["3 clusters of 12,345,678 rows"]
-    assert page.tiles() == {
-        "Clusters (k)": "3",
-        "Rows": "12,345,678",
-        "Iterations": "20",
-        "Status": "max iterations",
-        "Final cost": "901.219",
-        "Total time": "21 min 49 s",
-        "Bad rows": "0",
-    }
-    assert "Warnings" not in page.words("h2") and "Bad rows" not in page.words("h2")
+    tiles = page.tiles()
+    rows = sum(case()["prototypes"].column(1).to_pylist())
+    largest = max(case()["prototypes"].column(1).to_pylist())
+    assert tiles["Largest cluster"] == percent(largest / rows)
+    assert tiles["Cost per row"] == number(901.219 / 12_345_678, 4)
+    assert tiles["Iterations"] == "20"
+    assert tiles["Time"] == "21 min 49 s"
+    assert tiles["Bad rows"] == "0"
+    assert page.words("h2")[0] == "Done, with 1 remark"
+    assert any("before it converged" in text for text in page.words("li"))
+    assert "Bad rows" not in page.words("h2")
 
 
 def test_figures_and_command(pages: dict[str, str]) -> None:
     page = Page(pages["typical"])
-    assert [alt.split()[0] for alt in page.figures()] == ["Cost", "Sampled", "Rows", "Seconds"]
+    assert [alt.split()[0] for alt in page.figures()] == ["Sampled", "Rows", "Cost", "Seconds"]
     assert {"5", "12", "19"} <= set(page.words("text"))  # the labels of the bars
     assert page.words("pre") == ["python -m pipeline fit --input 'a b/*.parquet'"]
     marks = re.findall(r'href="#scatter-[^>]*?--(\w+)', pages["typical"])
     assert marks.count("red") == 3
-    assert {mark for mark in marks if mark[0] == "g"} == {"g0", "g3", "g6"}
+    assert {mark for mark in marks if mark[0] == "c"} == {"c0", "c1", "c2"}
+
+
+def test_nothing_that_was_not_set_is_told(pages: dict[str, str]) -> None:
+    page = Page(pages["typical"])
+    assert "deadline" not in page.words("th") and "null" not in page.words("td")
+    assert pages["typical"].count("9f" * 32) == 1
+
+
+def test_two_nights(pages: dict[str, str]) -> None:
+    page = Page(pages["two nights"])
+    assert page.words("h2")[0] == "Bad: 1 of 2 gates failed"
+    assert {"passed", "failed"} <= set(page.words("td"))
+    assert {"10,000,000", "+23.5 %", "31.0 %", "10 min 00 s"} <= set(page.words("td"))
+    captions = page.said("caption")
+    assert "New: 5." in captions and "Gone, and never given again: 3." in captions
+    assert "an arrow comes from where one was in the last run" in page.said("figcaption")
+    hues = set(re.findall(r'href="#scatter-[^>]*?--(c\d)', pages["two nights"]))
+    assert len(hues) == 8, "of which every other shape has one again"
+    assert "41" in page.words("td")
+    assert "Trials" in page.words("h2") and "1, chosen" in page.words("th")
+
+
+def test_the_profile_tells_what_sets_a_cluster_apart() -> None:
+    made = case(k=2, features=("orders", "basket"))
+    table = made["prototypes"].set_column(4, "orders", pa.array([3.0, 1.0]))
+    made["prototypes"] = table.set_column(5, "basket", pa.array([-9.0, 1.0]))
+    page = Page(render(made))
+    assert "basket -9 (\u22125.0 sd), orders 3 (+1.0 sd)" in page.words("td")
+    assert "near the mean in every feature" in page.words("td")
+    heads = page.words("th")
+    assert heads.index("basket") < heads.index("orders"), "the most telling first"
 
 
 def test_hostile_names_are_shown_and_do_nothing(pages: dict[str, str]) -> None:
@@ -305,7 +399,7 @@ def test_name_that_is_no_text_can_be_written() -> None:
 
 def test_no_iteration_says_so(pages: dict[str, str]) -> None:
     page = Page(pages["no iteration"])
-    assert page.tiles()["Status"] == "given" and page.tiles()["Iterations"] == "0"
+    assert page.tiles()["Iterations"] == "0"
     assert any("No iteration ran" in text and "940.45" in text for text in page.words("p"))
     assert [alt.split()[0] for alt in page.figures()] == ["Sampled", "Rows"]
 
@@ -319,8 +413,11 @@ def test_one_cluster_one_iteration(pages: dict[str, str]) -> None:
 def test_many_clusters_are_ranked_and_cut(pages: dict[str, str]) -> None:
     page = Page(pages["many clusters"])
     captions = [" ".join(text.split()) for text in page.words("caption")]
-    assert "The first 50 of 1,000 clusters, the first 12 of 30 features." in captions
-    assert "f11" in page.words("th") and "f12" not in page.words("th")
+    cut = "The first 50 of 1,000 clusters, the first 12 of 30 features, in the units of the input."
+    assert cut in captions
+    told = page.said("p")
+    assert "The 16 features of 30 that set clusters apart most" in told
+    assert "the 50 largest of 1,000 clusters; the rest is in prototypes.parquet." in told
     assert any("largest first" in text for text in page.words("p"))
     assert len(pages["many clusters"]) < 1_000_000
 
@@ -348,13 +445,13 @@ def test_no_scatter_says_so(pages: dict[str, str]) -> None:
 @pytest.mark.parametrize(
     ("costs", "name"),
     [
-        ([100.0, 11.0, 10.0], "cost"),
-        ([100.1, 11.0, 10.0], "cost (logarithmic)"),
-        ([5.0, 0.0, 0.0], "cost (logarithmic)"),
-        ([0.0], "cost"),
-        ([940.4503241, 940.4503240], "cost"),
-        ([float("inf"), float("nan"), 3.0], "cost"),
-        ([1e200, 1e-30], "cost (logarithmic)"),
+        ([100.0, 11.0, 10.0], "cost per row"),
+        ([100.1, 11.0, 10.0], "cost per row (logarithmic)"),
+        ([5.0, 0.0, 0.0], "cost per row (logarithmic)"),
+        ([0.0], "cost per row"),
+        ([940.4503241, 940.4503240], "cost per row"),
+        ([float("inf"), float("nan"), 3.0], "cost per row"),
+        ([1e200, 1e-30], "cost per row (logarithmic)"),
     ],
 )
 def test_cost_axis(costs: list[float], name: str) -> None:
@@ -375,12 +472,12 @@ def test_trials_and_relocations() -> None:
 
 
 def test_prototype_table() -> None:
-    listed = prototype_table(with_list_column()["prototypes"])
+    listed = prototype_table(Values.of(with_list_column()["prototypes"]))
     assert listed["names"] == [f"vector[{i}]" for i in range(12)] and listed["features"] == 20
-    assert listed["rows"][1][0] == 12 and listed["rows"][1][4:] == tuple(range(20, 32))
+    assert listed["rows"][1][0] == 12 and listed["rows"][1][1:] == tuple(range(20, 32))
     twice = case(k=2, features=("cost", "weight"))["prototypes"]
-    assert prototype_table(twice)["names"] == ["cost", "weight"]
-    assert prototype_table(twice)["rows"][0][4] == twice.column(4)[0].as_py()
+    assert prototype_table(Values.of(twice))["names"] == ["cost", "weight"]
+    assert prototype_table(Values.of(twice))["rows"][0][1] == twice.column(4)[0].as_py()
 
 
 @pytest.mark.parametrize(
@@ -420,5 +517,22 @@ def test_duration(seconds: float, text: str) -> None:
 
 
 def test_setting() -> None:
-    values = ["a,b", ["a,b", "é"], None, False, 1e-4]
-    assert list(map(setting, values)) == ["a,b", '["a,b", "é"]', "null", "false", "0.0001"]
+    values = ["a,b", ["a,b", "é"], [["hour", "int64"]], False, 1e-4]
+    assert list(map(setting, values)) == ["a,b", "a,b, é", "hour:int64", "no", "0.0001"]
+
+
+@pytest.mark.parametrize(
+    ("value", "text"),
+    [(128_000_000, "128 M"), (9_999, "9,999"), (12_500, "12.5 k"), (-2.5e9, "-2.5 G"), (0, "0")],
+)
+def test_short(value: float, text: str) -> None:
+    assert short(value) == text
+
+
+def test_shares_and_changes() -> None:
+    assert [percent(share) for share in (0.413, 0.00005, None)] == ["41.3 %", "0.005 %", "—"]
+    assert [change(3.0, 2.0), change(1.0, 2.0), change(1.0, 0.0)] == [
+        "+50.0 %",
+        "\u221250.0 %",
+        "—",
+    ]
