@@ -10,10 +10,11 @@ export TF_CPP_MIN_LOG_LEVEL ?= 3
 export TF_ENABLE_ONEDNN_OPTS ?= 0
 
 .PHONY: help setup constraints run seed test lint type format bench regression wheel clean
-.PHONY: flink-up flink-down spark-up spark-down prism test-clusters test-crashes test-dataflow
+.PHONY: flink-up flink-down spark-up spark-down prism s3-up s3-down
+.PHONY: test-clusters test-crashes test-dataflow test-stores
 
 help: ## List the targets
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "%-13s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / {printf "%-13s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 setup: .venv/installed ## Install everything into .venv
 
@@ -37,7 +38,7 @@ run: setup ## Cluster the colours of a photograph, and draw it before and after
 seed: setup ## The run that the project began from, beside its printed table
 	$(BIN)/python -m examples.seed
 
-test: setup ## Run all tests but those for clusters, crashes and Dataflow
+test: setup ## Run all tests but those for clusters, stores, crashes and Dataflow
 	$(BIN)/python -m pytest --numprocesses auto --maxprocesses 4 --dist loadgroup
 
 flink-up: setup ## Start Flink, Beam's job server and a worker pool on this machine
@@ -55,11 +56,20 @@ spark-down: setup ## End them
 prism: setup ## Build Prism and print where it is
 	$(BIN)/python -m cluster prism
 
+s3-up: setup ## Start SeaweedFS, a store of objects, on this machine
+	$(BIN)/python -m cluster s3-up
+
+s3-down: setup ## End it and delete what it holds
+	$(BIN)/python -m cluster s3-down
+
 test-clusters: setup ## Run the job on Flink, Spark and Prism, faults included
 	$(BIN)/python -m pytest tests/clusters
 
 test-crashes: setup ## Kill the job, damage its input and run it hundreds of times
 	$(BIN)/python -m pytest tests/crashes --numprocesses auto --maxprocesses 2 --dist loadfile
+
+test-stores: setup ## Run the job on a store of objects
+	$(BIN)/python -m pytest tests/object_stores
 
 test-dataflow: .venv-dataflow/installed ## Make the jobs that Dataflow would get, and send nothing
 	.venv-dataflow/bin/python -m pytest tests/dataflow
@@ -86,7 +96,7 @@ wheel: setup ## Build the wheel into dist/
 	$(BIN)/python -m build --wheel --outdir dist
 
 clean: ## Bring the clusters down and remove everything that git ignores
-	-@for name in flink spark prism; do \
+	-@for name in flink spark prism s3; do \
 		if [ -x $(BIN)/python ]; then $(BIN)/python -m cluster $$name-down; fi; \
 	done
 	rm -rf .cluster .venv .venv-dataflow build dist out *.egg-info

@@ -6,11 +6,12 @@ import sys
 from collections.abc import Mapping, Sequence
 from types import ModuleType
 
-from cluster import flink, prism, processes, spark
+from cluster import flink, prism, processes, seaweed, spark
 from cluster.home import ClusterError
 
 FAILED = 5
 CLUSTERS: dict[str, ModuleType] = {"flink": flink, "spark": spark, "prism": prism}
+SERVERS: dict[str, ModuleType] = {**CLUSTERS, "s3": seaweed}
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -42,7 +43,9 @@ def parser() -> argparse.ArgumentParser:
     command.set_defaults(command=lambda a: print(prism.program()))
     command = commands.add_parser("prism-up", help="build Prism and start a worker pool")
     command.set_defaults(command=lambda a: bring_up(prism))
-    for name, module in CLUSTERS.items():
+    command = commands.add_parser("s3-up", help="start SeaweedFS, a store of objects")
+    command.set_defaults(command=lambda a: bring_up(seaweed))
+    for name, module in SERVERS.items():
         command = commands.add_parser(f"{name}-down", help=f"end all processes of {name}")
         command.set_defaults(command=lambda a, module=module: module.down())
     command = commands.add_parser("status", help="what is up")
@@ -60,9 +63,9 @@ def bring_up(cluster: ModuleType, *sizes: int) -> None:
 
 
 def print_status(_: argparse.Namespace) -> None:
-    """Every cluster's health, then every process that was started."""
-    for cluster in CLUSTERS.values():
-        print(cluster.status())
+    """Every cluster's and server's health, then every process that was started."""
+    for server in SERVERS.values():
+        print(server.status())
     for name in processes.names():
         state = "running" if processes.running(name) else "ended"
         print(f"  {name}: {state}, pids {processes.pids(name)}, log {processes.log_path(name)}")

@@ -131,7 +131,7 @@ def report(options: ReportOptions) -> None:
     """Draws the report of a run again."""
     from pipeline.output.report import render_report
 
-    store = Store.reaching([options.folder])
+    store = _reached([options.folder])
     folder = store.plain(options.folder)
     read = read_run(store, folder, "report")
     try:
@@ -154,7 +154,7 @@ def diff(options: DiffOptions) -> bool:
     """
     from pipeline.diff import Outputs
 
-    store = Store.reaching([options.one, options.other])
+    store = _reached([options.one, options.other])
     outputs = Outputs.read(store, store.plain(options.one), store.plain(options.other))
     for line in outputs.lines():
         tell(line)
@@ -181,10 +181,18 @@ def _initial(store: Store, options: FitOptions, columns: Columns) -> InitialProt
 
 def _output(options: FitOptions | LabelOptions, paths: Sequence[str]) -> Output:
     """Where the answer goes; `paths` are those beside input and output."""
-    store = Store.reaching([*split_list(options.input), options.output.output, *paths])
+    store = _reached([*split_list(options.input), options.output.output, *paths])
     output = Output(store, options.output)
     output.check()
     return output
+
+
+def _reached(paths: Sequence[str]) -> Store:
+    """The store of the paths, once it has answered for each."""
+    store = Store.reaching(paths)
+    for path in paths:
+        store.check_reached(path)
+    return store
 
 
 def _workplace(options: FitOptions | LabelOptions, output: Output) -> Callable[[], "Workplace"]:

@@ -20,6 +20,7 @@ from pipeline.passes.checkpoint import WorkFolder, checkpoints, load_state
 
 LINE_SECONDS = 5.0  # between two lines on a log
 _POLL_SECONDS = 0.25
+_FAR_SECONDS = 2.0  # where every look is a request
 _RECENT = 5  # iterations, whose rate is told and whose changes foretell the end
 
 Tell = Callable[..., None]  # (text, done=None, total=None, **facts)
@@ -44,13 +45,16 @@ def training_progress(
 ) -> Iterator[None]:
     """Shows the newest checkpoint while the block runs, and once more at its end."""
     watcher = _Watcher(work, max_iterations, rows, tolerance)
-    with _told(watcher.report, watcher.report_last):
+    with _told(watcher.report, watcher.report_last, far=not work.store.is_local(work.path)):
         yield
 
 
 @contextlib.contextmanager
 def _told(
-    look: Callable[[Tell], None], last: Callable[[Tell], None] | None = None
+    look: Callable[[Tell], None],
+    last: Callable[[Tell], None] | None = None,
+    *,
+    far: bool = False,
 ) -> Iterator[None]:
     """Looks for something to tell again and again while the block runs."""
     lives = sys.stderr.isatty() and not logs_json()
@@ -58,7 +62,7 @@ def _told(
         stop = threading.Event()
 
         def watch() -> None:
-            while not stop.wait(_POLL_SECONDS):
+            while not stop.wait(_FAR_SECONDS if far else _POLL_SECONDS):
                 look(tell)
 
         thread = threading.Thread(target=watch, daemon=True)

@@ -1,8 +1,9 @@
 """The one door to files: local paths, and whatever pyarrow reaches by URI (gs://, s3://, hdfs://).
 
-A file appears under its name only when it is complete. Where there is a rename, it is written
-under a temporary name unique to the attempt and renamed; where there is none (object stores), it
-becomes visible when its upload is closed, and moving is a copy and a delete.
+A file appears under its name only when it is complete: it is written under a temporary name unique
+to the attempt and renamed. Stores of objects have no rename: moving is a copy and a delete, and
+what is written in one go has its name at once, for an upload shows when it is closed. They have no
+folders either, and none are made in them.
 """
 
 import atexit
@@ -26,17 +27,23 @@ from urllib.parse import urlsplit
 import pyarrow as pa
 from pyarrow import fs
 
-from pipeline.data.addresses import is_uri, spelt
+from pipeline.data.addresses import is_uri, masked, spelt
+from pipeline.data.leases import leased
 from pipeline.data.locks import locked
 from pipeline.data.walk import Entry, walk
 from pipeline.errors import DataError, SetupError, UsageError
 
 _WILDCARDS = set("*?[")
+_SECOND = 10**9
 _OPTIONS = re.compile(r"\?\w+=[^/?]*$")  # behind a URI; any other question mark is a wildcard
 _AZURE = ("abfs", "abfss")
+_OF_OBJECTS = ("s3", "gcs", "abfs")  # as Arrow calls these file systems
+_ONE_REQUEST = "allow_delayed_open"  # for a small file
 _PATIENCE = 30.0  # seconds for a store's first answer; the clients of some ask for a quarter hour
 _LIMIT = "retry_limit_seconds"
 _ADVICE = "check the address, the network and the right to it"
+_SILENT = ("no answer in", "NETWORK_CONNECTION", "UNAVAILABLE")  # and no refusal
+_REASON = re.compile(r"(?:AWS Error |google::cloud::Status\()([^\n]*?)\)?(?: \(Request ID.*)?$")
 _T = TypeVar("_T")
 
 
@@ -47,7 +54,8 @@ class FileVersion:
     Attributes:
         path: what names it.
         size: in bytes.
-        modified: nanoseconds since 1970, 0 where the store does not tell.
+        modified: nanoseconds since 1970, 0 where the store does not tell; of another than this
+            machine's in whole seconds, for some tell more in a listing than of a file.
         below: its path below the folder or wildcard that found it; no part of its identity.
     """
 
@@ -133,8 +141,27 @@ class Store:
 
     def version(self, path: str) -> FileVersion | None:
         """The file at `path`; None if there is no file."""
-        info = self._info(path)
-        return _version(path, info) if info.type == fs.FileType.File else None
+        info, system = self._info(path), self._locate(path)[0]
+        is_file = info.type == fs.FileType.File
+        return FileVersion(path, info.size, _modified(info, system)) if is_file else None
+
+    def check_reached(self, path: str) -> None:
+        """Asks the store of a path once, before anything is done.
+
+        Raises:
+            UsageError: it refuses.
+            SetupError: it gives no answer.
+        """
+        path = self.plain(path)
+        if self.is_local(path):
+            return
+        try:
+            folder = _split_pattern(path)[0] if _WILDCARDS & set(path) else path
+            self._first_info(folder, *self._locate(folder))
+        except SetupError as error:
+            if any(word in str(error) for word in _SILENT):
+                raise
+            raise UsageError(str(error)) from error
 
     def is_folder(self, path: str) -> bool:
         return self._info(path).type == fs.FileType.Directory
@@ -190,6 +217,10 @@ class Store:
         names = below.split("/")
         return any(_matches(names[:depth], patterns) for depth in range(1, len(names) + 1))
 
+    def is_bucket(self, path: str) -> bool:
+        """Whether a path is all of a store, in which no folder is made or deleted."""
+        return is_uri(path) and _roots(path)[0] == path
+
     def is_link(self, path: str) -> bool:
         """Whether a path is a link of this machine's own file system."""
         return self.is_local(path) and Path(self.plain(path)).is_symlink()
@@ -199,7 +230,7 @@ class Store:
         if isinstance(system, fs.LocalFileSystem):
             return walk(base, recursive=recursive)
         selector = fs.FileSelector(base, allow_not_found=True, recursive=recursive)
-        return (_entry(base, info) for info in _asked(system, folder, selector))
+        return (_entry(base, info, system) for info in _asked(system, folder, selector))
 
     def open(self, file: FileVersion) -> pa.NativeFile:
         """Opens a file for reading, if it is still the one that the job first saw.
@@ -231,7 +262,11 @@ class Store:
 
     def write(self, path: str, data: bytes) -> None:
         """Writes a small file; it appears complete or not at all."""
-        with self.create(path) as stream:
+        system, base = self._locate(path)
+        opened: contextlib.AbstractContextManager[pa.NativeFile] = self.create(path)
+        if _has_objects(system):  # nothing but the store itself can fail before it is closed
+            opened = system.open_output_stream(base, compression=None)
+        with opened as stream:
             stream.write(data)
 
     @contextlib.contextmanager
@@ -239,7 +274,7 @@ class Store:
         """A stream to a file that appears when the block ends without an error."""
         system, base = self._locate(path)
         folder, name = posixpath.split(base)
-        system.create_dir(folder, recursive=True)
+        _make_folder(system, folder)
         temporary = posixpath.join(folder, f".{name}.{uuid.uuid4().hex}")
         try:
             with system.open_output_stream(temporary, compression=None) as stream:
@@ -252,7 +287,9 @@ class Store:
 
     @contextlib.contextmanager
     def held(self, path: str, holder: str) -> Iterator[Callable[[], bool]]:
-        """Holds a file that nobody else can hold meanwhile; whoever dies lets it go.
+        """Holds a file's name, which nobody else can hold meanwhile.
+
+        Whoever dies lets it go: at once where there are locks, else after `leases.DEAD_SECONDS`.
 
         Args:
             holder: one line that tells others who holds it.
@@ -267,14 +304,16 @@ class Store:
         if self.is_local(path):
             with locked(Path(self.plain(path)), holder) as is_held:
                 yield is_held
-        else:  # only a conditional write could tell
-            yield lambda: True
+        else:
+            system, base = self._locate(path)
+            with leased(system, base, holder) as is_held:
+                yield is_held
 
     def move(self, source: str, target: str) -> None:
         """Moves a file, over the target if there is one."""
         system, base = self._locate(source)
         target = self._locate(target)[1]
-        system.create_dir(posixpath.dirname(target), recursive=True)
+        _make_folder(system, posixpath.dirname(target))
         system.move(base, target)
 
     @contextlib.contextmanager
@@ -315,7 +354,8 @@ class Store:
         system, base = self._locate(path)
         kind = self._info(path).type
         if kind == fs.FileType.Directory:
-            system.delete_dir(base)
+            with contextlib.suppress(FileNotFoundError):  # a store may tell of what it is deleting
+                system.delete_dir(base)
         elif kind == fs.FileType.File:
             system.delete_file(base)
 
@@ -328,10 +368,19 @@ class Store:
         system, base = self._locate(path)
         if isinstance(system, fs.LocalFileSystem) or system in _REACHED:
             return _asked(system, path, base)
+        return self._first_info(path, system, base)
+
+    def _first_info(self, path: str, system: fs.FileSystem, base: str) -> fs.FileInfo:
+        """What a store says of a path, as `_locate` has it, when it is asked first.
+
+        Raises:
+            SetupError: it says nothing, or refuses.
+        """
         root = _roots(self.plain(path))[0]
         impatient, _ = _remote(_impatient(dict(self.roots).get(root, root)), root)
-        info = _first_answer(path, lambda: _asked(impatient, path, base))
-        _REACHED.append(system)
+        info = _first_answer(path, lambda: _introduced(impatient, path, base))
+        if system not in _REACHED:
+            _REACHED.append(system)
         return info
 
     def _locate(self, path: str) -> tuple[fs.FileSystem, str]:
@@ -375,11 +424,39 @@ def _local() -> fs.FileSystem:
 @cache
 def _remote(uri: str, plain: str) -> tuple[fs.FileSystem, str]:
     try:
-        return _first_answer(plain, lambda: fs.FileSystem.from_uri(uri))
+        return _first_answer(plain, lambda: fs.FileSystem.from_uri(_with_default(uri)))
     except SetupError as error:
         raise UsageError(str(error)) from error
     except (pa.ArrowInvalid, NotImplementedError) as error:
-        raise UsageError(f"{plain}: no such store: {str(error).splitlines()[0]}") from error
+        raise UsageError(f"{plain}: no such store: {reason(error)}") from error
+
+
+def _with_default(uri: str) -> str:
+    """A URI with what is wanted of its kind of store, unless it says so itself."""
+    if not uri.startswith("s3://") or _ONE_REQUEST in uri:
+        return uri
+    return _with_option(uri, f"{_ONE_REQUEST}=true")
+
+
+def _with_option(uri: str, option: str) -> str:
+    return f"{uri}{'&' if '?' in uri else '?'}{option}"
+
+
+def _has_objects(system: fs.FileSystem) -> bool:
+    """Whether a store has no folders and no rename."""
+    return system.type_name in _OF_OBJECTS
+
+
+def _make_folder(system: fs.FileSystem, folder: str) -> None:
+    if not _has_objects(system):
+        system.create_dir(folder, recursive=True)
+
+
+def reason(error: Exception) -> str:
+    """What a store says, in one line."""
+    line = str(error).splitlines()[0]
+    told = _REASON.search(line)
+    return masked(told[1] if told else line).rstrip(".")
 
 
 def _asked(system: fs.FileSystem, path: str, what: Any) -> Any:
@@ -387,7 +464,7 @@ def _asked(system: fs.FileSystem, path: str, what: Any) -> Any:
     try:
         return system.get_file_info(what)
     except pa.ArrowException as error:  # none of those that a disk or a network has
-        raise UsageError(f"{path} cannot be reached: {str(error).splitlines()[0]}") from error
+        raise UsageError(f"{path} cannot be reached: {reason(error)}") from error
 
 
 _REACHED: list[fs.FileSystem] = []  # which has no hash
@@ -397,7 +474,7 @@ def _impatient(uri: str) -> str:
     """A URI by which a store's client gives its reason before our patience is at an end."""
     if not uri.startswith("gs://") or _LIMIT in uri:
         return uri
-    return f"{uri}{'&' if '?' in uri else '?'}{_LIMIT}={_PATIENCE / 3:.0f}"
+    return _with_option(uri, f"{_LIMIT}={_PATIENCE / 3:.0f}")
 
 
 def _first_answer(path: str, ask: Callable[[], _T]) -> _T:
@@ -421,12 +498,38 @@ def _first_answer(path: str, ask: Callable[[], _T]) -> _T:
             raise OSError(f"no answer in {_PATIENCE:.0f} s")
         return answer.result()
     except OSError as error:
-        reason = str(error).splitlines()[0]
-        raise SetupError(f"{path} cannot be reached: {reason}: {_ADVICE}") from error
+        raise SetupError(f"{path} cannot be reached: {reason(error)}: {_ADVICE}") from error
 
 
-def _version(path: str, info: fs.FileInfo) -> FileVersion:
-    return FileVersion(path, info.size, info.mtime_ns or 0)
+def _introduced(system: fs.FileSystem, path: str, base: str) -> fs.FileInfo:
+    """What a store says of a path, or why it refuses.
+
+    Asked for a file alone it gives no reason, and takes one of a bucket that is not there for one
+    that is not there.
+    """
+    try:
+        info = _asked(system, path, base)
+    except OSError as error:
+        if "No response body" in str(error):
+            _ask_below(system, path, base)
+        raise
+    if info.type == fs.FileType.NotFound:
+        _ask_below(system, path, base)
+    return info
+
+
+def _ask_below(system: fs.FileSystem, path: str, base: str) -> None:
+    """Raises what a store says against listing what is below a path."""
+    nothing = fs.FileSelector(posixpath.join(base, uuid.uuid4().hex))
+    with contextlib.suppress(FileNotFoundError):
+        _asked(system, path, nothing)
+
+
+def _modified(info: fs.FileInfo, system: fs.FileSystem) -> int:
+    """See `FileVersion`."""
+    modified = info.mtime_ns or 0
+    is_local = isinstance(system, fs.LocalFileSystem)
+    return modified if is_local else modified // _SECOND * _SECOND
 
 
 def _file(folder: str, entry: Entry) -> FileVersion:
@@ -434,11 +537,10 @@ def _file(folder: str, entry: Entry) -> FileVersion:
     return FileVersion(path, entry.size, entry.modified, entry.below)
 
 
-def _entry(folder: str, info: fs.FileInfo) -> Entry:
+def _entry(folder: str, info: fs.FileInfo, system: fs.FileSystem) -> Entry:
     is_folder = info.type == fs.FileType.Directory
-    return Entry(
-        info.path[len(folder) :].lstrip("/"), is_folder, info.size or 0, info.mtime_ns or 0
-    )
+    below = info.path[len(folder) :].lstrip("/")
+    return Entry(below, is_folder, info.size or 0, _modified(info, system))
 
 
 def escaped(path: str) -> str:

@@ -20,7 +20,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 from pipeline.data.locks import HeldError
-from pipeline.data.store import FileVersion, Store
+from pipeline.data.store import FileVersion, Store, reason
 from pipeline.errors import FullDiskError, NoResumeError, UsageError, disk_failure
 from pipeline.options import OutputOptions
 from pipeline.output.run_record import RUN
@@ -156,7 +156,7 @@ class Output:
         failure = disk_failure(error)
         if isinstance(failure, FullDiskError):
             return failure
-        return UsageError(f"--output {self.path} cannot be written: {error}")
+        return UsageError(f"--output {self.path} cannot be written: {reason(error)}")
 
     def claim(self, configuration: dict, fingerprint: str) -> WorkFolder:
         """The work folder of this configuration, with what an earlier attempt left if wanted.
@@ -291,7 +291,7 @@ class Output:
 
     def _remember_missing_folders(self) -> None:
         folder = self.path
-        while folder and not self.store.is_folder(folder):
+        while not (folder == "" or self.store.is_bucket(folder) or self.store.is_folder(folder)):
             self._created.append(folder)
             folder = posixpath.dirname(folder)
 

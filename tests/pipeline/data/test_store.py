@@ -325,6 +325,15 @@ def bucket():
             asked.append((self.path, self.headers["Authorization"]))
             self.send_response(200)
             self.send_header("Content-Length", "3")
+            self.send_header("Last-Modified", "Thu, 01 Jan 1970 00:00:07 GMT")
+            self.end_headers()
+
+        def do_PUT(self):
+            asked.append((self.path, self.headers["Authorization"]))
+            while size := int(self.rfile.readline(), 16):  # of a chunk
+                self.rfile.read(size + 2)
+            self.send_response(200)
+            self.send_header("Content-Length", "0")
             self.end_headers()
 
         def log_message(self, *args):
@@ -351,6 +360,15 @@ def test_what_a_uri_says_of_a_bucket_reaches_pyarrow_and_no_name_of_a_file(bucke
     paths = {path for path, _ in asked}
     assert paths == {"/kept/in/a.parquet"}
     assert all("Credential=me/" in signed and "/eu-west-3/s3/" in signed for _, signed in asked)
+
+
+def test_a_small_file_is_one_request(bucket):
+    address, asked = bucket
+    uri = f"s3://me:secret@kept/out/_work/x/workers/host-7?scheme=http&endpoint_override={address}"
+    known = Store.reaching([uri])
+    known.write(known.plain(uri), b"a heartbeat")
+    assert [path.partition("?")[0] for path, _ in asked] == ["/kept/out/_work/x/workers/host-7"]
+    assert known.version(known.plain(uri)).modified == 7 * 10**9
 
 
 def test_two_paths_that_say_different_things_of_a_bucket():
