@@ -14,7 +14,6 @@ from dataclasses import asdict, dataclass
 from datetime import date
 from typing import NoReturn
 
-from kmeans_tf import __version__
 from pipeline.data.addresses import masked
 from pipeline.data.names import LABEL_COLUMNS, ColumnNames, split_list, split_names
 from pipeline.dates import TODAY, names_a_day, parse_day
@@ -164,6 +163,16 @@ examples:
 _MEANT = {"predict": "label", "train": "fit", "cluster": "fit", "transform": "label"}
 
 
+class _Version(argparse.Action):
+    """Says the version, which is in a package that loads NumPy."""
+
+    def __call__(self, parser: argparse.ArgumentParser, *_: object) -> NoReturn:
+        from kmeans_tf import __version__
+
+        print(parser.prog, __version__)
+        parser.exit()
+
+
 class _Help(argparse.HelpFormatter):
     """Tells the default of every option that has one and does not tell of it."""
 
@@ -229,7 +238,7 @@ def build_parser() -> _Parser:
         formatter_class=argparse.RawDescriptionHelpFormatter,
         allow_abbrev=False,
     )
-    parser.add_argument("--version", action="version", version=f"%(prog)s {__version__}")
+    parser.add_argument("--version", action=_Version, nargs=0, help="say it and end")
     commands = parser.add_subparsers(dest="command", metavar="COMMAND", parser_class=_Parser)
     parser.commands = commands.choices
     fit = commands.add_parser(

@@ -177,6 +177,7 @@ def test_no_iteration_labels_with_the_prototypes_given(fit, three_blobs, tmp_pat
     np.testing.assert_array_equal(answer.labels, three_blobs.truth)
     assert answer.history.num_rows == 0
     cost = reference.cost(three_blobs.points, three_blobs.start)
+    variance = len(three_blobs.points) * three_blobs.points.astype(np.float64).var(0).sum()
     assert answer.run.result == Result(
         k=3,
         iterations=0,
@@ -184,6 +185,8 @@ def test_no_iteration_labels_with_the_prototypes_given(fit, three_blobs, tmp_pat
         cost=pytest.approx(cost, rel=1e-6),
         relocated=0,
         precision="single",
+        explained=pytest.approx(1 - cost / variance, rel=1e-6),
+        cost_unit="squared distance in the units of the input",
     )
 
 
