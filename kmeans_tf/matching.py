@@ -6,7 +6,6 @@ its scaling and by its metric: what it would say of tonight's prototypes.
 """
 
 import numpy as np
-from scipy.optimize import linear_sum_assignment
 
 from kmeans_tf.definition import LARGEST_LABEL
 from kmeans_tf.metrics import get_metric
@@ -27,6 +26,8 @@ def match(earlier: Model, prototypes: np.ndarray) -> np.ndarray:
         (k,) int64, the places of the earlier ones, none of them twice; NEW where there is none,
         which is so for k - k0 of them, or for none.
     """
+    from scipy.optimize import linear_sum_assignment  # which takes a fifth of a second to load
+
     k = len(prototypes)
     distances = earlier.distances(prototypes)
     finite = np.isfinite(distances)
