@@ -10,9 +10,11 @@ VERSION = re.findall(r'__version__ = "(.+)"', (HERE / "kmeans_tf/__init__.py").r
 
 DELTA = ["deltalake>=1.6,<2"]
 ICEBERG = ["pyiceberg>=0.12,<0.13"]
+MLFLOW = ["mlflow-skinny>=3.4,<4", "pandas"]
 TEST = [
     *DELTA,
     *ICEBERG,
+    *MLFLOW,
     "pyiceberg[sql-sqlite]",  # a catalog to write with
     "pytest==9.*",
     "pytest-xdist==3.*",
@@ -21,6 +23,8 @@ TEST = [
     "pandas",
     "polars",
     "psutil",
+    "pyyaml",
+    "kubernetes-validate",
 ]
 EXAMPLES = ["scikit-learn==1.9.*", "pillow"]
 BEAM = "2.77.0"
@@ -52,6 +56,7 @@ setup(
         "dataflow": [f"apache-beam[gcp]=={BEAM}"],
         "delta": DELTA,
         "iceberg": ICEBERG,
+        "mlflow": MLFLOW,
         "test": TEST,
         "examples": EXAMPLES,
         "bench": ["scikit-learn-intelex"],  # for x86-64 alone

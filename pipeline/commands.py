@@ -30,6 +30,7 @@ from pipeline.errors import UsageError
 from pipeline.metric_identity import metric_identity
 from pipeline.nights import take_up
 from pipeline.options import DiffOptions, FitOptions, LabelOptions, ReportOptions, RunOptions
+from pipeline.output.mlflow_log import check_mlflow
 from pipeline.output.publish import Output
 from pipeline.passes.cores import cores
 from pipeline.passes.loading import loading
@@ -57,6 +58,8 @@ def fit(options: FitOptions) -> None:
     Raises:
         JobError: it failed, for a reason that is told in one line.
     """
+    if options.run.mlflow is not None:
+        check_mlflow()
     options = replace(options, metric=_placed(options.metric), **_dated(options))
     output = _output(options, _other_places(options))
     with output.held():

@@ -52,6 +52,7 @@ class RunOptions:
         stall_timeout: seconds that a job may stand still; 0: for ever; None: by runner.
         log_format: of the lines on standard error: text or json.
         tensorboard: a folder for TensorBoard; None for none.
+        mlflow: where MLflow is told of the answer; None: nowhere.
         beam: Beam's own options, as they were parsed.
     """
 
@@ -64,6 +65,7 @@ class RunOptions:
     stall_timeout: float | None = None
     log_format: str = TEXT
     tensorboard: str | None = None
+    mlflow: str | None = None
     beam: tuple[str, ...] = ()
 
 
@@ -413,6 +415,7 @@ def _add_run(parser: argparse.ArgumentParser, *, training: bool) -> None:
     )
     if training:
         add("--tensorboard", metavar="DIR", help="write cost, sizes and prototypes for TensorBoard")
+        add("--mlflow", metavar="URI", help="log the answer there, a tracking server or a folder")
         add("--iterations_per_job", type=int, help="iterations unrolled in one Beam job")
         add(
             "--cache_mb",
@@ -538,6 +541,7 @@ def _fit_options(parsed: argparse.Namespace, beam: tuple[str, ...]) -> FitOption
             stall_timeout=parsed.stall_timeout,
             log_format=parsed.log_format,
             tensorboard=parsed.tensorboard,
+            mlflow=parsed.mlflow,
             beam=beam,
         ),
         match=parsed.match,

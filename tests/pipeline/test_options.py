@@ -56,6 +56,7 @@ FIT_OPTIONS = {
     "--threads",
     "--stall_timeout",
     "--tensorboard",
+    "--mlflow",
     "--log_format",
     "--cache_mb",
     "--stage",

@@ -1,0 +1,1 @@
+"""The job as schedulers run it every night."""
