@@ -3,6 +3,7 @@
 import io
 import json
 import logging
+import math
 import sys
 import threading
 from datetime import UTC, datetime
@@ -18,6 +19,7 @@ SAYING = threading.Lock()  # a line is written as a whole, and to one place
 
 
 _format = {"json": False}
+_NO_NUMBERS = (math.inf, -math.inf)  # which JSON does not have
 
 
 def log_json(wanted: bool) -> None:
@@ -38,7 +40,8 @@ def say(text: str, **facts: Any) -> None:
     line = masked(one_line(text))
     if logs_json():
         now = datetime.now(UTC).isoformat(timespec="milliseconds")
-        line = json.dumps({"time": now, "message": line} | facts)
+        known = {name: fact for name, fact in facts.items() if fact not in _NO_NUMBERS}
+        line = json.dumps({"time": now, "message": line} | known)
     try:
         with SAYING:
             print(line, file=sys.stderr, flush=True)

@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterator, Sequence
 from itertools import pairwise
 from typing import Any
 
-from kmeans_tf.state import TrainingState
+from kmeans_tf.state import TrainingState, Trial
 from pipeline.console import logs_json, say
 from pipeline.errors import JobError
 from pipeline.passes.checkpoint import WorkFolder, checkpoints, load_state
@@ -122,7 +122,7 @@ class _Watcher:
                 if file:
                     state = load_state(self.work, file.path)
                     self.seen.append((state.iteration, file.modified))
-                    if state.iteration and state.trials[0].costs:
+                    if state.iteration and _followed(state).costs:
                         self.told = self._described(state)
         if self.told:
             (text, done, total), facts = self.told
@@ -133,10 +133,16 @@ class _Watcher:
         self.report(tell)
 
     def _described(self, state: TrainingState) -> tuple[tuple, dict]:
-        costs, iteration = state.trials[0].costs, state.iteration
+        trial, iteration = _followed(state), state.iteration
+        costs = trial.costs
         total = max(iteration, self._expected(costs, iteration))
         facts: dict[str, Any] = {"stage": "train", "iteration": iteration, "cost": costs[-1]}
-        parts = [f"iteration {iteration}/{self.max_iterations}", f"cost {costs[-1]:.8g}"]
+        parts = [f"iteration {iteration}/{self.max_iterations}"]
+        if len(state.trials) > 1:
+            facts |= {"trials": len(state.trials), "running": len(state.running())}
+            parts.append(f"{facts['running']} of {facts['trials']} trials run")
+            parts.append(f"k = {len(trial.prototypes)}:")
+        parts.append(f"cost {costs[-1]:.8g}")
         if len(costs) > 1:
             change = (costs[-1] - costs[-2]) / costs[-2] if costs[-2] else 0.0
             parts.append(f"change {change:+.2e}")
@@ -162,6 +168,12 @@ class _Watcher:
         """After how many iterations the training will have converged."""
         left = iterations_left(costs, self.tolerance)
         return self.max_iterations if left is None else min(self.max_iterations, iteration + left)
+
+
+def _followed(state: TrainingState) -> Trial:
+    """The trial whose cost is told: of those that run the last, which has the largest k."""
+    running = state.running()
+    return state.trials[max(running) if running else -1]
 
 
 def iterations_left(costs: Sequence[float], tolerance: float) -> int | None:

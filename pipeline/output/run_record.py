@@ -1,6 +1,7 @@
 """run.json: what a run read, did and found, written and read here alone."""
 
 import json
+import math
 from dataclasses import MISSING, asdict, dataclass, field, fields, is_dataclass
 from types import UnionType
 from typing import Any, get_args, get_origin, get_type_hints
@@ -240,8 +241,8 @@ class RunRecord:
         return self.result.cost / self.counts.weight if self.counts.weight else None
 
     def to_json(self) -> bytes:
-        """The content of run.json."""
-        return json.dumps(asdict(self), indent=1).encode()
+        """The content of run.json; a number that JSON has not is null."""
+        return json.dumps(_finite(asdict(self)), indent=1, allow_nan=False).encode()
 
     @classmethod
     def parse(cls, text: bytes | str) -> "RunRecord":
@@ -251,6 +252,15 @@ class RunRecord:
             ValueError: it is not JSON, or a field is not there.
         """
         return _built(cls, json.loads(text), "it")
+
+
+def _finite(value: Any) -> Any:
+    """A value of JSON's kinds, in which no number is infinite or NaN."""
+    if isinstance(value, dict):
+        return {name: _finite(entry) for name, entry in value.items()}
+    if isinstance(value, list | tuple):
+        return [_finite(entry) for entry in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
 def _built(kind: Any, value: Any, place: str) -> Any:

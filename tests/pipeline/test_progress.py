@@ -57,6 +57,28 @@ def test_a_line_of_json_for_schedulers(work):
     assert told["message"].startswith("iteration 3/10")
 
 
+def test_of_several_trials_the_last_that_runs_is_followed(work):
+    def trial(k, costs, status):
+        places, labels = np.zeros((k, 2)), np.arange(k, dtype=np.int32)
+        return Trial(places, labels, costs=costs, status=status)
+
+    over, runs = trial(2, (9.0, 9.0), "converged"), trial(3, (8.0, 4.0, 2.0), "running")
+    stderr = io.StringIO()
+    with contextlib.redirect_stderr(stderr), training_progress(work, 10, 1000):
+        save_state(work, TrainingState((over, runs, over), 3))
+    line = stderr.getvalue()
+    assert line.startswith("iteration 3/10  1 of 3 trials run  k = 3:  cost 2  change -5.00e-01")
+
+
+def test_a_cost_that_is_no_number_of_json_is_left_out(work):
+    log_json(True)
+    try:
+        (line,) = lines(work, [np.inf])
+    finally:
+        log_json(False)
+    assert "cost" not in json.loads(line, parse_constant=pytest.fail)
+
+
 def test_lines_now_and_then(work, monkeypatch):
     monkeypatch.setattr("pipeline.progress.LINE_SECONDS", 0.0)
     monkeypatch.setattr("pipeline.progress._POLL_SECONDS", 0.001)
