@@ -30,7 +30,7 @@ from pipeline.errors import UsageError
 from pipeline.metric_identity import metric_identity
 from pipeline.nights import take_up
 from pipeline.options import DiffOptions, FitOptions, LabelOptions, ReportOptions, RunOptions
-from pipeline.output.mlflow_log import check_mlflow
+from pipeline.output.mlflow_log import check_mlflow, log_to_mlflow
 from pipeline.output.publish import Output
 from pipeline.passes.cores import cores
 from pipeline.passes.loading import loading
@@ -64,6 +64,8 @@ def fit(options: FitOptions) -> None:
     output = _output(options, _other_places(options))
     with output.held():
         _fit(options, output)
+    if options.run.mlflow is not None and not options.run.check:
+        _log(options.run.mlflow, output)
 
 
 def _fit(options: FitOptions, output: Output) -> None:
@@ -162,6 +164,15 @@ def diff(options: DiffOptions) -> bool:
     for line in outputs.lines():
         tell(line)
     return outputs.same
+
+
+def _log(uri: str, output: Output) -> None:
+    """Tells MLflow of an answer, which is complete whatever comes of it."""
+    try:
+        log_to_mlflow(uri, output.store, output.path)
+    except (Exception, KeyboardInterrupt) as error:  # whatever a server, or its client, has to say
+        reason = ": ".join([type(error).__name__, *filter(None, [str(error)])])
+        say(f"warning: --mlflow {uri}: not logged: {reason}")
 
 
 def _dated(options: FitOptions | LabelOptions) -> dict[str, Any]:

@@ -85,19 +85,6 @@ class Job:
             _check_gates(attempt, output, files)
             output.publish(work, self.request, files)
         say(f"done: {output.path}")
-        self._log(output)
-
-    def _log(self, output: Output) -> None:
-        """Tells MLflow of an answer, which is complete whatever comes of it."""
-        uri = self.place.settings.options.mlflow
-        if uri is None:
-            return
-        from pipeline.output.mlflow_log import log_to_mlflow
-
-        try:
-            log_to_mlflow(uri, output.store, output.path)
-        except Exception as error:  # whatever a server, or its client, has to say
-            say(f"warning: --mlflow {uri}: not logged: {type(error).__name__}: {error}")
 
     def _only_check(self) -> None:
         with self.place.output.scratch(f"check-{uuid.uuid4().hex}") as work:

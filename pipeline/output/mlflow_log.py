@@ -6,12 +6,14 @@ import io
 import json
 import logging
 import math
+import os
 import time
 from collections.abc import Iterator
 from typing import Any
 
 import pyarrow.compute as pc
 
+from kmeans_tf import __version__
 from pipeline.data.addresses import masked
 from pipeline.data.store import Store
 from pipeline.errors import UsageError
@@ -22,15 +24,22 @@ EXPERIMENT = "kmeans-tf"
 _LONGEST = 500  # letters of a parameter, which MLflow has always taken
 _MOST_METRICS = 1000  # in a request
 _LOADER = "pipeline.output.mlflow_model"
+_PACKAGES = ("mlflow", "pandas")
+_SETTINGS = {
+    "MLFLOW_ALLOW_FILE_STORE": "true",  # a folder was named
+    "MLFLOW_DISABLE_TELEMETRY": "true",
+    "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "2",  # a server that is down holds nobody up for minutes
+    "MLFLOW_HTTP_REQUEST_TIMEOUT": "30",
+}
 
 
 def check_mlflow() -> None:
     """Raises a UsageError where MLflow is not installed."""
     try:
-        found = importlib.util.find_spec("mlflow")
+        found = all(map(importlib.util.find_spec, _PACKAGES))
     except ValueError:  # somebody has put something else in its place
-        found = None
-    if found is None:
+        found = False
+    if not found:
         raise UsageError("--mlflow needs MLflow: pip install 'kmeans-tf[mlflow]'")
 
 
@@ -48,12 +57,14 @@ def log_to_mlflow(uri: str, store: Store, folder: str) -> str:
     Raises:
         Exception: whatever MLflow, or the server, has to say.
     """
-    import mlflow
-    from mlflow.entities import Metric
-
+    for name, value in _SETTINGS.items():
+        os.environ.setdefault(name, value)
     run = RunRecord.parse(store.read(f"{folder}/{RUN}"))
     tables = Tables.read(store, folder)
     with _quietly(), store.local_copy(folder) as copy:
+        import mlflow
+        from mlflow.entities import Metric
+
         mlflow.set_tracking_uri(uri)
         mlflow.set_experiment(EXPERIMENT)
         with mlflow.start_run(run_name=run.run_id) as active:
@@ -62,7 +73,10 @@ def log_to_mlflow(uri: str, store: Store, folder: str) -> str:
                 mlflow.log_artifact(f"{copy}/{name}")
             if store.version(f"{folder}/model/saved_model.pb"):
                 mlflow.pyfunc.log_model(
-                    name="model", loader_module=_LOADER, data_path=f"{copy}/model"
+                    name="model",
+                    loader_module=_LOADER,
+                    data_path=f"{copy}/model",
+                    pip_requirements=[f"kmeans-tf=={__version__}"],
                 )
             # Last: a model that is logged after metrics logs them anew.
             now, told = time.time_ns() // 1_000_000, figures(run, tables).items()
@@ -118,7 +132,7 @@ def _quietly() -> Iterator[None]:
     logger = logging.getLogger("mlflow")
     level = logger.level
     logger.setLevel(logging.ERROR)
-    with contextlib.redirect_stdout(io.StringIO()):
+    with contextlib.redirect_stdout(io.StringIO()), contextlib.redirect_stderr(io.StringIO()):
         try:
             yield
         finally:

@@ -7,6 +7,8 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from pipeline.output.mlflow_log import _SETTINGS
+from pipeline.output.publish import Output
 from pipeline.output.run_record import RunRecord
 
 mlflow = pytest.importorskip("mlflow")
@@ -18,7 +20,9 @@ def logged(fit, three_blobs, tmp_path_factory):
     """The answer, and MLflow's run of it."""
     folder = tmp_path_factory.mktemp("mlflow")
     with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("MLFLOW_ALLOW_FILE_STORE", "true")
+        for name in (*_SETTINGS, "MLFLOW_TRACKING_URI"):  # which the job and MLflow set
+            patch.setenv(name, "")
+            patch.delenv(name)
         uri = (folder / "runs").as_uri()
         answer = fit(three_blobs.folder, folder / "out", *ARGS, f"--mlflow={uri}")
         mlflow.set_tracking_uri(uri)
@@ -83,4 +87,48 @@ def test_without_mlflow_nothing_is_begun(run, three_blobs, tmp_path, monkeypatch
     ran = run("fit", *places, *ARGS, "--mlflow=runs")
     assert ran.code == 2
     assert ran.stderr.endswith("--mlflow needs MLflow: pip install 'kmeans-tf[mlflow]'\n")
+    assert not (tmp_path / "out").exists()
+
+
+def command(three_blobs, tmp_path, *args):
+    places = (f"--input={three_blobs.folder}", f"--output={tmp_path / 'out'}")
+    return ("fit", *places, *ARGS, f"--mlflow={tmp_path / 'runs'}", *args)
+
+
+def logged_runs(tmp_path):
+    mlflow.set_tracking_uri(str(tmp_path / "runs"))
+    return mlflow.search_runs(experiment_names=["kmeans-tf"], output_format="list")
+
+
+def test_a_publishing_that_is_finished_later_is_logged_once(
+    run, three_blobs, tmp_path, monkeypatch, capfd
+):
+    args = command(three_blobs, tmp_path)
+    with monkeypatch.context() as patch:
+        patch.setattr(Output, "_finish_publishing", lambda *_: 1 / 0)
+        assert run(*args).code == 1
+    assert run(*args, "--check").code == 0
+    assert not (tmp_path / "runs").exists()
+    ran = run(*args)
+    assert ran.code == 0, ran.stderr
+    assert ran.stderr == f"done: {tmp_path / 'out'}\n", "it only publishes, and MLflow is silent"
+    assert run(*args).code == 2, "it is finished"
+    [logged] = logged_runs(tmp_path)
+    record = RunRecord.parse((tmp_path / "out/run.json").read_text())
+    assert (logged.info.run_name, logged.info.status) == (record.run_id, "FINISHED")
+
+
+def test_an_interrupted_logging_leaves_the_answer(run, three_blobs, tmp_path, monkeypatch):
+    def interrupted(*_):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("pipeline.commands.log_to_mlflow", interrupted)
+    ran = run(*command(three_blobs, tmp_path))
+    assert ran.code == 0
+    assert ran.stderr.endswith(f"{tmp_path / 'runs'}: not logged: KeyboardInterrupt\n")
+
+
+def test_without_pandas_nothing_is_begun(run, three_blobs, tmp_path, monkeypatch):
+    monkeypatch.setitem(sys.modules, "pandas", None)
+    assert run(*command(three_blobs, tmp_path)).code == 2
     assert not (tmp_path / "out").exists()
