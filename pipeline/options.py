@@ -113,6 +113,7 @@ class FitOptions:
         skipped = ("output", "run", "names", "gates", "deadline", "day")
         chosen = {name: value for name, value in asdict(self).items() if name not in skipped}
         places = {"input": masked(self.input), "init": masked(self.init)}
+        places["match"] = self.match and masked(self.match)
         return chosen | places | asdict(self.names)
 
 
