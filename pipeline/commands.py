@@ -73,7 +73,8 @@ def _fit(options: FitOptions, output: Output) -> None:
     plan = _plan(options, output, connect, options.names)
     metric = _metric("--metric", options.metric, options.run)
     request = options.configuration() | {"files": plan.files.fingerprint()} | _metric_code(metric)
-    if _finish_pending(options, output, request):
+    asked = request | {"gates": [gate.text for gate in options.gates]}
+    if _finish_pending(options, output, asked):
         return
     taken = take_up(output.store, options)
     options, night = taken.options, taken.night
@@ -89,7 +90,7 @@ def _fit(options: FitOptions, output: Output) -> None:
     if night:
         read_prototypes(output.store, night.path, plan.columns, "--match")
         configuration["matched_run"] = night.run.run_id
-    job = _job(options, connect, plan, request, configuration, taken.warnings)
+    job = _job(options, connect, plan, asked, configuration, taken.warnings)
     job.fit(options, ks, metric, initial, night)
 
 

@@ -151,14 +151,14 @@ def take_up(store: Store, options: FitOptions) -> TakenUp:
         found = _latest(store, "--init", init, options.day, _may_start(store), warnings)
         if found is None:
             _check_init(init)
-            warnings.append(f"{_absent('--init', init, options.day)}: a cold start")
+            warnings.append(f"{_absent(store, '--init', init, options.day)}: a cold start")
         elif asked is None and is_finished(store, found) and _has_model(store, found):
             match = found
         init = found or default_init(options.optimizer)
     if asked:
         match = _latest(store, "--match", asked, options.day, _is_output(store), warnings)
         if match is None:
-            warnings.append(f"{_absent('--match', asked, options.day)}: labels begin anew")
+            warnings.append(f"{_absent(store, '--match', asked, options.day)}: labels begin anew")
     night = Night.read(store, match) if match else None
     if night:
         _check_metric(night, options.metric)
@@ -181,13 +181,13 @@ def _latest(
         path = store.plain(on(day - timedelta(missed), text))
         if is_there(path):
             if missed:
-                warnings.append(f"{_absent(option, text, day)}: {path} is taken instead")
+                warnings.append(f"{_absent(store, option, text, day)}: {path} is taken instead")
             return path
     return None
 
 
-def _absent(option: str, text: str, day: date | None) -> str:
-    return f"{option} {on(day, text)}: no finished output there"
+def _absent(store: Store, option: str, text: str, day: date | None) -> str:
+    return f"{option} {store.plain(on(day, text))}: no finished output there"
 
 
 def _is_output(store: Store) -> Callable[[str], bool]:

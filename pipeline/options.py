@@ -112,7 +112,8 @@ class FitOptions:
         """
         skipped = ("output", "run", "names", "gates", "deadline", "day")
         chosen = {name: value for name, value in asdict(self).items() if name not in skipped}
-        places = {"input": masked(self.input), "init": masked(self.init)}
+        match = masked(self.match) if self.match else None
+        places = {"input": masked(self.input), "init": masked(self.init), "match": match}
         return chosen | places | asdict(self.names)
 
 

@@ -219,6 +219,7 @@ class Output:
         """
         folder = self.file(_REJECTED)
         forget_labels(work)
+        self.store.delete(self.file(_RECORD))  # which may name what is moved here
         self.store.delete(folder)
         for name, source in files.items():
             self.store.move(source, posixpath.join(folder, name))

@@ -30,6 +30,7 @@ from pipeline.passes.sums import ONLY, Sum
 
 BUCKET_ROWS = 1 << 21  # of both tables, about: what a worker joins at a time
 BATCH_ROWS = 1 << 18
+TEXT_BYTES = 1 << 20  # of texts that are hashed at a time, but for one that is longer
 MOST_BUCKETS = 1 << 12
 _RECORD = np.dtype([("high", "<u8"), ("low", "<u8"), ("label", "<i4")])
 _SEEDS = (0x9E3779B97F4A7C15, 0xC2B2AE3D27D4EB4F)
@@ -203,8 +204,21 @@ def _texts(column: pa.Array, seed: np.uint64) -> np.ndarray:
     column = pa.concat_arrays([column.cast(pa.large_binary())])
     _, ends, data = column.buffers()
     bounds = np.frombuffer(ends, np.int64)[column.offset : column.offset + len(column) + 1]
+    letters = np.frombuffer(data or b"", np.uint8)
+    values = np.empty(len(column), np.uint64)
+    first = 0
+    while first < len(column):
+        fitting = int(np.searchsorted(bounds, bounds[first] + TEXT_BYTES, "right")) - 1
+        last = min(max(fitting, first + 1), len(column))
+        values[first:last] = _of_letters(letters, bounds[first : last + 1], seed)
+        first = last
+    return values
+
+
+def _of_letters(data: np.ndarray, bounds: np.ndarray, seed: np.uint64) -> np.ndarray:
+    """(n,) uint64 of n texts that lie one after the other in bytes, between bounds (n + 1,)."""
     start, stop = int(bounds[0]), int(bounds[-1])
-    letters = np.frombuffer(data or b"", np.uint8)[start:stop].astype(np.uint64)
+    letters = data[start:stop].astype(np.uint64)
     places = np.arange(stop - start, dtype=np.uint64)
     places -= np.repeat((bounds[:-1] - start).astype(np.uint64), np.diff(bounds))
     sums = np.concatenate([np.zeros(1, np.uint64), _mixed((places << _BYTE | letters) + seed)])

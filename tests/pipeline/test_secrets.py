@@ -9,6 +9,7 @@ from pyarrow import fs
 
 from pipeline.data import store
 from pipeline.data.addresses import masked, masked_words
+from pipeline.output.publish import Output
 
 SECRET = "Zq9/x+7"
 
@@ -104,3 +105,25 @@ def test_a_new_key_takes_up_what_the_old_one_began(run, bucket, tmp_path, monkey
         assert run("fit", f"--input={address}/in", *args).code == 1
     other = address.replace("Zq9", "Other")
     assert run("fit", f"--input={other}/in", *args, "--resume=require").code == 0
+
+
+@pytest.mark.parametrize("option", ["--match", "--init"])
+def test_an_earlier_night_that_is_not_there_is_told_without_the_secret(
+    run, bucket, tmp_path, monkeypatch, option
+):
+    address, _ = bucket
+    kept = []
+    publish = Output._finish_publishing
+
+    def recorded(output, files):
+        kept.append(bytes_below(tmp_path / "out"))  # the record of what is to be moved, too
+        publish(output, files)
+
+    monkeypatch.setattr(Output, "_finish_publishing", recorded)
+    places = (f"--input={tmp_path / 'bucket' / 'in'}", f"--output={tmp_path / 'out'}")
+    ran = run("fit", *places, "--k=2", f"{option}={address}/gone")
+    assert ran.code == 0, ran.stderr
+    kept.append(bytes_below(tmp_path / "out"))
+    assert b"s3://bucket/gone: no finished output there" in kept[-1], "the premise: it is told"
+    assert all(b"Zq9" not in told for told in kept)
+    assert "Zq9" not in ran.stderr

@@ -335,6 +335,24 @@ def test_a_publishing_that_fails_is_finished_by_the_next_run(
     assert set(contents(output)) == set(contents(trained.folder))
 
 
+def test_a_publishing_that_fails_is_held_to_the_gates_of_the_next_run(
+    run, trained, three_blobs, tmp_path, many_blocks, failing_moves
+):
+    output = tmp_path / "out"
+    args = ("fit", f"--input={three_blobs.folder}", f"--output={output}", *FIT)
+    assert run(*args, "--gate=smallest_cluster>=1").code == 5
+    assert (output / "_publishing").exists(), "the premise"
+    failing_moves()
+    ran = run(*args, "--gate=smallest_cluster>=1000000")
+    assert ran.code == 4, ran.stderr
+    assert not (output / "_SUCCESS").exists()
+    ran = run(*args, "--gate=smallest_cluster>=1")
+    assert ran.code == 0, ran.stderr
+    assert "scan" not in ran.stderr, "what was trained stays"
+    assert_same_answer(Answer(output), trained)
+    assert set(contents(output)) == set(contents(trained.folder))
+
+
 @pytest.mark.parametrize("command", ["fit", "label"])
 def test_a_check_finishes_no_publishing(
     run, trained, three_blobs, tmp_path, many_blocks, failing_moves, command

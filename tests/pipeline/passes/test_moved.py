@@ -1,6 +1,7 @@
 """The join of two tables of labels, held to a join in a dictionary."""
 
 import datetime
+import tracemalloc
 from collections import Counter
 from decimal import Decimal
 
@@ -139,3 +140,26 @@ def test_other_values_have_other_hashes_and_the_same_the_same(values):
 def test_which_column_a_value_stands_in_matters():
     one, other = pa.array([1, 2]), pa.array([2, 1])
     assert len(set(hashed([one, other])[0].tolist())) == 2
+
+
+@pytest.mark.parametrize("most", [1, 7, 1 << 20])
+@pytest.mark.parametrize("length", [0, 3, 40])
+def test_texts_are_hashed_alike_however_many_at_a_time(monkeypatch, most, length):
+    texts = ["", None, *("é" * (i % (length + 1)) + str(i) for i in range(30)), None, "", ""]
+    alone = [[int(part[0]) for part in hashed([pa.array([text], pa.string())])] for text in texts]
+    monkeypatch.setattr(moved, "TEXT_BYTES", most)
+    column = pa.array(["before", *texts], pa.string()).slice(1)
+    together = np.stack(hashed([column]), 1).tolist()
+    assert together == alone
+    assert len({tuple(pair) for pair in together}) == len(set(texts))
+    assert len(hashed([column.slice(0, 0)])[0]) == 0
+
+
+def test_long_texts_take_little_memory():
+    """A batch of long keys is not blown up as a whole."""
+    column = pa.array(["k" * 500 + str(i) for i in range(20_000)])
+    tracemalloc.start()
+    hashed([column])
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert peak < 5 * column.nbytes
