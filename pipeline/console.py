@@ -19,7 +19,6 @@ SAYING = threading.Lock()  # a line is written as a whole, and to one place
 
 
 _format = {"json": False}
-_NO_NUMBERS = (math.inf, -math.inf)  # which JSON does not have
 
 
 def log_json(wanted: bool) -> None:
@@ -32,6 +31,11 @@ def logs_json() -> bool:
     return _format["json"]
 
 
+def _is_no_number(fact: Any) -> bool:
+    """Whether it is a float that JSON has not."""
+    return isinstance(fact, float) and not math.isfinite(fact)
+
+
 def say(text: str, **facts: Any) -> None:
     """One line on standard error, whatever names stand in it, without secrets.
 
@@ -40,7 +44,7 @@ def say(text: str, **facts: Any) -> None:
     line = masked(one_line(text))
     if logs_json():
         now = datetime.now(UTC).isoformat(timespec="milliseconds")
-        known = {name: fact for name, fact in facts.items() if fact not in _NO_NUMBERS}
+        known = {name: fact for name, fact in facts.items() if not _is_no_number(fact)}
         line = json.dumps({"time": now, "message": line} | known)
     try:
         with SAYING:

@@ -2,7 +2,7 @@
 
 import os
 import subprocess
-from datetime import datetime, timedelta
+from datetime import datetime
 from pathlib import Path
 
 from airflow.exceptions import AirflowException, AirflowFailException
@@ -23,7 +23,7 @@ MEANINGS = {2: "the command is wrong", 3: "the data is not as agreed", 4: "a gat
 def nightly():
     """One task: the night."""
 
-    @task(retries=3, retry_delay=timedelta(minutes=10))
+    @task(retries=3)  # after as long as Airflow's default_task_retry_delay says
     def fit(ds: str):
         """Clusters the day; a night that is done is left alone."""
         code = subprocess.run([FIT, ds], check=False).returncode
