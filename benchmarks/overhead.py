@@ -19,11 +19,11 @@ from kmeans_tf.layout import SumLayout
 from kmeans_tf.metrics import get_metric
 from kmeans_tf.stats import ClusterStats, IterationStats
 from kmeans_tf.summary import Summary
+from pipeline.command_line.options import RunOptions
 from pipeline.data.blocks import plan_blocks
 from pipeline.data.columns import Columns
 from pipeline.data.files import Footer, Footers
 from pipeline.data.store import FileVersion
-from pipeline.options import RunOptions
 from pipeline.passes.sums import Task
 from pipeline.runners.runner import Runner
 from pipeline.runners.settings import Settings

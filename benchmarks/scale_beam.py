@@ -19,11 +19,11 @@ from benchmarks.scale_model import Costs, Runner
 from kmeans_tf import TrainingOptions, TrainingState, Trial, get_metric
 from kmeans_tf.notices import native_notices_hidden
 from kmeans_tf.runtime import load
+from pipeline.command_line.options import RunOptions
 from pipeline.data.blocks import BlockTable, plan_blocks
 from pipeline.data.columns import Columns
 from pipeline.data.files import Footer, Footers
 from pipeline.data.store import FileVersion
-from pipeline.options import RunOptions
 from pipeline.passes.checkpoint import checkpoints, find_checkpoint
 from pipeline.passes.counters import BLOCKS_BY_WORKER, by_name
 from pipeline.passes.sums import Task

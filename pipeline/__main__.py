@@ -10,10 +10,7 @@ from collections.abc import Sequence
 from typing import NoReturn
 
 from pipeline import environment
-from pipeline.console import log_json, quiet_logs, say
-from pipeline.data.addresses import masked
-from pipeline.errors import INTERRUPTED, JobError, RunError, find_failure, is_interrupt
-from pipeline.options import (
+from pipeline.command_line.options import (
     JSON,
     NEVER,
     DiffOptions,
@@ -21,8 +18,11 @@ from pipeline.options import (
     LabelOptions,
     Options,
     ReportOptions,
-    parse,
 )
+from pipeline.command_line.parse import parse
+from pipeline.console import log_json, quiet_logs, say
+from pipeline.data.addresses import masked
+from pipeline.errors import INTERRUPTED, JobError, RunError, find_failure, is_interrupt
 from pipeline.passes.loading import loading
 
 DIFFERENT = 1  # what diff exits with, as other programs of this name do
@@ -56,7 +56,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def _run(options: Options) -> int:
     with loading():
-        from pipeline import commands
+        from pipeline.driver import commands
     if isinstance(options, FitOptions):
         commands.fit(options)
     elif isinstance(options, LabelOptions):

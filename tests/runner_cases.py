@@ -10,8 +10,8 @@ from functools import partial
 import numpy as np
 import pytest
 
-from pipeline.attempt import Attempt
 from pipeline.data.plan import make_plan
+from pipeline.driver.attempt import Attempt
 from tests.pipeline.answer import Answer, assert_same_answer
 from tests.tables import write_shards
 
@@ -33,7 +33,7 @@ def small_blocks() -> Iterator[None]:
     """Blocks of at most 150 rows, and parts of one: little data makes several."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("pipeline.passes.label.PART_BYTES", 150 * 2 * 4)
-        patch.setattr("pipeline.commands.make_plan", partial(make_plan, block_rows=150))
+        patch.setattr("pipeline.driver.commands.make_plan", partial(make_plan, block_rows=150))
         yield
 
 
@@ -82,10 +82,12 @@ def test_a_data_error_in_a_worker_reaches_the_user(run, runner, tmp_path, capfd)
     places = (f"--input={tmp_path / 'in'}", f"--output={tmp_path / 'out'}")
     ran = run("fit", *places, "--features=f0,f1", "--weight=w", "--k=2", *runner)
     assert ran.code == 3, ran.stderr
-    assert ran.stderr == (
+    *progress, told = ran.stderr.splitlines()
+    assert told == (
         f"kmeans-tf: error: {shard}: row 5: weight column 'w' holds -1.0, "
-        "expected a finite number that is not negative\n"
+        "expected a finite number that is not negative"
     )
+    assert all(line.startswith("scan: ") for line in progress)
     assert "Traceback" not in capfd.readouterr().err
     assert not (tmp_path / "out").exists()
 

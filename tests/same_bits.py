@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from pipeline.fit import Fit
+from pipeline.driver.fit import Fit
 from tests.pipeline.answer import Answer
 from tests.tables import write_shards
 

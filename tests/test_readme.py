@@ -11,7 +11,7 @@ import pytest
 
 from pipeline import errors
 from pipeline.__main__ import main
-from pipeline.options import parse
+from pipeline.command_line.parse import parse
 
 pytestmark = pytest.mark.xdist_group("readme")  # for the fixtures of this module
 

@@ -19,10 +19,10 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any
 
+from pipeline.command_line.options import OutputOptions
 from pipeline.data.locks import HeldError
 from pipeline.data.store import FileVersion, Store, reason
 from pipeline.errors import FullDiskError, NoResumeError, UsageError, disk_failure
-from pipeline.options import OutputOptions
 from pipeline.output.run_record import RUN
 from pipeline.output.tables import table_names
 from pipeline.passes.archive import sealed, unsealed

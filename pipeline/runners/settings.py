@@ -16,9 +16,9 @@ from apache_beam.options.pipeline_options import (
 )
 from apache_beam.runners import create_runner
 
+from pipeline.command_line.options import ALWAYS, AUTO, RunOptions
 from pipeline.data.addresses import masked_words
 from pipeline.errors import UsageError
-from pipeline.options import ALWAYS, AUTO, RunOptions
 from pipeline.passes.cores import cores
 from pipeline.runners import endpoints
 from pipeline.runners.flink import FlinkCluster

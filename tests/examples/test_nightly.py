@@ -9,7 +9,7 @@ import pytest
 import yaml
 
 from examples import nightly
-from pipeline.options import parse
+from pipeline.command_line.parse import parse
 
 FOLDER = Path(nightly.__file__).parent
 DONE, BUG, USAGE, DATA, GATE, AGAIN = range(6)

@@ -7,7 +7,7 @@ import sys
 import numpy as np
 import pytest
 
-from pipeline.attempt import Attempt
+from pipeline.driver.attempt import Attempt
 from tests.object_stores.conftest import ARGS, ITERATIONS, same_bytes
 from tests.pipeline.answer import assert_same_answer, contents
 from tests.tables import blobs, write_shards

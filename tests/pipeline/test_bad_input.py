@@ -572,7 +572,7 @@ def test_more_prototypes_than_memory_holds_are_refused_before_anything_is_read(
     run, tmp_path, monkeypatch
 ):
     """8 copies of k x d numbers and 2 for each thread, of 2 GB."""
-    monkeypatch.setattr("pipeline.checks.memory_limit", lambda: 2 << 30)
+    monkeypatch.setattr("pipeline.driver.checks.memory_limit", lambda: 2 << 30)
     write(tmp_path / "in" / "a.parquet", v=[[0.0] * 1000, [1.0] * 1000])
     places = (f"--input={tmp_path / 'in'}", f"--output={tmp_path / 'out'}", "--threads=4")
     ran = run("fit", *places, "--k=20000")

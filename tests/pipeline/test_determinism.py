@@ -40,7 +40,7 @@ def rows():
 @pytest.fixture(scope="module", autouse=True)
 def small_sample():
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("pipeline.fit.sample_capacity", lambda features, k: SAMPLE)
+        patch.setattr("pipeline.driver.fit.sample_capacity", lambda features, k: SAMPLE)
         yield
 
 
@@ -104,7 +104,7 @@ def test_slices_and_ways_through_the_work_folder(
 ):
     """Three workers, so that there is something to add up."""
     points, keys, weights = rows
-    monkeypatch.setattr("pipeline.fit.slices_for", lambda *_: slices)
+    monkeypatch.setattr("pipeline.driver.fit.slices_for", lambda *_: slices)
     monkeypatch.setattr("pipeline.passes.parcels.INLINE_BYTES", inline)
     write_shards(tmp_path / "in", points, shards=6, keys=keys, weights=weights, row_group_size=40)
     workers = ("--direct_running_mode=multi_threading", "--direct_num_workers=3")
@@ -119,7 +119,7 @@ def test_many_tiny_files_packed_and_not(fit, rows, one_file, tmp_path, monkeypat
     points, keys, weights = rows
     write_shards(tmp_path / "in", points, shards=30, keys=keys, weights=weights)
     packed = fit(tmp_path / "in", tmp_path / "packed", *options(), *PLAIN)
-    monkeypatch.setattr("pipeline.commands.make_plan", partial(make_plan, block_rows=30))
+    monkeypatch.setattr("pipeline.driver.commands.make_plan", partial(make_plan, block_rows=30))
     apart = fit(tmp_path / "in", tmp_path / "apart", *options(), *PLAIN)
     assert (packed.run.counts.blocks, apart.run.counts.blocks) == (1, 30)
     assert_same_answer(packed, one_file["lloyd"])

@@ -15,9 +15,9 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from pipeline import jobs
-from pipeline.attempt import Attempt
-from pipeline.fit import Fit
+from pipeline.driver import jobs
+from pipeline.driver.attempt import Attempt
+from pipeline.driver.fit import Fit
 from pipeline.passes.archive import sealed
 from pipeline.passes.checkpoint import WorkFolder, save_state
 from pipeline.passes.parcels import send
@@ -98,7 +98,7 @@ def test_a_job_that_is_stopped_between_slices_resumes_to_the_same_bits(
     run, three_blobs, tmp_path, monkeypatch, uninterrupted, sent
 ):
     """What an iteration has left in the work folder is added again by nobody."""
-    monkeypatch.setattr("pipeline.fit.slices_for", lambda *_: 3)
+    monkeypatch.setattr("pipeline.driver.fit.slices_for", lambda *_: 3)
     monkeypatch.setattr("pipeline.passes.parcels.INLINE_BYTES", 0)
     output = tmp_path / "out"
     places = (f"--input={three_blobs.folder}", f"--output={output}")

@@ -70,7 +70,7 @@ def test_a_secret_is_in_no_file_and_in_no_message(run, bucket, tmp_path, monkeyp
     secret = address.split(":")[2].split("@")[0]
     monkeypatch.setattr("sys.argv", ["kmeans-tf", "fit", f"--input={address}/in", f"--x={address}"])
     if failing:
-        monkeypatch.setattr("pipeline.attempt.Attempt.label", lambda *_: 1 / 0)
+        monkeypatch.setattr("pipeline.driver.attempt.Attempt.label", lambda *_: 1 / 0)
     args = ("fit", f"--input={address}/in", f"--output={tmp_path / 'out'}", "--k=2")
     ran = run(*args)
     assert ran.code == (1 if failing else 0), ran.stderr
@@ -101,7 +101,7 @@ def test_a_new_key_takes_up_what_the_old_one_began(run, bucket, tmp_path, monkey
     address, _ = bucket
     args = (f"--output={tmp_path / 'out'}", "--k=2")
     with monkeypatch.context() as patch:
-        patch.setattr("pipeline.attempt.Attempt.label", lambda *_: 1 / 0)
+        patch.setattr("pipeline.driver.attempt.Attempt.label", lambda *_: 1 / 0)
         assert run("fit", f"--input={address}/in", *args).code == 1
     other = address.replace("Zq9", "Other")
     assert run("fit", f"--input={other}/in", *args, "--resume=require").code == 0

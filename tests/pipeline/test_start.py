@@ -47,7 +47,7 @@ def test_a_mistake_in_the_options_is_told_before_any_library_is_loaded(places, m
     code, said, modules = loaded("fit", *places, mistake)
     assert code == 2, said
     assert mistake.split("=")[0] in said
-    assert "pipeline.options" in modules
+    assert "pipeline.command_line.options" in modules
     assert not modules & {*SLOW, "pyarrow", "numpy"}
 
 
@@ -105,7 +105,9 @@ def in_a_process(code: str) -> str:
 
 
 def test_the_passes_are_imported_without_tensorflow():
-    code = "import sys, pipeline.transforms, pipeline.jobs; print('tensorflow' in sys.modules)"
+    code = (
+        "import sys, pipeline.transforms, pipeline.driver.jobs; print('tensorflow' in sys.modules)"
+    )
     assert in_a_process(code) == "False"
 
 

@@ -12,8 +12,8 @@ import pyarrow.parquet as pq
 import pytest
 
 from kmeans_tf.metrics import get_metric
+from pipeline.driver.metric_identity import metric_identity
 from pipeline.environment import reach_working_folder
-from pipeline.metric_identity import metric_identity
 
 ROOT = Path(__file__).resolve().parents[2]
 COMMAND = [sys.executable, str(ROOT / "kmeans_tf_job.py")]

@@ -122,7 +122,7 @@ def test_an_interrupted_logging_leaves_the_answer(run, three_blobs, tmp_path, mo
     def interrupted(*_):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("pipeline.commands.log_to_mlflow", interrupted)
+    monkeypatch.setattr("pipeline.driver.commands.log_to_mlflow", interrupted)
     ran = run(*command(three_blobs, tmp_path))
     assert ran.code == 0
     assert ran.stderr.endswith(f"{tmp_path / 'runs'}: not logged: KeyboardInterrupt\n")

@@ -12,9 +12,9 @@ import pyarrow.parquet as pq
 import pytest
 import tensorflow as tf
 
-from pipeline.attempt import Attempt
 from pipeline.data.store import Store
-from pipeline.fit import Fit
+from pipeline.driver.attempt import Attempt
+from pipeline.driver.fit import Fit
 from tests import reference
 from tests.pipeline.answer import Answer, assert_same_answer, contents
 from tests.runner_cases import small_blocks

@@ -4,7 +4,7 @@ import os
 
 import pytest
 
-from pipeline.options import RunOptions
+from pipeline.command_line.options import RunOptions
 from pipeline.passes import cores as module
 from pipeline.passes.cores import cores
 from pipeline.runners.settings import Settings

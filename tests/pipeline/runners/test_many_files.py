@@ -26,7 +26,7 @@ def by_workers(monkeypatch):
 
     def begin():
         monkeypatch.setattr(Settings, "one_process", False)
-        monkeypatch.setattr("pipeline.commands.FEW_FILES", 10)
+        monkeypatch.setattr("pipeline.driver.commands.FEW_FILES", 10)
         monkeypatch.setattr("pipeline.passes.footers.RANGE_FILES", 7)
 
     return begin

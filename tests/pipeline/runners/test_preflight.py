@@ -11,9 +11,9 @@ from dataclasses import replace
 import pyarrow as pa
 import pytest
 
+from pipeline.command_line.options import RunOptions
 from pipeline.data.store import FileVersion, Store
 from pipeline.errors import DataError
-from pipeline.options import RunOptions
 from pipeline.passes.checkpoint import WorkFolder
 from pipeline.runners import flink as flink_module
 from pipeline.runners import preflight

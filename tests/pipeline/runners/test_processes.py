@@ -15,8 +15,8 @@ import pytest
 
 from kmeans_tf import Model, TrainingOptions, TrainingState, Trial, get_metric
 from kmeans_tf.layout import SumLayout
+from pipeline.command_line.options import RunOptions
 from pipeline.errors import DataError
-from pipeline.options import RunOptions
 from pipeline.passes.checkpoint import latest_state
 from pipeline.passes.counters import by_name
 from pipeline.passes.footers import ReadFooters, SharedFiles

@@ -9,8 +9,8 @@ import grpc
 import pytest
 from apache_beam.runners.runner import PipelineState
 
+from pipeline.command_line.options import RunOptions
 from pipeline.errors import SetupError
-from pipeline.options import RunOptions
 from pipeline.runners.runner import Runner
 from pipeline.runners.settings import Settings
 from tests.runner_cases import *  # noqa: F403  collected here, with this module's `runner`

@@ -6,8 +6,8 @@ import pytest
 from apache_beam import Pipeline
 from apache_beam.options.pipeline_options import FlinkRunnerOptions, PortableOptions
 
+from pipeline.command_line.options import RunOptions
 from pipeline.errors import RunError, UsageError
-from pipeline.options import RunOptions
 from pipeline.runners.settings import Settings
 
 FIVE_SLOTS = {"slots-total": 5, "taskmanagers": 2}

@@ -11,16 +11,11 @@ import pytest
 
 import kmeans_tf
 from kmeans_tf.oversampling import PASSES
+from pipeline.command_line.options import FitOptions, LabelOptions, ReportOptions, RunOptions
+from pipeline.command_line.parse import parse
+from pipeline.command_line.parser import option_names
 from pipeline.data.names import ColumnNames
 from pipeline.errors import UsageError
-from pipeline.options import (
-    FitOptions,
-    LabelOptions,
-    ReportOptions,
-    RunOptions,
-    option_names,
-    parse,
-)
 from pipeline.runners.settings import Settings
 
 FIT = ["fit", "--input=in", "--output=out"]
@@ -393,7 +388,7 @@ def test_an_interrupt_says_how_to_go_on(run, monkeypatch):
     def interrupt(options):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("pipeline.commands.fit", interrupt)
+    monkeypatch.setattr("pipeline.driver.commands.fit", interrupt)
     ran = run(*FIT)
     assert ran.code == 130
     assert "run the same command again to resume" in ran.stderr
@@ -412,7 +407,7 @@ def fit(options):
 {textwrap.indent(body, "    ")}
     raise KeyboardInterrupt
 
-sys.modules["pipeline.commands"] = types.SimpleNamespace(fit=fit)
+sys.modules["pipeline.driver.commands"] = types.SimpleNamespace(fit=fit)
 atexit.register(print, "cleaned up", flush=True)
 __main__.command()
 """
@@ -463,7 +458,7 @@ def test_a_bug_of_ours_is_called_one(run, monkeypatch):
     def fail(options):
         raise ZeroDivisionError("one over nothing")
 
-    monkeypatch.setattr("pipeline.commands.fit", fail)
+    monkeypatch.setattr("pipeline.driver.commands.fit", fail)
     ran = run(*FIT)
     assert ran.code == 1
     assert "ZeroDivisionError: one over nothing" in ran.stderr

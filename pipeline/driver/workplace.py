@@ -6,11 +6,11 @@ Beam is loaded with this module.
 import time
 from dataclasses import dataclass, field
 
+from pipeline.command_line.options import RunOptions
 from pipeline.console import say
 from pipeline.data.file_table import FileTable
 from pipeline.data.files import Footers, read_footers
 from pipeline.data.store import FileVersion
-from pipeline.options import RunOptions
 from pipeline.output.publish import Output
 from pipeline.passes.checkpoint import WorkFolder
 from pipeline.passes.footers import ReadFooters, SharedFiles

@@ -20,12 +20,15 @@ from kmeans_tf.sample import sample_capacity
 from kmeans_tf.start import PrecisionError, StartOptions, choose_starts, layout_for
 from kmeans_tf.state import DEADLINE, DIVERGED
 from kmeans_tf.summary import Summary
-from pipeline.attempt import Attempt
-from pipeline.checks import check_scanned, estimate_warning, precision_error
+from pipeline.command_line.gates import Bound
+from pipeline.command_line.options import FitOptions
 from pipeline.console import say
 from pipeline.data.names import listed
-from pipeline.deadline import Pace
-from pipeline.drift import Continuation, moved_share
+from pipeline.driver.attempt import Attempt
+from pipeline.driver.checks import check_scanned, estimate_warning, precision_error
+from pipeline.driver.drift import Continuation, moved_share
+from pipeline.driver.pace import Pace
+from pipeline.driver.progress import training_progress
 from pipeline.errors import (
     SHARED_OUTPUT,
     DataError,
@@ -34,9 +37,8 @@ from pipeline.errors import (
     SetupError,
     UsageError,
 )
-from pipeline.gates import Bound
-from pipeline.nights import Night
-from pipeline.options import FitOptions
+from pipeline.nights.night import Night
+from pipeline.nights.previous import InitialPrototypes
 from pipeline.output.features import feature_table
 from pipeline.output.results import Results, load_drawing_ahead, write_results
 from pipeline.output.run_record import Gate, Match, RunRecord
@@ -55,8 +57,6 @@ from pipeline.passes.checkpoint import (
 )
 from pipeline.passes.figures import FiguresSpec, FindFigures
 from pipeline.passes.train import slices_for
-from pipeline.previous import InitialPrototypes
-from pipeline.progress import training_progress
 from pipeline.transforms import Loader, Scan, ScanSpec, Train, TrainSpec
 
 

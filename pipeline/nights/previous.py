@@ -16,6 +16,7 @@ from pyarrow import types
 from kmeans_tf import Model
 from kmeans_tf.definition import LARGEST_LABEL
 from kmeans_tf.saved_model import SETTINGS, read_settings
+from pipeline.command_line.options import DEFAULT_K, FitOptions
 from pipeline.console import say
 from pipeline.data.columns import Columns
 from pipeline.data.floats import as_numbers, to_float64
@@ -23,7 +24,6 @@ from pipeline.data.kinds import is_list, is_numeric, plain
 from pipeline.data.names import figure_names, figures_among, instead_of, listed, meant
 from pipeline.data.store import Store
 from pipeline.errors import UsageError
-from pipeline.options import DEFAULT_K, FitOptions
 from pipeline.output.run_record import RUN, RunRecord
 from pipeline.output.tables import REQUIRED, Tables
 

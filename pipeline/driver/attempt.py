@@ -17,12 +17,13 @@ import numpy as np
 
 from kmeans_tf import Model
 from pipeline import environment
-from pipeline.checks import check_labelled
+from pipeline.command_line.options import ALWAYS
 from pipeline.console import say
 from pipeline.data.addresses import masked_words
 from pipeline.data.plan import Plan
+from pipeline.driver.checks import check_labelled
+from pipeline.driver.progress import stage_progress
 from pipeline.errors import UsageError
-from pipeline.options import ALWAYS
 from pipeline.output.results import Results, bad_rows, key_types, load_drawing_ahead
 from pipeline.output.run_record import Counts, Gate, Input, RunRecord, Scatter, Schema, Table
 from pipeline.passes.blocks import BlockRange
@@ -32,7 +33,6 @@ from pipeline.passes.counters import by_name
 from pipeline.passes.label import part_rows
 from pipeline.passes.stage import Stage
 from pipeline.passes.totals import LabelTotals
-from pipeline.progress import stage_progress
 from pipeline.runners.identity import Worker, versions
 from pipeline.runners.runner import Runner
 from pipeline.runners.watchdog import Watchdog

@@ -17,7 +17,14 @@ from kmeans_tf.notices import native_notices_hidden
 from kmeans_tf.runtime import load_ahead
 from kmeans_tf.start import INITS
 from pipeline import environment
-from pipeline.checks import check_size
+from pipeline.command_line.dates import on
+from pipeline.command_line.options import (
+    DiffOptions,
+    FitOptions,
+    LabelOptions,
+    ReportOptions,
+    RunOptions,
+)
 from pipeline.console import SAYING, say, tell
 from pipeline.data.columns import Columns
 from pipeline.data.file_table import FileTable
@@ -25,16 +32,11 @@ from pipeline.data.files import Footers, find_files, read_footers
 from pipeline.data.names import ColumnNames, split_list
 from pipeline.data.plan import Plan, make_plan
 from pipeline.data.store import Store
-from pipeline.dates import on
+from pipeline.driver.checks import check_size
+from pipeline.driver.metric_identity import metric_identity
 from pipeline.errors import UsageError
-from pipeline.metric_identity import metric_identity
-from pipeline.nights import take_up
-from pipeline.options import DiffOptions, FitOptions, LabelOptions, ReportOptions, RunOptions
-from pipeline.output.mlflow_log import check_mlflow, log_to_mlflow
-from pipeline.output.publish import Output
-from pipeline.passes.cores import cores
-from pipeline.passes.loading import loading
-from pipeline.previous import (
+from pipeline.nights.night import take_up
+from pipeline.nights.previous import (
     InitialPrototypes,
     find_model,
     load_model,
@@ -44,10 +46,14 @@ from pipeline.previous import (
     read_run,
     resolve_ks,
 )
+from pipeline.output.mlflow_log import check_mlflow, log_to_mlflow
+from pipeline.output.publish import Output
+from pipeline.passes.cores import cores
+from pipeline.passes.loading import loading
 
 if TYPE_CHECKING:
-    from pipeline.jobs import Job
-    from pipeline.workplace import Workplace
+    from pipeline.driver.jobs import Job
+    from pipeline.driver.workplace import Workplace
 
 FEW_FILES = 10_000  # of which the driver reads the footers, whoever else works
 
@@ -158,7 +164,7 @@ def diff(options: DiffOptions) -> bool:
     Raises:
         UsageError: one is no output, or damaged.
     """
-    from pipeline.diff import Outputs
+    from pipeline.nights.diff import Outputs
 
     store = _reached([options.one, options.other])
     outputs = Outputs.read(store, store.plain(options.one), store.plain(options.other))
@@ -216,7 +222,7 @@ def _workplace(options: FitOptions | LabelOptions, output: Output) -> Callable[[
     @cache
     def connected() -> "Workplace":
         with loading():
-            from pipeline.workplace import Workplace
+            from pipeline.driver.workplace import Workplace
         return Workplace.connected(options.run, output)
 
     return connected
@@ -262,7 +268,7 @@ def _job(
 ) -> "Job":
     """What does the rest."""
     with loading():
-        from pipeline.jobs import Job
+        from pipeline.driver.jobs import Job
     job = Job(connect(), plan, request, configuration, warnings)
     _load_tensorflow(options.run, configuration.get("metric"))
     return job

@@ -4,9 +4,9 @@ from datetime import UTC, date, datetime, timedelta
 
 import pytest
 
-from pipeline.dates import names_a_day, on
+from pipeline.command_line.dates import names_a_day, on
+from pipeline.command_line.parse import parse
 from pipeline.errors import UsageError
-from pipeline.options import parse
 from tests.pipeline.answer import Answer, with_options
 from tests.tables import write_shards
 

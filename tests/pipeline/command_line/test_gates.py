@@ -4,10 +4,10 @@ import numpy as np
 import pyarrow.parquet as pq
 import pytest
 
+from pipeline.command_line.gates import FIGURES, Bound
+from pipeline.command_line.parse import parse
+from pipeline.driver.fit import increase, judged
 from pipeline.errors import UsageError
-from pipeline.fit import increase, judged
-from pipeline.gates import FIGURES, Bound
-from pipeline.options import parse
 from pipeline.output.run_record import Gate
 from pipeline.output.tables import table_names
 from tests.pipeline.answer import Answer, assert_same_answer, contents

@@ -6,11 +6,11 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from pipeline import deadline
-from pipeline.deadline import PUBLISHING_SECONDS, Pace
+from pipeline.command_line import moments
+from pipeline.command_line.parse import parse
+from pipeline.driver.fit import Fit
+from pipeline.driver.pace import PUBLISHING_SECONDS, Pace
 from pipeline.errors import UsageError
-from pipeline.fit import Fit
-from pipeline.options import parse
 from pipeline.output.publish import Output
 from tests.pipeline.answer import Answer, assert_same_answer
 
@@ -26,7 +26,7 @@ SLOW = (
 def clock(monkeypatch):
     """A clock that stands at 1000 until it is set."""
     hands = [1000.0]
-    monkeypatch.setattr(deadline, "now", lambda: hands[0])
+    monkeypatch.setattr(moments, "now", lambda: hands[0])
     return hands
 
 

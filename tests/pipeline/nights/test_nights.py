@@ -281,7 +281,7 @@ def test_a_week(run, tmp_path, monkeypatch):
         def interrupt(*args):
             raise KeyboardInterrupt
 
-        patch.setattr("pipeline.jobs.Attempt.label", interrupt)
+        patch.setattr("pipeline.driver.jobs.Attempt.label", interrupt)
         assert week.night(4, "--k=4").code == 130
     ran = week.night(4, "--k=4")
     assert ran.code == 0, ran.stderr

@@ -7,8 +7,8 @@ import numpy as np
 
 from kmeans_tf import Model
 from kmeans_tf.matching import NEW, match, moves, numbered
-from pipeline.attempt import Attempt
-from pipeline.nights import Night
+from pipeline.driver.attempt import Attempt
+from pipeline.nights.night import Night
 from pipeline.output.run_record import Drift, Match
 from pipeline.passes.moved import CountMoved, LabelFile, MovedSpec, take_moved
 from pipeline.passes.totals import LabelTotals

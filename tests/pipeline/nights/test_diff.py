@@ -105,7 +105,7 @@ def test_rows_that_only_one_has_are_counted(diff, fit, one, three_blobs, tmp_pat
         "the answers differ",
     ]
     with pytest.MonkeyPatch.context() as patch:  # the labels of those in both are the same
-        patch.setattr("pipeline.diff.Outputs._rows", lambda _: iter(()))
+        patch.setattr("pipeline.nights.diff.Outputs._rows", lambda _: iter(()))
         assert "another label" not in " ".join(diff(one.folder, other.folder)[1])
 
 

@@ -10,8 +10,8 @@ import numpy as np
 import pytest
 
 from kmeans_tf import get_metric
-from pipeline.attempt import Attempt
-from pipeline.metric_identity import metric_identity
+from pipeline.driver.attempt import Attempt
+from pipeline.driver.metric_identity import metric_identity
 from tests.pipeline.answer import Answer
 
 NAMES = (
@@ -254,7 +254,7 @@ def test_what_cannot_be_known_is_never_the_same_and_a_line_says_so(
 def test_it_is_the_same_in_every_process():
     code = (
         "from kmeans_tf import get_metric\n"
-        "from pipeline.metric_identity import metric_identity\n"
+        "from pipeline.driver.metric_identity import metric_identity\n"
         f"for name in {NAMES}:\n"
         "    print(metric_identity(get_metric(f'tests.user_metrics:{name}')))\n"
     )
@@ -391,7 +391,7 @@ def test_labels_of_a_metric_that_changed_are_not_published(
     model = fit(three_blobs.folder, tmp_path / "model", *args)
     places = (f"--input={three_blobs.folder}", f"--output={tmp_path / 'out'}")
     with monkeypatch.context() as patch:
-        patch.setattr("pipeline.jobs.write_results", lambda *args, **named: 1 / 0)
+        patch.setattr("pipeline.driver.jobs.write_results", lambda *args, **named: 1 / 0)
         assert run("label", *places, f"--model={model.folder}", "--metric=mine:cost").code == 1
     write_module("mine", text.replace("P = 1.5", "P = 3.25"))
     assert run("label", *places, f"--model={model.folder}", "--metric=mine:cost").code == 0

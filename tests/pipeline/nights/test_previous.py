@@ -15,9 +15,9 @@ import tensorflow as tf
 from kmeans_tf import Model
 from pipeline.data.columns import Columns
 from pipeline.data.store import Store
+from pipeline.driver.fit import label_numbers
 from pipeline.errors import UsageError
-from pipeline.fit import label_numbers
-from pipeline.previous import InitialPrototypes, model_features, read_prototypes
+from pipeline.nights.previous import InitialPrototypes, model_features, read_prototypes
 from tests.pipeline.answer import Answer
 
 TOP = 2**31 - 1

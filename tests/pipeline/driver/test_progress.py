@@ -15,9 +15,9 @@ import pytest
 from kmeans_tf import TrainingState, Trial
 from pipeline.console import log_json
 from pipeline.data.store import Store
+from pipeline.driver.progress import iterations_left, training_progress
 from pipeline.errors import RunError
 from pipeline.passes.checkpoint import WorkFolder, save_state
-from pipeline.progress import iterations_left, training_progress
 from tests.waiting import wait_for
 
 
@@ -80,8 +80,8 @@ def test_a_cost_that_is_no_number_of_json_is_left_out(work):
 
 
 def test_lines_now_and_then(work, monkeypatch):
-    monkeypatch.setattr("pipeline.progress.LINE_SECONDS", 0.0)
-    monkeypatch.setattr("pipeline.progress._POLL_SECONDS", 0.001)
+    monkeypatch.setattr("pipeline.driver.progress.LINE_SECONDS", 0.0)
+    monkeypatch.setattr("pipeline.driver.progress._POLL_SECONDS", 0.001)
     stderr = Stderr()
     with contextlib.redirect_stderr(stderr), training_progress(work, 10, 1000):
         train(work, [200.0])

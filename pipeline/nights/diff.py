@@ -13,8 +13,8 @@ import pyarrow.parquet as pq
 from pipeline.data.digests import hash_values, row_hashes
 from pipeline.data.store import Store
 from pipeline.errors import UsageError
+from pipeline.nights.previous import read_run
 from pipeline.output.run_record import RunRecord
-from pipeline.previous import read_run
 
 _FIGURES = 4  # columns of the prototypes before the features: label, rows, weight, cost
 _BATCH_ROWS = 1 << 18

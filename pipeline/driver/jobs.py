@@ -15,20 +15,20 @@ import numpy as np
 
 from kmeans_tf import Model
 from kmeans_tf.metrics import Metric
-from pipeline.attempt import Attempt
+from pipeline.command_line.options import FitOptions
 from pipeline.console import say
 from pipeline.data.plan import Plan
+from pipeline.driver.attempt import Attempt
+from pipeline.driver.fit import Fit
+from pipeline.driver.workplace import Workplace
 from pipeline.errors import DataError, GateError, UsageError
-from pipeline.fit import Fit
-from pipeline.nights import Night
-from pipeline.options import FitOptions
+from pipeline.nights.night import Night
+from pipeline.nights.previous import InitialPrototypes
 from pipeline.output.publish import Output
 from pipeline.output.results import Results, write_results
 from pipeline.passes.checkpoint import WorkFolder
-from pipeline.previous import InitialPrototypes
 from pipeline.runners.identity import Worker
 from pipeline.runners.preflight import describe_workers
-from pipeline.workplace import Workplace
 
 
 @dataclass

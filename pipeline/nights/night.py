@@ -12,15 +12,15 @@ import pyarrow.parquet as pq
 
 from kmeans_tf import METRICS, Model
 from kmeans_tf.start import INITS
+from pipeline.command_line.dates import names_a_day, on
+from pipeline.command_line.options import FitOptions, default_init
 from pipeline.data.columns import Columns
 from pipeline.data.names import figure_names
 from pipeline.data.store import Store
-from pipeline.dates import names_a_day, on
 from pipeline.errors import UsageError
-from pipeline.options import FitOptions, default_init
+from pipeline.nights.previous import find_model, load_model
 from pipeline.output.publish import is_finished
 from pipeline.output.run_record import RUN, RunRecord
-from pipeline.previous import find_model, load_model
 
 NIGHTS_BACK = 60  # that are looked at for an output, where the one that is named has none
 _FILES_OF_PROTOTYPES = (".parquet", ".npy")

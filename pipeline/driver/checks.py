@@ -4,9 +4,9 @@ from kmeans_tf import Model
 from kmeans_tf.exact import to_float
 from kmeans_tf.start import INITS, PrecisionError
 from kmeans_tf.summary import Summary
+from pipeline.command_line.options import FitOptions
 from pipeline.data.columns import Columns
 from pipeline.errors import DataError, UsageError, bad_rows_error, bad_rows_text
-from pipeline.options import FitOptions
 from pipeline.passes.memory import memory_limit
 from pipeline.passes.totals import LabelTotals
 

@@ -5,35 +5,12 @@ deadline goes on.
 """
 
 import math
-import re
-import time
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+
+from pipeline.command_line import moments
 
 PUBLISHING_SECONDS = 3.0  # for the model, the report and moving files
 _PATIENCE = 1.5  # times the slowest read so far: what a read after the training is given
-_CLOCK = re.compile(r"(\d{1,2}):(\d\d)(?::(\d\d))?")
-now = time.time
-
-
-def parse_moment(text: str) -> float:
-    """Seconds since 1970 of the next 05:30, or of an ISO time; local where no zone is named.
-
-    Raises:
-        ValueError: it is none, or has passed.
-    """
-    present = datetime.fromtimestamp(now()).astimezone()
-    clock = _CLOCK.fullmatch(text)
-    if clock:
-        hour, minute, second = (int(part or 0) for part in clock.groups())
-        moment = present.replace(hour=hour, minute=minute, second=second, microsecond=0)
-        if moment <= present:  # the same clock time of the next day, whatever the zone does
-            moment = (moment.replace(tzinfo=None) + timedelta(1)).astimezone()
-        return moment.timestamp()
-    moment = datetime.fromisoformat(text).astimezone()
-    if moment <= present:
-        raise ValueError(f"{text} has passed")
-    return moment.timestamp()
 
 
 @dataclass
@@ -64,7 +41,7 @@ class Pace:
         """
         if self.deadline is None:
             return most
-        left = self.deadline - now() - PUBLISHING_SECONDS
+        left = self.deadline - moments.now() - PUBLISHING_SECONDS
         left -= _PATIENCE * self.reads * self.read_seconds
         known = self.iteration_seconds
         expected = self.read_seconds if known is None else known

@@ -1,0 +1,1 @@
+"""What the user asks for: options, their values, and the words that give them."""
