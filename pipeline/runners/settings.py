@@ -268,13 +268,14 @@ class Settings:
 
         Whoever gives one thinks that the job runs elsewhere, or otherwise.
         """
-        if self.kind not in _RUNNERS:
+        given = self._user_flags.keys()
+        if not given or self.kind not in _RUNNERS:  # Beam takes a while to say what there is
             return
         for group, kinds in _LOOKED_AT.items():
             if self.kind in kinds:
                 continue
             names = group([]).get_all_options(current_only=True)
-            for name in names.keys() & self._user_flags.keys():
+            for name in names.keys() & given:
                 others = " or ".join(f"{n}Runner" for n in _NAMES if f"{n.lower()}runner" in kinds)
                 raise UsageError(
                     f"--{name}: --runner {self.runner} does not look at it, {others} would: leave "
