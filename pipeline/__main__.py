@@ -23,7 +23,7 @@ from pipeline.command_line.parse import parse
 from pipeline.console import log_json, quiet_logs, say
 from pipeline.data.addresses import masked
 from pipeline.errors import INTERRUPTED, JobError, RunError, find_failure, is_interrupt
-from pipeline.passes.loading import loading
+from pipeline.passes.loading import loading, without
 
 DIFFERENT = 1  # what diff exits with, as other programs of this name do
 
@@ -55,8 +55,12 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _run(options: Options) -> int:
-    with loading():
+    with loading(), without():
+        import pyarrow as pa
+
         from pipeline.driver import commands
+
+        pa.array([])  # pyarrow looks for pandas when it is first given a list, and then no more
     if isinstance(options, FitOptions):
         commands.fit(options)
     elif isinstance(options, LabelOptions):

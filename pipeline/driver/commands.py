@@ -49,7 +49,7 @@ from pipeline.nights.previous import (
 from pipeline.output.mlflow_log import check_mlflow, log_to_mlflow
 from pipeline.output.publish import Output
 from pipeline.passes.cores import cores
-from pipeline.passes.loading import loading
+from pipeline.passes.loading import loading, without
 
 if TYPE_CHECKING:
     from pipeline.driver.jobs import Job
@@ -221,7 +221,7 @@ def _workplace(options: FitOptions | LabelOptions, output: Output) -> Callable[[
 
     @cache
     def connected() -> "Workplace":
-        with loading():
+        with loading(), without():
             from pipeline.driver.workplace import Workplace
         return Workplace.connected(options.run, output)
 
@@ -267,7 +267,7 @@ def _job(
     warnings: Sequence[str] = (),
 ) -> "Job":
     """What does the rest."""
-    with loading():
+    with loading(), without():
         from pipeline.driver.jobs import Job
     job = Job(connect(), plan, request, configuration, warnings)
     _load_tensorflow(options.run, configuration.get("metric"))
@@ -280,15 +280,17 @@ def _load_tensorflow(run: RunOptions, metric: str | None) -> None:
     Args:
         metric: a name; None where it is not known. Only a user's own may be made of Keras.
     """
-    if metric in METRICS:
+    known = metric in METRICS
+    if known:
         environment.prepare(environment.WITHOUT_KERAS)
-    load_ahead(run.threads or cores(), _quietly)
 
+    @contextlib.contextmanager
+    def quietly() -> Iterator[None]:
+        unused = without() if known else contextlib.nullcontext()
+        with native_notices_hidden(SAYING), loading(), unused:
+            yield
 
-@contextlib.contextmanager
-def _quietly() -> Iterator[None]:
-    with native_notices_hidden(SAYING), loading():
-        yield
+    load_ahead(run.threads or cores(), quietly)
 
 
 def _placed(metric: str) -> str:
