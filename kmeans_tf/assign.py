@@ -6,8 +6,9 @@ float64 cost.) `assign_rows` has it for rows in the input's units, `assign` for 
 training adds up.
 
 Scores in float32 prove most labels, see `kmeans_tf.scoring`. Only the others are resolved in
-float64. So a label depends on the row and the prototypes alone, not on the tile, the threads or
-the instruction set. Resolving is never compiled by XLA, which contracts to fused multiply-adds.
+float64, and all where they are so few that no program is worth compiling. So a label depends on the
+row and the prototypes alone, not on the tile, the threads or the instruction set. Resolving is
+never compiled by XLA, which contracts to fused multiply-adds.
 """
 
 from collections.abc import Callable
@@ -24,6 +25,9 @@ from kmeans_tf.runtime import on_processor, tf
 from kmeans_tf.scoring import score
 
 _RESOLVE_ELEMENTS = 1 << 20
+_FEW = 1 << 22  # products that float64 finds so soon, again and again, that no program is worth it
+_FEW_ONCE = 1 << 25  # the same where it is done once
+_SCORE = 64  # products that a score is worth beside those that it is the sum of
 _TURNED = 2.0**-52  # what rounding moves directions by, of rows and of prototypes together ...
 _TURNED_OVER_BOUND = 2.0**-30  # ... and more than that over G
 _WORTH_CHOOSING = 0.8  # of the points: where more are in doubt, all are compared
@@ -66,7 +70,16 @@ def assign_bounded(points: Points, projected: np.ndarray, before: Bounded | None
         return bounded.with_some(doubtful, _compared(points, projected, doubtful))
 
 
+def is_few(rows: int, d: int, k: int, few: int = _FEW) -> bool:
+    """Whether rows of d features are compared with k prototypes sooner than a program compiles."""
+    return rows * k * (d + _SCORE) <= few
+
+
 def _compared(points: Points, projected: np.ndarray, places: np.ndarray | None = None) -> Bounded:
+    if places is None and is_few(points.rows, *projected.shape[::-1]):
+        unknown = np.full(points.rows, np.inf, np.float32)  # that is, to be compared again
+        labels = resolve(points.take(slice(None)), projected)
+        return Bounded(projected, labels, unknown, np.zeros_like(unknown))
     scored = score(points, projected, places)
     labels, unsure = scored.labels, scored.unsure
     if len(unsure):
@@ -109,12 +122,15 @@ def assign_rows(
         return np.zeros(len(rows), np.int32)
     encoding = Encoding.around(targets.values, factors)
     encoded = encoding.encode_prototypes(targets.values)
-    points = Points.encode(encoding, rows.values)
     turned = encoding.unit if metric.normalize else 0.0
-    if turned:
-        points = points.with_norms((turned * _TURNED_OVER_BOUND) ** 2)
-    scored = score(points, encoded)
-    labels, unsure = scored.labels.copy(), scored.unsure
+    if is_few(len(rows), len(factors), len(targets), _FEW_ONCE):
+        labels, unsure = np.empty(len(rows), np.int32), np.arange(len(rows))
+    else:
+        points = Points.encode(encoding, rows.values)
+        if turned:
+            points = points.with_norms((turned * _TURNED_OVER_BOUND) ** 2)
+        scored = score(points, encoded)
+        labels, unsure = scored.labels.copy(), scored.unsure
     if len(unsure):
         exactly = targets.parts()
         labels[unsure] = resolve(
