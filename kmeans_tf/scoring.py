@@ -22,6 +22,9 @@ where h is what rounding moved row and prototype by. A larger q, by (h/G)**2, co
 term is at most G/4 D_k + 4 h**2 / G, and the bound has G q and G |s_1| to spare.
 """
 
+import contextlib
+import threading
+from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import cache
 
@@ -37,6 +40,7 @@ _LARGEST = 2.0**90  # |x|**2 and the best score stay below this where a label is
 _FAR = 2.0**100  # |w|**2 beyond this is only known to be beyond it
 _UNIT_ROUNDOFF = 2.0**-24
 _OUTWARD = 2.0**-20  # more than the few roundings on the way to a bound
+_MAKING = threading.Lock()  # a program, of which several threads come to need the same at once
 
 
 @dataclass(frozen=True)
@@ -81,9 +85,7 @@ def score(points: Points, prototypes: np.ndarray, places: np.ndarray | None = No
         padded = np.zeros(capacity, np.int32)
         padded[:count] = places
         chosen = (tf.constant(padded),)
-    full_precision()  # whoever calls: a program is compiled when it is first called
-    program = _program(capacity, d, len(prototypes), bool(chosen))
-    scored = program(
+    scored = _program(capacity, d, len(prototypes), bool(chosen))(
         points.values,
         points.norms,
         tf.constant(-2 * prototypes, tf.float32),
@@ -95,13 +97,35 @@ def score(points: Points, prototypes: np.ndarray, places: np.ndarray | None = No
     return Scored(*(np.asarray(each)[:count] for each in scored))
 
 
+def compile_ahead(capacity: int, d: int, ks: Iterable[int]) -> None:
+    """Compiles what scores chunks of such a capacity, in a thread; who needs it waits for it."""
+    wanted = [(k, some) for some in (False, True) for k in ks if k > 1]
+
+    def begin() -> None:
+        with contextlib.suppress(ImportError):  # who asks for TensorFlow will hear of that
+            for k, some in wanted:
+                shapes = (capacity, d), (capacity,), (k, d), (k,), ()
+                nothing = [tf.zeros(shape) for shape in shapes] + [tf.constant(0)]
+                nothing += [tf.zeros(capacity, tf.int32)] * some
+                _program(capacity, d, k, some)(*nothing)
+
+    threading.Thread(target=begin, name="compile_scores").start()
+
+
+def _program(capacity: int, d: int, k: int, some: bool):
+    """The program, which is compiled when it is first called."""
+    with _MAKING:
+        full_precision()  # whoever calls
+        return _made(capacity, d, k, some)
+
+
 def _tile_rows(rows: int, prototypes: int) -> int:
     """Rows of a tile, so that its (k, tile) scores stay in cache; no more than there are."""
     return min(rows, 4096 if prototypes <= 16 else 1024 if prototypes <= 128 else 512)
 
 
 @cache
-def _program(capacity: int, d: int, k: int, some: bool):
+def _made(capacity: int, d: int, k: int, some: bool):
     """One XLA program for all tiles of a chunk, or for some of its rows: the three of `Scored`.
 
     Scores are (k, tile), so that reductions run along the outer axis and vectorise over rows. The
