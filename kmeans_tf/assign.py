@@ -70,9 +70,9 @@ def assign_bounded(points: Points, projected: np.ndarray, before: Bounded | None
         return bounded.with_some(doubtful, _compared(points, projected, doubtful))
 
 
-def is_few(rows: int, d: int, k: int, few: int = _FEW) -> bool:
+def is_few(rows: int, d: int, k: int, *, once: bool = False) -> bool:
     """Whether rows of d features are compared with k prototypes sooner than a program compiles."""
-    return rows * k * (d + _SCORE) <= few
+    return rows * k * (d + _SCORE) <= (_FEW_ONCE if once else _FEW)
 
 
 def _compared(points: Points, projected: np.ndarray, places: np.ndarray | None = None) -> Bounded:
@@ -123,7 +123,7 @@ def assign_rows(
     encoding = Encoding.around(targets.values, factors)
     encoded = encoding.encode_prototypes(targets.values)
     turned = encoding.unit if metric.normalize else 0.0
-    if is_few(len(rows), len(factors), len(targets), _FEW_ONCE):
+    if is_few(len(rows), len(factors), len(targets), once=True):
         labels, unsure = np.empty(len(rows), np.int32), np.arange(len(rows))
     else:
         points = Points.encode(encoding, rows.values)

@@ -1,7 +1,11 @@
+import threading
+
 import numpy as np
 import pytest
 
-from kmeans_tf.scoring import score
+from kmeans_tf import scoring
+from kmeans_tf.points import CAPACITIES, Points
+from kmeans_tf.scoring import compile_ahead, score
 from tests import reference
 from tests.kmeans_tf.adversaries import ADVERSARIES, SIZES, N, case_of
 from tests.kmeans_tf.build import chunks_of, layout_of, raw_points
@@ -97,3 +101,18 @@ def test_one_far_prototype_does_not_make_the_others_unsure(k):
     after = score(points, prototypes).unsure
     assert len(before) < 0.05 * 4096
     assert len(after) <= len(before) + 5
+
+
+def test_what_is_compiled_ahead_is_not_made_again():
+    compile_ahead(CAPACITIES[0], 3, [1, 29])
+    for thread in threading.enumerate():
+        if thread.name == "compile_scores":
+            thread.join()
+    made = scoring._made.cache_info().misses
+    rows = np.random.default_rng(0).standard_normal((300, 3))
+    points = Points.of(rows)
+    score(points, rows[:29])
+    score(points, rows[:29], np.arange(7))
+    assert scoring._made.cache_info().misses == made
+    score(points, rows[:28])
+    assert scoring._made.cache_info().misses == made + 1
