@@ -66,7 +66,7 @@ test-clusters: setup ## Run the job on Flink, Spark and Prism, faults included
 	$(BIN)/python -m pytest tests/clusters
 
 test-crashes: setup ## Kill the job, damage its input and run it hundreds of times
-	$(BIN)/python -m pytest tests/crashes --numprocesses auto --maxprocesses 2 --dist loadfile
+	$(BIN)/python -m pytest tests/crashes --numprocesses auto --maxprocesses 2 --dist worksteal
 
 test-stores: setup ## Run the job on a store of objects
 	$(BIN)/python -m pytest tests/object_stores
