@@ -33,7 +33,7 @@ setup: .venv/installed ## Install everything into .venv
 # Of its own: Airflow asks for other versions of what Beam and TensorFlow need.
 .venv-airflow/installed: tests/airflow/constraints.txt
 	@$(MAKE_ENVIRONMENT)
-	$(@D)/bin/python -m pip install --quiet --upgrade pip
+	$(@D)/bin/python -m pip install --quiet --upgrade pip --constraint $<
 	$(@D)/bin/python -m pip install --quiet --constraint $< apache-airflow apache-airflow-providers-standard
 	@touch $@
 

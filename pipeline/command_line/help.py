@@ -60,7 +60,7 @@ class HelpFormatter(argparse.RawDescriptionHelpFormatter):
 
     def _get_help_string(self, action: argparse.Action) -> str:
         text = action.help or ""
-        has_none = action.default in (None, "", argparse.SUPPRESS, False)
+        has_none = action.nargs == 0 or action.default in (None, "", argparse.SUPPRESS)
         if has_none or "default" in text or not action.option_strings:
             return text
         return f"{text} (default: {action.default})".strip()

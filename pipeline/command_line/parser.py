@@ -124,7 +124,7 @@ def _add_clustering(parser: argparse.ArgumentParser) -> None:
         type=values.ks,
         metavar="K",
         help="how many clusters, or several to choose from: 8,16,32, or 4:20:4 for 4 to 20 in "
-        f"steps of 4; default {DEFAULT_K}",
+        f"steps of 4; default: {DEFAULT_K}",
     )
     add(
         "--init",

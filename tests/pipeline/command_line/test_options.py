@@ -2,6 +2,8 @@
 
 import json
 import os
+import re
+import shlex
 import subprocess
 import sys
 import textwrap
@@ -11,7 +13,13 @@ import pytest
 
 import kmeans_tf
 from kmeans_tf.oversampling import PASSES
-from pipeline.command_line.options import FitOptions, LabelOptions, ReportOptions, RunOptions
+from pipeline.command_line.options import (
+    DiffOptions,
+    FitOptions,
+    LabelOptions,
+    ReportOptions,
+    RunOptions,
+)
 from pipeline.command_line.parse import parse
 from pipeline.command_line.parser import build_parser
 from pipeline.data.names import ColumnNames
