@@ -86,8 +86,9 @@ def cost_curve(ax: Axes, history: pa.Table, run: RunRecord, chosen: int) -> None
         x, y = iteration[trial == one], cost[trial == one]
         if one == chosen:
             x, y = np.append(x, end), np.append(y, final)
-        bold = {"color": INK, "lw": 1.8} if one == chosen else {"color": BAR, "lw": 0.8}
-        ax.plot(x, y, ".-" if len(x) < 60 else "-", zorder=2 + (one == chosen) / 2, **bold)
+        colour, width = (INK, 1.8) if one == chosen else (BAR, 0.8)
+        [line] = ax.plot(x, y, ".-" if len(x) < 60 else "-", color=colour, lw=width)
+        line.set_zorder(2.5 if one == chosen else 2)
     refilled = relocated > 0
     above: dict[str, Any] = {"clip_on": False, "zorder": 3}
     if refilled.any():
