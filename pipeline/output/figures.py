@@ -125,7 +125,7 @@ def size_bars(
     k = len(labels)
     _figure(ax).set_figheight(0.55 + (0.3 if then else 0.22) * max(k, 3))
     bars = ax.barh(np.arange(k), rows, color=BAR, height=0.6)
-    ax.bar_label(bars, [short(n, 4) for n in rows], padding=3)
+    ax.bar_label(bars, [short(n, 4, max(rows)) for n in rows], padding=3)
     if then:
         ax.barh(np.arange(k) + 0.4, [n or 0 for n in then], color=THEN, height=0.2)
     largest = max(1, *rows, *(n or 0 for n in then))
