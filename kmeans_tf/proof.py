@@ -13,7 +13,7 @@ import numpy as np
 from kmeans_tf.assign import nearest
 from kmeans_tf.layout import SumLayout
 from kmeans_tf.metrics import get_metric
-from kmeans_tf.start import WeightedPoints, optimism, trained_start
+from kmeans_tf.start import WeightedPoints, iterations_for, optimism, trained_start
 from kmeans_tf.state import TrainingOptions, Trial
 from kmeans_tf.stats import ClusterStats
 from kmeans_tf.summary import Summary
@@ -46,11 +46,13 @@ def judged(
         # Where the start is another than the last iteration's, so is the cost.
         status = updated.status if proof.trainings == 1 else updated.stopped(options)
         return replace(updated, status=status, proof=replace(proof, open=False))
-    both = _both_samples(layout, options, trial, stats, summary())
+    found = summary()
+    both = _both_samples(layout, options, trial, stats, found)
     seed = proof.seed + proof.trainings * proof.starts
     k = len(trial.prototypes)
+    most = iterations_for(found, k)
     prototypes, cost = trained_start(
-        layout, get_metric(options.metric), both, k, seed, proof.starts
+        layout, get_metric(options.metric), both, k, seed, proof.starts, most
     )
     expected_cost = cost * optimism(len(both.weights), k)
     return replace(

@@ -36,13 +36,14 @@ PRECISIONS = (AUTO, SINGLE, DOUBLE)
 NOISE = 1e-9  # of the cost: what rounding may add before points are kept finer
 _OWN = 2.0**-50  # of a number: what its float64 arithmetic may cost
 STARTS = 4  # that are trained, where they are not too slow
-_QUICK = 1 << 28  # products in an iteration over the sample: so few that all starts are quick
 _ITERATIONS = 30  # that a start takes on the sample, about
-_PASSES = 3  # over all rows: as long as all starts may take together
+_PASSES = 3  # over all rows: about as long as all starts may take together, ...
+_QUICK = STARTS * _ITERATIONS << 28  # ... or as so many products, which take seconds
 _TRIED_TO = 1e-3  # the change of cost at which starts are compared ...
 _TRAINED_TO = 1e-5  # ... and that the best is trained to
 _MOST_ITERATIONS = 60
-_SWAPS_PER_PROTOTYPE, _MOST_SWAPS = 2, 256  # that are tried
+_SWAPS_PER_PROTOTYPE, _MOST_SWAPS = 2, 256  # that are tried, ...
+_SWAPPED_TO = 1 << 12  # ... up to so many prototypes: of more they would reach too few
 _WEIGHT_BITS = 40  # of the weights that stand for rows left out
 
 
@@ -156,8 +157,9 @@ def _trial(
     if options.init != AUTO:
         return Trial.start(prototypes)
     starts = starts_for(summary, options.k)
+    most = iterations_for(summary, options.k)
     prototypes, cost = trained_start(
-        layout, metric, sample, options.k, options.seed, starts, prototypes, threads
+        layout, metric, sample, options.k, options.seed, starts, most, prototypes, threads
     )
     if summary.sample.full:
         cost *= optimism(len(sample.weights), options.k)
@@ -168,15 +170,20 @@ def _trial(
 def starts_for(summary: Summary, k: int) -> int:
     """How many starts are trained, by the sizes alone.
 
-    One where the sample holds every row. Else `STARTS`, but no more than take as long as three
-    passes over all rows, if they take long.
+    One where the sample holds every row. Else `STARTS`, or as many as can be afforded.
     """
-    sample = summary.sample
-    if not sample.full:
-        return 1
-    m, d = sample.rows.shape
-    affordable = _PASSES * summary.rows // (_ITERATIONS * m)
-    return STARTS if m * d * k <= _QUICK else min(STARTS, max(1, affordable))
+    return min(STARTS, max(1, _affordable(summary, k) // _ITERATIONS)) if summary.sample.full else 1
+
+
+def iterations_for(summary: Summary, k: int) -> int:
+    """How many iterations on the sample each training may take at most, by the sizes alone."""
+    return min(_MOST_ITERATIONS, _affordable(summary, k))
+
+
+def _affordable(summary: Summary, k: int) -> int:
+    """Iterations on the sample that take as long as `_PASSES` over all rows, or only seconds."""
+    m, d = summary.sample.rows.shape
+    return max(_PASSES * summary.rows // m, _QUICK // (m * d * k))
 
 
 def trained_start(
@@ -186,6 +193,7 @@ def trained_start(
     k: int,
     seed: int,
     starts: int,
+    iterations: int = _MOST_ITERATIONS,
     untrained: np.ndarray | None = None,
     threads: int = 1,
 ) -> tuple[np.ndarray, float]:
@@ -201,8 +209,9 @@ def trained_start(
         k: how many prototypes.
         seed: of the first start.
         starts: how many there are.
+        iterations: that each takes at most, and the best once more.
         untrained: (k, d) float64, what k-means++ chose with that seed, where it did already.
-        threads: how many starts are trained at once, and chunks of the best.
+        threads: how many starts are trained at once, and chunks where there are fewer starts.
 
     Returns:
         Prototypes (k, d) float64 in the points' units, and the cost that all rows have if they are
@@ -217,7 +226,7 @@ def trained_start(
     chunks = [Points.of(sample.points[p], None if alike else weights[p]) for p in parts]
 
     def trained(trial: Trial, tolerance: float, threads: int = 1) -> Trial:
-        options = TrainingOptions(metric.name, tolerance=tolerance, max_iterations=_MOST_ITERATIONS)
+        options = TrainingOptions(metric.name, tolerance=tolerance, max_iterations=iterations)
         state = train(
             layout,
             options,
@@ -234,15 +243,15 @@ def trained_start(
             prototypes = initial_prototypes(
                 K_MEANS_PLUS_PLUS, metric, sample.points, sample.weights, k, seed + number
             )
-        return trained(Trial.start(prototypes), _TRIED_TO)
+        return trained(Trial.start(prototypes), _TRIED_TO, max(1, threads // starts))
 
     with ThreadPoolExecutor(threads) as pool:
         trials = list(pool.map(start, range(starts)))
     best = min(trials, key=lambda trial: trial.costs[-1]).prototypes
-    if k > 1:
+    if 1 < k <= _SWAPPED_TO:
         random = np.random.RandomState(seed % 2**32)
         steps = min(_SWAPS_PER_PROTOTYPE * k, _MOST_SWAPS)
-        best = swapped(metric, sample.points, sample.weights, best, steps, random)
+        best = swapped(metric, sample.points, sample.weights, best, steps, random, threads)
     end = trained(Trial.start(best), _TRAINED_TO, threads)
     return end.prototypes, end.costs[-1] * total_weight / layout.total_weight
 

@@ -5,6 +5,7 @@ import dataclasses
 import numpy as np
 import pytest
 
+import kmeans_tf.start
 from kmeans_tf import TrainingOptions, get_metric
 from kmeans_tf.sample import Sample
 from kmeans_tf.start import (
@@ -15,6 +16,7 @@ from kmeans_tf.start import (
     WeightedPoints,
     choose_start,
     default_init,
+    iterations_for,
     layout_for,
     starts_for,
     trained_start,
@@ -168,14 +170,49 @@ def sized(rows, m, d, *, full=True):
         (sized(10**9, 100, 2, full=False), 3, 1),  # every row is in the sample
         (sized(101, 100, 2), 3, STARTS),  # quick
         (sized(1024, 1024, 1024), 256, STARTS),  # just quick
-        (sized(1024, 1024, 1024), 257, 1),  # slow beside so few rows
-        (sized(20 * 1024, 1024, 1024), 257, 2),
-        (sized(30 * 1024, 1024, 1024), 257, 3),
-        (sized(10**9, 1024, 1024), 257, STARTS),
+        (sized(1024, 1024, 1024), 257, 3),
+        (sized(1024, 1024, 1024), 1024, 1),
+        (sized(1024, 1024, 1024), 8192, 1),  # slow beside so few rows
+        (sized(20 * 1024, 1024, 1024), 8192, 2),
+        (sized(30 * 1024, 1024, 1024), 8192, 3),
+        (sized(10**9, 1024, 1024), 8192, STARTS),
     ],
 )
 def test_so_many_starts_as_cost_little(summary, k, starts):
     assert starts_for(summary, k) == starts
+
+
+@pytest.mark.parametrize(
+    "summary, k, iterations",
+    [
+        (sized(100, 100, 2, full=False), 3, 60),
+        (sized(1024, 1024, 1024, full=False), 512, 60),  # just quick
+        (sized(1024, 1024, 1024, full=False), 1024, 30),
+        (sized(1024, 1024, 1024, full=False), 8192, 3),  # as long as three passes
+        (sized(4 * 1024, 1024, 1024), 8192, 12),
+        (sized(10**9, 1024, 1024), 8192, 60),
+    ],
+)
+def test_a_start_takes_so_many_iterations_as_cost_little(summary, k, iterations):
+    assert iterations_for(summary, k) == iterations
+
+
+def test_no_training_on_the_sample_takes_more_iterations(monkeypatch):
+    """Where there is time for three passes, those of the start are few, and all rows' follow."""
+    monkeypatch.setattr(kmeans_tf.start, "_QUICK", 0)
+    taken, rows = [], np.random.default_rng(0).random((3000, 2))
+    train = kmeans_tf.start.train
+
+    def spied(*arguments):
+        state = train(*arguments)
+        taken.append(state.iteration)
+        return state
+
+    monkeypatch.setattr(kmeans_tf.start, "train", spied)
+    started(rows, 25)
+    assert taken == [3, 3]
+    started(rows, 25, capacity=1000)
+    assert taken[2:] == [9, 9]
 
 
 # Other starts
