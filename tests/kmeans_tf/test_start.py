@@ -212,7 +212,7 @@ def test_no_training_on_the_sample_takes_more_iterations(monkeypatch):
     started(rows, 25)
     assert taken == [3, 3]
     started(rows, 25, capacity=1000)
-    assert taken[2:] == [9, 9]
+    assert max(taken[2:]) == 9
 
 
 # Other starts
