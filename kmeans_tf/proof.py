@@ -13,7 +13,8 @@ import numpy as np
 from kmeans_tf.assign import nearest
 from kmeans_tf.layout import SumLayout
 from kmeans_tf.metrics import get_metric
-from kmeans_tf.start import WeightedPoints, iterations_for, optimism, trained_start
+from kmeans_tf.seeding import K_MEANS_PLUS_PLUS, initial_prototypes
+from kmeans_tf.start import WeightedPoints, optimism, trained_start
 from kmeans_tf.state import TrainingOptions, Trial
 from kmeans_tf.stats import ClusterStats
 from kmeans_tf.summary import Summary
@@ -46,14 +47,12 @@ def judged(
         # Where the start is another than the last iteration's, so is the cost.
         status = updated.status if proof.trainings == 1 else updated.stopped(options)
         return replace(updated, status=status, proof=replace(proof, open=False))
-    found = summary()
-    both = _both_samples(layout, options, trial, stats, found)
-    seed = proof.seed + proof.trainings * proof.starts
-    k = len(trial.prototypes)
-    most = iterations_for(found, k)
-    prototypes, cost = trained_start(
-        layout, get_metric(options.metric), both, k, seed, proof.starts, most
-    )
+    both = _both_samples(layout, options, trial, stats, summary())
+    metric, k = get_metric(options.metric), len(trial.prototypes)
+    seed = proof.seed + proof.trainings
+    begun = initial_prototypes(K_MEANS_PLUS_PLUS, metric, both.points, both.weights, k, seed)
+    rows = int(stats.rows.sum())
+    prototypes, cost = trained_start(layout, metric, both, begun, seed, rows)
     expected_cost = cost * optimism(len(both.weights), k)
     return replace(
         updated,
