@@ -42,9 +42,9 @@ def fit(
         rows: (n, d), all finite; float32 or what float64 holds.
         k: how many prototypes.
         weights: (n,) float64 >= 0; None stands for ones.
-        init: 'auto' (the best of several starts that are trained on a sample and proven on all
-            rows; for other optimizers than Lloyd's 'k-means++'), 'k-means++',
-            'k-means-parallel', 'random' or prototypes (at most k, d) in the rows' units.
+        init: 'auto' (a start that is trained on a sample and proven on all rows; for other
+            optimizers than Lloyd's 'k-means++'), 'k-means++', 'k-means-parallel', 'random' or
+            prototypes (at most k, d) in the rows' units.
         seed: of the sample and the start.
         standard: whether to scale every column to unit variance.
         precision: 'single' or 'double', whether points are float32 or float64 numbers; 'auto':

@@ -13,6 +13,7 @@ import numpy as np
 from kmeans_tf.assign import nearest
 from kmeans_tf.layout import SumLayout
 from kmeans_tf.metrics import get_metric
+from kmeans_tf.seeding import K_MEANS_PLUS_PLUS, initial_prototypes
 from kmeans_tf.start import WeightedPoints, optimism, trained_start
 from kmeans_tf.state import TrainingOptions, Trial
 from kmeans_tf.stats import ClusterStats
@@ -47,11 +48,11 @@ def judged(
         status = updated.status if proof.trainings == 1 else updated.stopped(options)
         return replace(updated, status=status, proof=replace(proof, open=False))
     both = _both_samples(layout, options, trial, stats, summary())
-    seed = proof.seed + proof.trainings * proof.starts
-    k = len(trial.prototypes)
-    prototypes, cost = trained_start(
-        layout, get_metric(options.metric), both, k, seed, proof.starts
-    )
+    metric, k = get_metric(options.metric), len(trial.prototypes)
+    seed = proof.seed + proof.trainings
+    begun = initial_prototypes(K_MEANS_PLUS_PLUS, metric, both.points, both.weights, k, seed)
+    rows = int(stats.rows.sum())
+    prototypes, cost = trained_start(layout, metric, both, begun, seed, rows)
     expected_cost = cost * optimism(len(both.weights), k)
     return replace(
         updated,

@@ -1,11 +1,10 @@
 """Where a training begins: the layout of its sums and the prototypes of its first iteration.
 
-The start 'auto' is trained: k-means++ and Lloyd's iterations on the sample, several times, and the
-best of them kept. `kmeans_tf.proof` holds it against all rows.
+The start 'auto' is trained: k-means++, Lloyd's iterations on the sample, and a search for
+prototypes that are better placed elsewhere. `kmeans_tf.proof` holds it against all rows.
 """
 
 from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -18,6 +17,7 @@ from kmeans_tf.metrics import Metric
 from kmeans_tf.oversampling import first_candidate
 from kmeans_tf.points import Points, chunk_rows
 from kmeans_tf.sample import Sample
+from kmeans_tf.search import exchanged
 from kmeans_tf.seeding import (
     K_MEANS_PLUS_PLUS,
     RANDOM,
@@ -35,14 +35,14 @@ INITS = (AUTO, K_MEANS_PLUS_PLUS, K_MEANS_PARALLEL, RANDOM)
 PRECISIONS = (AUTO, SINGLE, DOUBLE)
 NOISE = 1e-9  # of the cost: what rounding may add before points are kept finer
 _OWN = 2.0**-50  # of a number: what its float64 arithmetic may cost
-STARTS = 4  # that are trained, where they are not too slow
-_QUICK = 1 << 28  # products in an iteration over the sample: so few that all starts are quick
-_ITERATIONS = 30  # that a start takes on the sample, about
-_PASSES = 3  # over all rows: as long as all starts may take together
-_TRIED_TO = 1e-3  # the change of cost at which starts are compared ...
-_TRAINED_TO = 1e-5  # ... and that the best is trained to
-_MOST_ITERATIONS = 60
+_PASSES = 3  # over all rows: as long as training on the sample may take, where that is not quick
+_QUICK = 1 << 37  # products of a feature of a point with a prototype's, which are quick
+_TRIED_TO = 1e-3  # the change of cost to which a start is trained while it is searched ...
+_TRAINED_TO = 1e-5  # ... and then
+_MOST_ITERATIONS = 60  # between two looks
 _SWAPS_PER_PROTOTYPE, _MOST_SWAPS = 2, 256  # that are tried
+_FEW_COSTS = 1 << 26  # of all points for all prototypes: few enough to try swaps
+_LEAST_GAIN = 1e-5  # of the cost, for which an exchange is worth it
 _WEIGHT_BITS = 40  # of the weights that stand for rows left out
 
 
@@ -155,96 +155,105 @@ def _trial(
         return replace(Trial.start(candidate, labels), oversampling=oversampling)
     if options.init != AUTO:
         return Trial.start(prototypes)
-    starts = starts_for(summary, options.k)
     prototypes, cost = trained_start(
-        layout, metric, sample, options.k, options.seed, starts, prototypes, threads
+        layout, metric, sample, prototypes, options.seed, summary.rows, threads
     )
     if summary.sample.full:
         cost *= optimism(len(sample.weights), options.k)
-    proof = Proof(options.seed, starts, cost, open=summary.sample.full)
+    proof = Proof(options.seed, cost, open=summary.sample.full)
     return replace(Trial.start(prototypes), proof=proof)
-
-
-def starts_for(summary: Summary, k: int) -> int:
-    """How many starts are trained, by the sizes alone.
-
-    One where the sample holds every row. Else `STARTS`, but no more than take as long as three
-    passes over all rows, if they take long.
-    """
-    sample = summary.sample
-    if not sample.full:
-        return 1
-    m, d = sample.rows.shape
-    affordable = _PASSES * summary.rows // (_ITERATIONS * m)
-    return STARTS if m * d * k <= _QUICK else min(STARTS, max(1, affordable))
 
 
 def trained_start(
     layout: SumLayout,
     metric: Metric,
     sample: WeightedPoints,
-    k: int,
+    prototypes: np.ndarray,
     seed: int,
-    starts: int,
-    untrained: np.ndarray | None = None,
+    rows: int,
     threads: int = 1,
 ) -> tuple[np.ndarray, float]:
-    """The best of some starts that were trained on a sample.
+    """Prototypes trained on a sample, and searched for what Lloyd's iterations cannot find.
 
-    All are trained until their cost hardly falls. Prototypes of the best are swapped for others
-    where that helps, and it is trained on.
+    Points are tried in the place of prototypes, which finds what lies far away, and clusters are
+    parted and merged, some at a time and fewer where that does not help, which finds what does not.
+    All of it takes as many iterations over the sample as three over all rows take, or as are quick.
 
     Args:
         layout: of all rows' sums.
         metric: one that Lloyd's iterations minimize.
         sample: what to train on.
-        k: how many prototypes.
-        seed: of the first start.
-        starts: how many there are.
-        untrained: (k, d) float64, what k-means++ chose with that seed, where it did already.
-        threads: how many starts are trained at once, and chunks of the best.
+        prototypes: (k, d) float64, to begin with.
+        seed: of the points that are tried.
+        rows: how many there are in all.
+        threads: how many chunks are worked on at once.
 
     Returns:
         Prototypes (k, d) float64 in the points' units, and the cost that all rows have if they are
         as the sample, in the (scaled) input's units.
     """
-    total_weight = layout.total_weight
-    weights = _rounded(sample.weights)
-    layout = layout.with_weights(weights)
-    size = chunk_rows(sample.points.shape[1])
-    parts = [slice(a, a + size) for a in range(0, len(weights), size)]
-    alike = (weights == 1).all()
-    chunks = [Points.of(sample.points[p], None if alike else weights[p]) for p in parts]
-
-    def trained(trial: Trial, tolerance: float, threads: int = 1) -> Trial:
-        options = TrainingOptions(metric.name, tolerance=tolerance, max_iterations=_MOST_ITERATIONS)
-        state = train(
-            layout,
-            options,
-            TrainingState((trial,)),
-            chunks,
-            lambda state, stats: update(layout, options, state, stats, lambda: sample.points),
-            threads,
-        )
-        return state.trials[0]
-
-    def start(number: int) -> Trial:
-        prototypes = untrained
-        if prototypes is None or number > 0:
-            prototypes = initial_prototypes(
-                K_MEANS_PLUS_PLUS, metric, sample.points, sample.weights, k, seed + number
-            )
-        return trained(Trial.start(prototypes), _TRIED_TO)
-
-    with ThreadPoolExecutor(threads) as pool:
-        trials = list(pool.map(start, range(starts)))
-    best = min(trials, key=lambda trial: trial.costs[-1]).prototypes
-    if k > 1:
+    training = _SampleTraining(layout, metric, sample, len(prototypes), rows, threads)
+    best = training.run(prototypes, _TRIED_TO)
+    k, points = len(prototypes), sample.points
+    if 1 < k <= _FEW_COSTS // len(points) and training.iterations_left > 0:
         random = np.random.RandomState(seed % 2**32)
         steps = min(_SWAPS_PER_PROTOTYPE * k, _MOST_SWAPS)
-        best = swapped(metric, sample.points, sample.weights, best, steps, random)
-    end = trained(Trial.start(best), _TRAINED_TO, threads)
-    return end.prototypes, end.costs[-1] * total_weight / layout.total_weight
+        after = swapped(metric, points, sample.weights, best.prototypes, steps, random, threads)
+        best = training.run(after, _TRIED_TO)
+    most = k // 3
+    while most and training.iterations_left > 0:
+        after, most = exchanged(metric, points, sample.weights, best.prototypes, most)
+        if not most:
+            break
+        trial = training.run(after, _TRIED_TO)
+        if trial.costs[-1] < best.costs[-1] * (1 - _LEAST_GAIN):
+            best = trial
+        else:
+            most //= 2
+    end = training.run(best.prototypes, _TRAINED_TO)
+    return end.prototypes, end.costs[-1] * layout.total_weight / training.layout.total_weight
+
+
+class _SampleTraining:
+    """Lloyd's iterations on a sample, of which there are only so many.
+
+    Attributes:
+        layout: of the sums over the sample.
+        iterations_left: how many there are still.
+    """
+
+    def __init__(
+        self,
+        layout: SumLayout,
+        metric: Metric,
+        sample: WeightedPoints,
+        k: int,
+        rows: int,
+        threads: int,
+    ):
+        weights = _rounded(sample.weights)
+        m, d = sample.points.shape
+        parts = [slice(a, a + chunk_rows(d)) for a in range(0, m, chunk_rows(d))]
+        alike = (weights == 1).all()
+        self._chunks = [Points.of(sample.points[p], None if alike else weights[p]) for p in parts]
+        self._metric, self._points, self._threads = metric, sample.points, threads
+        self.layout = layout.with_weights(weights)
+        self.iterations_left = _PASSES * rows // m + _QUICK // (m * d * k)
+
+    def run(self, prototypes: np.ndarray, tolerance: float) -> Trial:
+        """A training from prototypes (k, d), of one iteration at least."""
+        most = max(1, min(self.iterations_left, _MOST_ITERATIONS))
+        options = TrainingOptions(self._metric.name, tolerance=tolerance, max_iterations=most)
+        state = train(
+            self.layout,
+            options,
+            TrainingState((Trial.start(prototypes),)),
+            self._chunks,
+            lambda state, stats: update(self.layout, options, state, stats, lambda: self._points),
+            self._threads,
+        )
+        self.iterations_left -= state.iteration
+        return state.trials[0]
 
 
 def optimism(points: int, k: int) -> float:

@@ -69,7 +69,6 @@ class Proof:
 
     Attributes:
         seed: of the samples and the starts.
-        starts: how many are trained, of which the best is kept.
         expected_cost: what the cost of all rows is by the sample, in the (scaled) input's units.
         cost: that of all rows, the last time that it was compared; None before.
         trainings: how often there was a training on the sample.
@@ -77,7 +76,6 @@ class Proof:
     """
 
     seed: int
-    starts: int
     expected_cost: float
     cost: float | None = None
     trainings: int = 1

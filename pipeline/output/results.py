@@ -135,7 +135,7 @@ def _status(trial: Trial | None) -> str:
 
 
 def _start(proof: Proof) -> Start:
-    return Start(proof.starts, proof.trainings, proof.expected_cost, proof.cost)
+    return Start(proof.trainings, proof.expected_cost, proof.cost)
 
 
 def write_results(

@@ -80,10 +80,9 @@ class Start:
     """A start that was trained on a sample.
 
     `expected_cost` is what the sample says that all rows cost, `cost` what they do (null where no
-    iteration has seen it); `starts` were trained, `trainings` times.
+    iteration has seen it); it was trained `trainings` times.
     """
 
-    starts: int
     trainings: int
     expected_cost: float
     cost: float | None

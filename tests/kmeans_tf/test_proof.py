@@ -126,9 +126,9 @@ def test_it_is_trained_six_times_at_most(monkeypatch):
     rows, calls = blobs(N, 2, 3, 0)[0].astype(np.float64), []
     trained_start = kmeans_tf.proof.trained_start
 
-    def too_good(layout, metric, sample, k, seed, starts, *others):
-        calls.append((seed, starts))
-        prototypes = trained_start(layout, metric, sample, k, seed, 1)[0]
+    def too_good(layout, metric, sample, prototypes, seed, rows, *others):
+        calls.append((seed, rows))
+        prototypes = trained_start(layout, metric, sample, prototypes, seed, rows)[0]
         return np.concatenate([prototypes[:-1], [[50.0, 50.0]]]), 1.0
 
     monkeypatch.setattr(kmeans_tf.start, "trained_start", too_good)
@@ -136,7 +136,7 @@ def test_it_is_trained_six_times_at_most(monkeypatch):
     _, states = run(rows, 3, seed=10)
     trials = [state.trials[0] for state in states]
     assert MOST_TRAININGS == 6
-    assert calls == [(10 + 4 * i, 4) for i in range(6)]  # never a start again
+    assert calls == [(10 + i, N) for i in range(6)]  # never a start again
     assert [t.proof.trainings for t in trials[:7]] == [1, 2, 3, 4, 5, 6, 6]
     assert [t.proof.open for t in trials[:8]] == [True] * 6 + [False] * 2
     assert {t.status for t in trials[:7]} == {RUNNING}
@@ -152,9 +152,9 @@ def test_a_cost_as_expected_but_for_a_little_is_proven(monkeypatch, share, train
     (cost,) = states[1].trials[0].costs
     trained_start = kmeans_tf.start.trained_start
 
-    def told(layout, metric, sample, k, *more):
-        prototypes = trained_start(layout, metric, sample, k, *more)[0]
-        return prototypes, cost / share / optimism(len(sample.weights), k)
+    def told(layout, metric, sample, *more):
+        prototypes = trained_start(layout, metric, sample, *more)[0]
+        return prototypes, cost / share / optimism(len(sample.weights), len(prototypes))
 
     monkeypatch.setattr(kmeans_tf.start, "trained_start", told)
     _, states = run(rows, 3, max_iterations=1)

@@ -5,18 +5,16 @@ import dataclasses
 import numpy as np
 import pytest
 
+import kmeans_tf.start
 from kmeans_tf import TrainingOptions, get_metric
-from kmeans_tf.sample import Sample
 from kmeans_tf.start import (
     INITS,
     NOISE,
-    STARTS,
     StartOptions,
     WeightedPoints,
     choose_start,
     default_init,
     layout_for,
-    starts_for,
     trained_start,
 )
 from tests import reference
@@ -103,7 +101,7 @@ def test_a_sample_estimates_the_cost(weighted):
     ratios = []
     for seed in range(3):
         layout, trial = started(rows, 7, weights, seed=seed, capacity=3000)
-        assert trial.proof.open and trial.proof.starts == STARTS
+        assert trial.proof.open
         cost = reference.cost(rows, layout.encoding.decode(trial.prototypes), weights)
         ratios.append(trial.proof.expected_cost / cost)
     np.testing.assert_allclose(ratios, 1.0, atol=0.08)
@@ -141,41 +139,33 @@ def test_only_what_rows_were_left_out_of_is_proven():
         assert trial.costs == ()
 
 
-def test_the_best_of_more_starts_is_better():
-    rows = overlapping(1500, seed=3)
-    points = WeightedPoints(rows.astype(np.float32).astype(np.float64), np.ones(len(rows)))
-    layout = dataclasses.replace(layout_of(rows), encoding=raw_encoding(3))
-    costs = [
-        [trained_start(layout, SQEUCLIDEAN, points, 9, seed, starts)[1] for starts in (1, 4)]
-        for seed in range(4)
-    ]
-    one, more = np.transpose(costs)
-    assert (more <= one * 1.002).all()
-    assert more.mean() < one.mean()
+@pytest.mark.parametrize("seed", range(4))
+def test_the_search_finds_clusters_in_many_dimensions(seed):
+    """Where a row is no better a place for a prototype than where it is."""
+    rng = np.random.default_rng(seed)
+    centres = rng.standard_normal((40, 16)) * 1.5
+    rows = centres[rng.integers(0, 40, 12000)] + rng.standard_normal((12000, 16))
+    best = reference.fit(rows, centres, tolerance=1e-5).cost
+    layout, trial = started(rows, 40, seed=seed)
+    assert reference.cost(rows, layout.encoding.decode(trial.prototypes)) < 1.0005 * best
 
 
-def sized(rows, m, d, *, full=True):
-    """A summary of so many rows, with a sample of m."""
-    empty = summary_of(np.zeros((1, 1)))
-    ranks = np.arange(m, dtype=np.uint64)
-    sample = Sample(np.empty((m, d)), ranks, empty.sample.totals, m if full else m + 1)
-    return dataclasses.replace(empty, rows=rows, sample=sample)
+@pytest.mark.parametrize("rows, iterations", [(1500, 3), (5000, 10)])
+def test_a_start_that_is_not_quick_takes_three_passes(monkeypatch, rows, iterations):
+    monkeypatch.setattr(kmeans_tf.start, "_QUICK", 1)
+    trained, counts = kmeans_tf.start.train, []
 
+    def counted(*args):
+        counts.append(trained(*args))
+        return counts[-1]
 
-@pytest.mark.parametrize(
-    "summary, k, starts",
-    [
-        (sized(10**9, 100, 2, full=False), 3, 1),  # every row is in the sample
-        (sized(101, 100, 2), 3, STARTS),  # quick
-        (sized(1024, 1024, 1024), 256, STARTS),  # just quick
-        (sized(1024, 1024, 1024), 257, 1),  # slow beside so few rows
-        (sized(20 * 1024, 1024, 1024), 257, 2),
-        (sized(30 * 1024, 1024, 1024), 257, 3),
-        (sized(10**9, 1024, 1024), 257, STARTS),
-    ],
-)
-def test_so_many_starts_as_cost_little(summary, k, starts):
-    assert starts_for(summary, k) == starts
+    monkeypatch.setattr(kmeans_tf.start, "train", counted)
+    sample = np.random.default_rng(0).random((1500, 3)).astype(np.float32).astype(np.float64)
+    points, layout = WeightedPoints(sample, np.ones(1500)), layout_of(sample)
+    layout = dataclasses.replace(layout, encoding=raw_encoding(3))
+    trained_start(layout, SQEUCLIDEAN, points, sample[:50], 0, rows)
+    *searched, end = [state.iteration for state in counts]
+    assert sum(searched) == iterations and end == 1
 
 
 # Other starts
