@@ -4,6 +4,9 @@ PYTHONS := python3.13 python3.12 python3.11 python3
 USABLE := import sys, venv, ensurepip; assert (3, 11) <= sys.version_info < (3, 14)
 PYTHON ?= $(shell for p in $(PYTHONS); do $$p -c '$(USABLE)' 2>/dev/null && echo $$p && break; done)
 LACKING := make setup needs Python 3.11, 3.12 or 3.13 with its venv module: install one, or uv
+MAKE_ENVIRONMENT = if $(or $(PYTHON),false) -c '$(USABLE)' 2>/dev/null; then $(PYTHON) -m venv $(@D); \
+	elif command -v uv >/dev/null; then uv venv --quiet --seed --python 3.13 $(@D); \
+	else echo '$(LACKING)' >&2; exit 1; fi
 BIN := .venv/bin
 export OPENBLAS_NUM_THREADS ?= 1
 export TF_CPP_MIN_LOG_LEVEL ?= 3
@@ -11,7 +14,7 @@ export TF_ENABLE_ONEDNN_OPTS ?= 0
 
 .PHONY: help setup constraints run seed test lint type format bench regression wheel clean
 .PHONY: flink-up flink-down spark-up spark-down prism s3-up s3-down
-.PHONY: test-clusters test-crashes test-dataflow test-stores
+.PHONY: test-airflow test-clusters test-crashes test-dataflow test-stores
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / {printf "%-13s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -22,11 +25,16 @@ setup: .venv/installed ## Install everything into .venv
 # Of its own: Beam starts slower where Google's libraries are.
 .venv-dataflow/installed: EXTRAS := test,dataflow
 .venv/installed .venv-dataflow/installed: setup.py constraints.txt
-	@if $(or $(PYTHON),false) -c '$(USABLE)' 2>/dev/null; then $(PYTHON) -m venv $(@D); \
-	elif command -v uv >/dev/null; then uv venv --quiet --seed --python 3.13 $(@D); \
-	else echo '$(LACKING)' >&2; exit 1; fi
+	@$(MAKE_ENVIRONMENT)
 	$(@D)/bin/python -m pip install --quiet --upgrade pip --constraint constraints.txt setuptools wheel
 	$(@D)/bin/python -m pip install --quiet --constraint constraints.txt --editable '.[$(EXTRAS)]'
+	@touch $@
+
+# Of its own: Airflow asks for other versions of what Beam and TensorFlow need.
+.venv-airflow/installed: tests/airflow/constraints.txt
+	@$(MAKE_ENVIRONMENT)
+	$(@D)/bin/python -m pip install --quiet --upgrade pip --constraint $<
+	$(@D)/bin/python -m pip install --quiet --constraint $< apache-airflow apache-airflow-providers-standard
 	@touch $@
 
 constraints: ## Resolve all dependencies anew and pin them in constraints.txt
@@ -38,7 +46,7 @@ run: setup ## Cluster the colours of a photograph, and draw it before and after
 seed: setup ## The run that the project began from, beside its printed table
 	$(BIN)/python -m examples.seed
 
-test: setup ## Run all tests but those for clusters, stores, crashes and Dataflow
+test: setup ## Run all tests but those for clusters, stores, crashes, Dataflow and Airflow
 	$(BIN)/python -m pytest --numprocesses auto --maxprocesses 4 --dist loadgroup
 
 flink-up: setup ## Start Flink, Beam's job server and a worker pool on this machine
@@ -66,13 +74,16 @@ test-clusters: setup ## Run the job on Flink, Spark and Prism, faults included
 	$(BIN)/python -m pytest tests/clusters
 
 test-crashes: setup ## Kill the job, damage its input and run it hundreds of times
-	$(BIN)/python -m pytest tests/crashes --numprocesses auto --maxprocesses 2 --dist loadfile
+	$(BIN)/python -m pytest tests/crashes --numprocesses auto --maxprocesses 2 --dist worksteal
 
 test-stores: setup ## Run the job on a store of objects
 	$(BIN)/python -m pytest tests/object_stores
 
 test-dataflow: .venv-dataflow/installed ## Make the jobs that Dataflow would get, and send nothing
 	.venv-dataflow/bin/python -m pytest tests/dataflow
+
+test-airflow: setup .venv-airflow/installed ## Run the night's DAG by a real Airflow
+	$(BIN)/python -m pytest tests/airflow
 
 lint: setup ## Check style and formatting
 	$(BIN)/ruff check .
@@ -99,6 +110,6 @@ clean: ## Bring the clusters down and remove everything that git ignores
 	-@for name in flink spark prism s3; do \
 		if [ -x $(BIN)/python ]; then $(BIN)/python -m cluster $$name-down; fi; \
 	done
-	rm -rf .cluster .venv .venv-dataflow build dist out *.egg-info
+	rm -rf .cluster .venv .venv-dataflow .venv-airflow build dist out *.egg-info
 	rm -rf .pytest_cache .ruff_cache .mypy_cache .hypothesis
 	find . -name __pycache__ -prune -exec rm -rf {} +

@@ -12,6 +12,7 @@ NAMES = (
     "starts",
     "trials",
     "regression",
+    "speed_picture",
     "scale_picture",
     "scale",  # needs Java and Maven
     "clusters",  # and Go

@@ -1,19 +1,24 @@
-"""The job beside FAISS, scikit-learn and oneDAL: the same table, start and iterations."""
+"""The job beside FAISS, scikit-learn and oneDAL: the same table, start and iterations.
 
+Writes the medians to docs/speed.json, which `speed_picture` draws.
+"""
+
+import json
 import statistics
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 
 import pyarrow.parquet as pq
 
+from benchmarks import speed_picture
 from benchmarks.data import OUT, Case, make
-from benchmarks.processes import Finished, run_module, table
+from benchmarks.processes import Finished, machine, run_module
 from benchmarks.run_fit import run_fit
+from benchmarks.speed_picture import IN_MEMORY, KMEANS_TF, Seen
 from pipeline.output.run_record import RUN, RunRecord
 
 REPEATS = 3
 SAME_COST, SAME_LABELS = 1e-5, 0.999  # FAISS adds up float32 distances
 LIKE_COST, LIKE_LABELS = 0.05, 0.5  # where FAISS filled empty clusters, in its own way
-KMEANS_TF, IN_MEMORY = "kmeans-tf", "kmeans_tf.fit"
 FAISS, SUPER, SCIKIT_LEARN, ONEDAL = "FAISS", "SuperKMeans", "scikit-learn", "oneDAL"
 _LABELS = OUT / "labels.parquet"
 
@@ -44,28 +49,25 @@ def measure(races: tuple[Race, ...] = RACES, repeats: int = REPEATS) -> str:
     Raises:
         RuntimeError: two have different answers.
     """
-    header = ("table", "who", "s an iteration", "by kmeans-tf", "whole process, s", "by kmeans-tf")
-    return table(header, [row for race in races for row in _rows(race, repeats)])
+    where = machine()
+    seen = [one for race in races for one in _medians(race, repeats)]
+    found = {"machine": where, "seen": [asdict(one) for one in seen]}
+    speed_picture.FIGURES.write_text(json.dumps(found, indent=1) + "\n")
+    return speed_picture.measure()
 
 
-def _rows(race: Race, repeats: int) -> list[list[str]]:
+def _medians(race: Race, repeats: int) -> list[Seen]:
     make(race.case)
     runs = [{who: _run(race, who) for who in (KMEANS_TF, *race.others)} for _ in range(repeats)]
-    median = {
-        who: {what: statistics.median(run[who][what] for run in runs) for what in runs[0][who]}
-        for who in runs[0]
-    }
-    ours = median[KMEANS_TF]
     return [
-        [
+        Seen(
             race.case.name,
             who,
-            f"{theirs['iteration']:.3f}",
-            f"{theirs['iteration'] / ours['iteration']:.2f}",
-            f"{theirs['whole']:.1f}",
-            "" if who == IN_MEMORY else f"{theirs['whole'] / ours['whole']:.2f}",
-        ]
-        for who, theirs in median.items()
+            race.iterations,
+            round(statistics.median(run[who]["iteration"] for run in runs), 3),
+            round(statistics.median(run[who]["whole"] for run in runs), 1),
+        )
+        for who in runs[0]
     ]
 
 

@@ -24,8 +24,7 @@ WORKER_PORT = 50000
 START_SECONDS = 90.0
 
 TASKMANAGERS = 2
-# Task slots of a TaskManager, which asks for one Python worker: with one slot, one each.
-SLOTS = 1
+SLOTS = 1  # of a TaskManager, which asks for one Python worker however many it has
 
 JOBMANAGER = "flink-jobmanager"
 TASKMANAGER = "flink-taskmanager"
@@ -55,12 +54,11 @@ jobmanager.bind-host: {host}
 jobmanager.memory.process.size: 1024m
 taskmanager.host: {host}
 taskmanager.bind-host: {host}
-taskmanager.numberOfTaskSlots: {slots}
 taskmanager.memory.process.size: 2560m
 taskmanager.memory.network.min: 512m
 taskmanager.memory.network.max: 512m
 taskmanager.memory.managed.size: 256m
-parallelism.default: {slots}
+parallelism.default: 1
 rest.address: {host}
 rest.bind-address: {host}
 rest.port: {rest_port}
@@ -91,14 +89,14 @@ def install() -> None:
     build.pip_package(FLINK_PACKAGE, HOME / "flink-dist")
 
 
-def up(taskmanagers: int = TASKMANAGERS) -> None:
-    """Brings the cluster up, or to the wanted number of TaskManagers if it is up already."""
+def up(taskmanagers: int = TASKMANAGERS, slots: int = SLOTS) -> None:
+    """Brings the cluster up, or to the wanted TaskManagers and slots if it is up already."""
     install()
     configure()
     processes.require_port(JOBMANAGER, REST_PORT)
-    worker_pool.start(POOL, WORKER_PORT, SLOTS * taskmanagers)
+    worker_pool.start(POOL, WORKER_PORT, taskmanagers)
     processes.start(JOBMANAGER, jvm("JM", JOBMANAGER_CLASS, "--executionMode", "cluster"))
-    start_taskmanagers(taskmanagers)
+    start_taskmanagers(taskmanagers, slots)
     job_server.start(
         JOB_SERVER,
         java(JOB_SERVER_CLASS, [job_server_jar()], ["-Xmx512m"]),
@@ -107,19 +105,20 @@ def up(taskmanagers: int = TASKMANAGERS) -> None:
     )
 
 
-def start_taskmanagers(count: int) -> None:
-    """Starts TaskManagers, or ends some, until the REST interface counts that many."""
+def start_taskmanagers(count: int, slots: int) -> None:
+    """Starts TaskManagers, or ends some, until the REST interface counts them and their slots."""
     wanted = [f"{TASKMANAGER}-{i}" for i in range(count)]
     for name in set(taskmanager_names()) - set(wanted):
         processes.stop(name)
     command = jvm("TM", TASKMANAGER_CLASS)
     for name in wanted:
-        own_name = ("-D", f"taskmanager.resource-id={name}")  # what the REST interface calls it
-        processes.start(name, [*command, *own_name])
+        own = {"resource-id": name, "numberOfTaskSlots": slots}  # an id for the REST interface
+        words = (w for key, value in own.items() for w in ("-D", f"taskmanager.{key}={value}"))
+        processes.start(name, [*command, *words])
     processes.wait_healthy(
         [JOBMANAGER, *wanted],
-        lambda: overview().get("taskmanagers") == count,
-        f"{count} TaskManagers at {HOST}:{REST_PORT}",
+        lambda: counted() == (count, count * slots),
+        f"{count} TaskManagers of {slots} slots at {HOST}:{REST_PORT}",
         START_SECONDS,
     )
 
@@ -159,6 +158,12 @@ def overview() -> dict[str, Any]:
     return processes.ask(f"http://{HOST}:{REST_PORT}/overview")
 
 
+def counted() -> tuple[int | None, int | None]:
+    """How many TaskManagers there are, and slots of theirs."""
+    cluster = overview()
+    return cluster.get("taskmanagers"), cluster.get("slots-total")
+
+
 def jobs() -> list[str]:
     """The names of the jobs under way, as the REST interface tells."""
     known = processes.ask(f"http://{HOST}:{REST_PORT}/jobs/overview")["jobs"]
@@ -176,7 +181,6 @@ def configure() -> None:
         host=HOST,
         rpc_port=RPC_PORT,
         rest_port=REST_PORT,
-        slots=SLOTS,
         restarts=RESTARTS,
         heartbeat_millis=HEARTBEAT_MILLIS,
         jar_seconds=SHIPPED_JAR_SECONDS,

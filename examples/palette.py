@@ -1,7 +1,8 @@
-"""The palette of a photograph: its pixels are the table, its colours the clusters.
+"""The palette of a photograph on two nights: its pixels are the table, its colours the clusters.
 
 Scikit-learn's `china.jpg` is written as Parquet shards, the job clusters it by colour, and every
-pixel is then painted in the colour of its cluster.
+pixel is then painted in the colour of its cluster. On the second night the light is another; the
+same command goes on from the first night's clusters, which keep their labels.
 """
 
 from dataclasses import dataclass
@@ -9,6 +10,7 @@ from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
@@ -22,6 +24,7 @@ OUT = Path("out/palette")
 COLOURS = 16
 SHARDS = 4
 CHANNELS = ["red", "green", "blue"]
+LIGHTS = {"2026-03-01": (1.0, 1.0, 1.0), "2026-03-02": (1.0, 0.97, 0.93)}  # of each night
 
 
 @dataclass(frozen=True)
@@ -30,34 +33,39 @@ class Palette:
 
     Attributes:
         colours: (k, 3) uint8, the most common first.
+        labels: (k,) int32, by which they are known from night to night.
         shares: (k,) float64, the part of the pixels that each stands for.
         picture: (height, width, 3) uint8, the photograph in these colours.
         cost: the sum over the pixels of the squared distance to their prototype.
+        moved: the part of the pixels whose label is not that of the night before, if there is one.
     """
 
     colours: np.ndarray
+    labels: np.ndarray
     shares: np.ndarray
     picture: np.ndarray
     cost: float
+    moved: float | None
 
 
 def main() -> None:
     """The example as `make run` runs it."""
     photo = load_sample_image("china.jpg")
-    make_palette(photo, OUT, COLOURS)
+    tell({day: make_palette(photo, OUT, day, COLOURS) for day in LIGHTS}, OUT)
 
 
-def make_palette(photo: np.ndarray, folder: Path, k: int) -> Palette:
-    """Clusters a photograph (height, width, 3) uint8 and writes everything below the folder."""
-    write_pixels(photo, folder / "pixels")
-    result = folder / "result"
+def make_palette(photo: np.ndarray, folder: Path, day: str, k: int) -> Palette:
+    """Clusters a photograph (height, width, 3) uint8 in a night's light, below the folder."""
+    photo = np.rint(photo * np.array(LIGHTS[day])).astype(np.uint8)
+    write_pixels(photo, folder / "pixels" / day)
     command.run(
-        *("fit", "--input", f"{folder}/pixels", "--output", f"{result}", "--k", f"{k}"),
+        *("fit", "--date", day, "--input", f"{folder}/pixels/{{date}}"),
+        *("--output", f"{folder}/{{date}}", "--init", f"{folder}/{{yesterday}}", "--k", f"{k}"),
         *("--features", ",".join(CHANNELS), "--keys", "x,y", "--overwrite"),
+        *("--gate", "moved_share<=0.2", "--gate", "smallest_cluster>=100"),
     )
-    palette = read_palette(result, photo.shape)
-    draw(photo, palette, folder / "palette.png")
-    tell(palette, folder)
+    palette = read_palette(folder / day, photo.shape)
+    draw(photo, palette, folder / f"{day}.png")
     return palette
 
 
@@ -77,13 +85,21 @@ def read_palette(result: Path, shape: tuple[int, ...]) -> Palette:
     prototypes = pq.read_table(result / "prototypes.parquet")
     means = np.stack([prototypes[name].to_numpy() for name in CHANNELS], 1)
     colours = np.rint(means).astype(np.uint8)
-    rows = prototypes["rows"].to_numpy()
+    rows, numbers = prototypes["rows"].to_numpy(), prototypes["label"].to_numpy()
     labels = pq.read_table(result / "labels")
+    places = pc.index_in(labels["label"], pa.array(numbers)).to_numpy()
     picture = np.empty(shape, np.uint8)
-    picture[labels["y"].to_numpy(), labels["x"].to_numpy()] = colours[labels["label"].to_numpy()]
-    cost = RunRecord.parse((result / RUN).read_bytes()).result.cost
+    picture[labels["y"].to_numpy(), labels["x"].to_numpy()] = colours[places]
+    run = RunRecord.parse((result / RUN).read_bytes())
     order = np.argsort(-rows, kind="stable")
-    return Palette(colours[order], rows[order] / rows.sum(), picture, cost)
+    return Palette(
+        colours[order],
+        numbers[order],
+        rows[order] / rows.sum(),
+        picture,
+        run.result.cost,
+        run.match.moved_share if run.match else None,
+    )
 
 
 def draw(photo: np.ndarray, palette: Palette, path: Path) -> None:
@@ -119,15 +135,24 @@ def hex_names(palette: Palette) -> list[str]:
     return [f"#{r:02x}{g:02x}{b:02x}" for r, g, b in palette.colours]
 
 
-def tell(palette: Palette, folder: Path) -> None:
-    """Prints the palette, the cost, and where everything is."""
-    pixels = palette.picture.shape[0] * palette.picture.shape[1]
-    print("\npalette:")
-    for name, share in zip(hex_names(palette), palette.shares, strict=True):
-        print(f"  {name}  {share:6.1%}")
-    print(f"cost:     {palette.cost:,.0f} ({palette.cost / pixels:.2f} per pixel)")
-    print(f"picture:  {folder}/palette.png")
-    print(f"report:   {folder}/result/report.html")
+def tell(nights: dict[str, Palette], folder: Path) -> None:
+    """Prints the palettes by label, what they cost, and where everything is."""
+    print(f"\n{'label':7}" + "".join(f"{day:20}" for day in nights).rstrip())
+    for label in next(iter(nights.values())).labels:
+        print(f"{label:5}  " + "".join(_told(night, label) for night in nights.values()).rstrip())
+    print()
+    for day, palette in nights.items():
+        told = f"{palette.cost / palette.picture[..., 0].size:.2f} per pixel"
+        if palette.moved is not None:
+            told += f", {palette.moved:.1%} of the pixels have another label"
+        print(f"{day}: cost {told}")
+        print(f"  {folder}/{day}.png  {folder}/{day}/report.html")
+
+
+def _told(palette: Palette, label: int) -> str:
+    """The colour of a label and its share of the pixels."""
+    [place] = np.flatnonzero(palette.labels == label)
+    return f"{hex_names(palette)[place]} {palette.shares[place]:6.1%}".ljust(20)
 
 
 if __name__ == "__main__":

@@ -3,7 +3,7 @@
 All follow from two distances of each row: a to its own prototype, b to the nearest other.
 
 - The simplified silhouette (Hruschka, de Castro and Campello 2004): the mean of (b - a) / b. It is
-  0 for the rows of a cluster that all lie on their prototype, as a silhouette is for a single row.
+  0 for a single row on its prototype, which weighs 1 or less; rows that repeat have theirs.
 - The index of Davies and Bouldin (1979): with S_j the mean of a in cluster j, the mean over j of
   the largest (S_i + S_j) / |w_i - w_j|.
 - The index of Calinski and Harabasz (1974): the variance of the prototypes about their mean,
@@ -106,7 +106,8 @@ class Figures:
         targets = metric.project(prototypes)[held]
         weights = np.array([to_float(sums.weight[j]) for j in held])
         spreads = np.array([sums.distance[j] / sums.weight[j] for j in held])
-        silhouette = sum(sums.silhouette[j] for j in held if sums.distance[j])
+        one = np.array([not sums.distance[j] and to_float(sums.weight[j]) <= 1 for j in held])
+        silhouette = sum(sums.silhouette[j] for j in held[~one])
         return cls(
             cost,
             silhouette / sum(sums.weight),

@@ -36,6 +36,7 @@ _UNDERFLOW = 2.0**-78  # the floor and whatever was flushed to zero
 _LARGEST = 2.0**90  # |x|**2 and the best score stay below this where a label is proven
 _FAR = 2.0**100  # |w|**2 beyond this is only known to be beyond it
 _UNIT_ROUNDOFF = 2.0**-24
+_TILE_SCORES, _LEAST_TILE = 1 << 20, 64  # of a tile: its scores, and rows that are worth a product
 _OUTWARD = 2.0**-20  # more than the few roundings on the way to a bound
 
 
@@ -97,7 +98,10 @@ def score(points: Points, prototypes: np.ndarray, places: np.ndarray | None = No
 
 def _tile_rows(rows: int, prototypes: int) -> int:
     """Rows of a tile, so that its (k, tile) scores stay in cache; no more than there are."""
-    return min(rows, 4096 if prototypes <= 16 else 1024 if prototypes <= 128 else 512)
+    tile = 4096 if prototypes <= 16 else 1024 if prototypes <= 128 else 512
+    while tile > _LEAST_TILE and tile * prototypes > _TILE_SCORES:
+        tile //= 2
+    return min(rows, tile)
 
 
 @cache

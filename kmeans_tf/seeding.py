@@ -4,6 +4,8 @@ Random numbers come from NumPy's RandomState, the generator whose streams NumPy 
 same seed gives the same start under any later version.
 """
 
+from concurrent.futures import ThreadPoolExecutor
+
 import numpy as np
 
 from kmeans_tf.assign import nearest
@@ -15,7 +17,8 @@ _DRAWN_TOGETHER = 8  # candidates for swaps
 _NEAR = 1e-8  # of |x|**2, below which a squared distance is taken from the difference
 _ULP = 2.0**-51  # of |x|, what projecting may move a prototype by
 _GATHERED = 1 << 20  # numbers of such differences at a time
-_COSTS = 1 << 22  # at a time, where all prototypes are compared
+_COSTS = 1 << 22  # at a time, of candidates drawn together ...
+_COMPARED = 1 << 20  # ... and where points are compared with all prototypes
 
 
 class TooFewPointsError(ValueError):
@@ -69,22 +72,28 @@ def k_means_plus_plus(
         _, lowest = nearest(metric, points, first)
     chosen = list(first)
     most = max(1, _COSTS // (candidates * len(points)))
+    # New memory each time would cost more than what is done in it.
+    kept, spare = np.empty((2, candidates, len(points)))
+    products = np.empty((most * candidates, len(points)))
     while len(chosen) < k:
         potential = weights * lowest
         if not potential.any():
             raise TooFewPointsError(k, np.array(chosen))
         steps = min(1 + max(0, len(chosen) - _DRAWN_SINGLY) // 32, k - len(chosen), most)
         drawn = _draw(potential, steps * candidates, random)
-        costs = costs_to(points[drawn])
-        at_draw = lowest
-        for step in np.split(np.arange(len(drawn)), steps):
-            if at_draw is not lowest:
-                odds = lowest[drawn[step]] / at_draw[drawn[step]]
-                step = step[random.random_sample(len(step)) < odds]
+        costs = costs_to(points[drawn], products[: len(drawn)])
+        at_draw = lowest[drawn]
+        for start in range(0, len(drawn), candidates):
+            step = np.arange(start, start + candidates)
+            if start:
+                odds = lowest[drawn[step]] / at_draw[step]
+                step = step[random.random_sample(candidates) < odds]
             if len(step):
-                nearer = np.minimum(lowest, costs[step])
-                best = int((nearer @ weights).argmin())
-                lowest = nearer[best]
+                for row, candidate in zip(spare, step, strict=False):
+                    np.minimum(lowest, costs[candidate], out=row)
+                best = int((spare[: len(step)] @ weights).argmin())
+                lowest = spare[best]
+                kept, spare = spare, kept
                 chosen.append(points[drawn[step[best]]])
     return np.array(chosen)
 
@@ -96,6 +105,7 @@ def swapped(
     prototypes: np.ndarray,
     steps: int,
     random: np.random.RandomState,
+    threads: int = 1,
 ) -> np.ndarray:
     """Prototypes (k, d) of no higher cost, by local search (Lattanzi and Sohler 2019).
 
@@ -109,10 +119,11 @@ def swapped(
         prototypes: (k, d) float64, k > 1.
         steps: how many candidates are drawn.
         random: the source of randomness.
+        threads: how many compare the points with all prototypes.
     """
     prototypes = prototypes.copy()
     costs_to = PointCosts(metric, points)
-    place, cost = costs_to.two_nearest(prototypes)
+    place, cost = costs_to.two_nearest(prototypes, threads)
     for first in range(0, steps, _DRAWN_TOGETHER):
         potential = weights * cost[0]
         if not potential.any():
@@ -210,41 +221,72 @@ class PointCosts:
             self._factors = np.column_stack([points, squares, np.ones(len(points))])
             self.points = self._factors[:, :-2]
 
-    def two_nearest(self, prototypes: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """Places and costs (2, m) of the two nearest prototypes, the nearest first."""
+    def two_nearest(
+        self, prototypes: np.ndarray, threads: int = 1
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """Places and costs (2, m) of the two nearest prototypes, the nearest first.
+
+        Of equally near ones the first are taken.
+        """
         m = len(self.points)
         places, costs = np.empty((2, m), np.int64), np.empty((2, m))
-        size = max(1, _COSTS // len(prototypes))
-        for start in range(0, m, size):
+        size = max(1, _COMPARED // len(prototypes))
+
+        def find(start: int) -> None:
             part = slice(start, start + size)
-            some = self(prototypes, part)
-            two = np.argpartition(some, 1, axis=0)[:2]
-            found = np.take_along_axis(some, two, 0)
-            order = np.argsort(found, axis=0, kind="stable")
-            places[:, part] = np.take_along_axis(two, order, 0)
-            costs[:, part] = np.take_along_axis(found, order, 0)
+            some = self._by_point(prototypes, part)
+            row = np.arange(len(some))
+            for rank in range(2):
+                found = some.argmin(1)  # along what is contiguous: a partition takes ten times it
+                places[rank, part], costs[rank, part] = found, some[row, found]
+                some[row, found] = np.inf
+
+        with ThreadPoolExecutor(threads) as pool:
+            list(pool.map(find, range(0, m, size)))
         return places, costs
 
-    def __call__(self, prototypes: np.ndarray, part: slice = slice(None)) -> np.ndarray:
-        """Costs (k, m) float64 of (k, d) prototypes, for all points or some."""
-        metric, points = self._metric, self.points[part]
+    def __call__(self, prototypes: np.ndarray, out: np.ndarray | None = None) -> np.ndarray:
+        """Costs (k, m) float64 of (k, d) prototypes; `out` (k, m) may take the products."""
+        metric = self._metric
         if not metric.sums_suffice:
-            return pairwise_costs(metric, points, prototypes).T
-        u = metric.project(prototypes)
-        squares = np.einsum("ij,ij->i", u, u)
-        factors = np.column_stack([-2 * u, np.ones(len(u)), squares])
-        distances = factors @ self._factors[part].T
-        # The product's rounding would drown these.
-        lengths = self._squares[part]
-        prototype, place = np.nonzero(distances <= _NEAR * lengths)
-        size = max(1, _GATHERED // points.shape[1])
+            return pairwise_costs(metric, self.points, prototypes).T
+        u, factors = self._projected(prototypes)
+        squares = np.matmul(factors, self._factors.T, out=out)
+        near = np.flatnonzero(squares <= _NEAR * self._squares)  # nonzero takes five times it
+        prototype, place = np.divmod(near, len(self.points))
+        squares[prototype, place] = self._near(u, prototype, place)
+        return squares if metric.scale == 1 else np.multiply(squares, metric.scale, out=squares)
+
+    def _by_point(self, prototypes: np.ndarray, part: slice) -> np.ndarray:
+        """Costs (m, k) float64 of some of the points."""
+        metric = self._metric
+        if not metric.sums_suffice:
+            return pairwise_costs(metric, self.points[part], prototypes)
+        u, factors = self._projected(prototypes)
+        squares = self._factors[part] @ factors.T
+        near = np.flatnonzero(squares <= _NEAR * self._squares[part, None])
+        place, prototype = np.divmod(near, len(prototypes))
+        squares[place, prototype] = self._near(u, prototype, part.start + place)
+        return squares if metric.scale == 1 else squares * metric.scale
+
+    def _projected(self, prototypes: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Prototypes (k, d) as they are compared, and the factors (k, d + 2) of the products."""
+        u = self._metric.project(prototypes)
+        return u, np.column_stack([-2 * u, np.ones(len(u)), np.einsum("ij,ij->i", u, u)])
+
+    def _near(self, u: np.ndarray, prototype: np.ndarray, place: np.ndarray) -> np.ndarray:
+        """Squared distances (n,) of points at some places (n,) from projected prototypes.
+
+        By their differences: the product's rounding would drown these.
+        """
+        squares = np.empty(len(place))
+        size = max(1, _GATHERED // self.points.shape[1])
         for start in range(0, len(place), size):
             pairs = slice(start, start + size)
-            difference = points[place[pairs]] - u[prototype[pairs]]
-            exact = (difference * difference).sum(1)
-            exact[exact <= _ULP * _ULP * lengths[place[pairs]]] = 0.0
-            distances[prototype[pairs], place[pairs]] = exact
-        return distances if metric.scale == 1 else distances * metric.scale
+            difference = self.points[place[pairs]] - u[prototype[pairs]]
+            squares[pairs] = (difference * difference).sum(1)
+        squares[squares <= _ULP * _ULP * self._squares[place]] = 0.0
+        return squares
 
 
 def _draw(weights: np.ndarray, count: int, random: np.random.RandomState) -> np.ndarray:

@@ -198,7 +198,7 @@ def trained_start(
     if 1 < k <= _FEW_COSTS // len(points) and training.iterations_left > 0:
         random = np.random.RandomState(seed % 2**32)
         steps = min(_SWAPS_PER_PROTOTYPE * k, _MOST_SWAPS)
-        after = swapped(metric, points, sample.weights, best.prototypes, steps, random)
+        after = swapped(metric, points, sample.weights, best.prototypes, steps, random, threads)
         best = training.run(after, _TRIED_TO)
     most = k // 3
     while most and training.iterations_left > 0:

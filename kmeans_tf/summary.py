@@ -2,9 +2,10 @@
 
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import astuple, dataclass, field, replace
 from fractions import Fraction
 from functools import reduce
+from itertools import chain
 from operator import add
 
 import numpy as np
@@ -17,6 +18,7 @@ from kmeans_tf.sample import Sample
 LARGEST_FEATURE = np.float64(1e120)  # a Python number would be compared as float32, as infinity
 SMALLEST_RANGE = 1e-120
 LARGEST_WEIGHT = 2.0**200
+_ELEMENTS = 1 << 21  # whose moments are found at once
 
 
 @dataclass(frozen=True)
@@ -38,6 +40,14 @@ class Moments:
         A feature that is not finite is left out of its column. So is what is beyond the limits
         above, whose squares overflow: the rows cannot be clustered then.
         """
+        width = max(1, _ELEMENTS // max(1, len(rows)))
+        columns = (slice(start, start + width) for start in range(0, rows.shape[1], width))
+        parts = [cls._of(rows[:, some], weights) for some in columns]
+        return cls(*(tuple(chain(*sums)) for sums in zip(*map(astuple, parts), strict=True)))
+
+    @classmethod
+    def _of(cls, rows: np.ndarray, weights: np.ndarray) -> "Moments":
+        """Of rows of which a dozen copies fit in memory."""
         n, d = rows.shape
         used = (np.abs(rows) <= LARGEST_FEATURE) & (weights <= LARGEST_WEIGHT)[:, None]
         values = np.where(used, rows, np.float64(0.0))

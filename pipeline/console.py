@@ -55,7 +55,10 @@ def say(text: str, **facts: Any) -> None:
 
 def tell(text: str) -> None:
     """One plain line on standard output: what was asked for, as `say` would say it."""
-    print(masked(one_line(text)), flush=True)
+    try:
+        print(masked(one_line(text)), flush=True)
+    except BrokenPipeError:  # what reads it, like `head`, has seen enough
+        sys.stdout = io.StringIO()
 
 
 def quiet_logs() -> None:

@@ -26,7 +26,6 @@ from pipeline.command_line.parser import (
     COST,
     SILHOUETTE,
     build_parser,
-    option_names,
 )
 from pipeline.command_line.values import MOST_TRIALS, too_many
 from pipeline.command_line.words import beam_options, check_words, spelt
@@ -63,7 +62,9 @@ def parse(argv: Sequence[str]) -> Options:
         return ReportOptions(*_folders(parsed.command, rest, DIR=parsed.folder))
     if parsed.command == "diff":
         return DiffOptions(*_folders(parsed.command, rest, A=parsed.one, B=parsed.other))
-    beam = beam_options(rest, option_names(parsed.command))
+    options = {name: command._option_string_actions for name, command in parser.commands.items()}
+    others = {option: name for name, known in options.items() for option in known}
+    beam = beam_options(rest, options[parsed.command], others)
     return (_fit_options if parsed.command == "fit" else _label_options)(parsed, beam)
 
 

@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from typing import NoReturn
 
 from pipeline.command_line import values
+from pipeline.command_line.help import HelpFormatter, epilog, epilog_of_all
 from pipeline.command_line.options import (
     ALWAYS,
     AUTO,
@@ -23,15 +24,6 @@ from pipeline.errors import UsageError
 
 COST, SILHOUETTE, CALINSKI_HARABASZ = "cost", "silhouette", "calinski_harabasz"
 CHOICES = (COST, SILHOUETTE, "davies_bouldin", CALINSKI_HARABASZ)
-_EPILOG = """\
-exit codes:
-  0 done   1 a bug of kmeans-tf   2 the command   3 the data   4 a gate said no
-  5 the runner or the disk: the same command resumes   130 interrupted
-
-examples:
-  kmeans-tf fit --input events/ --output out/monday --k 8 --keys id --scale standard
-  kmeans-tf label --input tuesday/ --model out/monday --output out/tuesday --keys id
-"""
 
 
 class _Version(argparse.Action):
@@ -42,17 +34,6 @@ class _Version(argparse.Action):
 
         print(parser.prog, __version__)
         parser.exit()
-
-
-class _Help(argparse.HelpFormatter):
-    """Tells the default of every option that has one and does not tell of it."""
-
-    def _get_help_string(self, action: argparse.Action) -> str:
-        text = action.help or ""
-        has_none = action.default in (None, "", argparse.SUPPRESS, False)
-        if has_none or "default" in text or not action.option_strings:
-            return text
-        return f"{text} (default: {action.default})".strip()
 
 
 class _Parser(argparse.ArgumentParser):
@@ -67,52 +48,45 @@ def build_parser() -> _Parser:
     parser = _Parser(
         prog="kmeans-tf",
         description="Clusters Parquet tables: a Beam pipeline around a TensorFlow step.",
-        epilog=_EPILOG,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
+        epilog=epilog_of_all(),
+        formatter_class=HelpFormatter,
         allow_abbrev=False,
     )
     parser.add_argument("--version", action=_Version, nargs=0, help="say it and end")
     commands = parser.add_subparsers(dest="command", metavar="COMMAND", parser_class=_Parser)
     parser.commands = commands.choices
-    fit = commands.add_parser(
-        "fit",
-        help="the whole job: scan, seed, train, label, model, report",
-        allow_abbrev=False,
-        formatter_class=_Help,
-        epilog="Options of Beam and of its runners pass through.",
-    )
+
+    def add_command(name: str, text: str) -> argparse.ArgumentParser:
+        return commands.add_parser(
+            name,
+            help=text,
+            description=f"{text[0].upper()}{text[1:]}.",
+            epilog=epilog(name),
+            formatter_class=HelpFormatter,
+            allow_abbrev=False,
+        )
+
+    fit = add_command("fit", "the whole job: scan, seed, train, label, model, report")
     _add_input(fit)
     _add_clustering(fit)
     _add_training(fit)
     _add_output(fit)
     _add_run(fit, training=True)
-    label = commands.add_parser(
-        "label",
-        help="only the last pass, with a model trained before",
-        allow_abbrev=False,
-        formatter_class=_Help,
-    )
+    label = add_command("label", "only the last pass, with a model trained before")
     _add_input(label)
     label.add_argument("--model", required=True, help="an earlier output folder of fit")
-    label.add_argument("--metric", help="of a model with a metric of your own: that this may run")
+    label.add_argument(
+        "--metric",
+        help="of a model with a metric of your own: that this may run; default: none may",
+    )
     _add_output(label)
     _add_run(label, training=False)
-    report = commands.add_parser(
-        "report", help="draw the report of a run again", allow_abbrev=False
-    )
+    report = add_command("report", "draw the report of a run again")
     report.add_argument("folder", metavar="DIR", help="an output folder")
-    diff = commands.add_parser(
-        "diff", help="say what differs between two outputs", allow_abbrev=False
-    )
+    diff = add_command("diff", "say what differs between two outputs")
     diff.add_argument("one", metavar="A", help="an output folder")
     diff.add_argument("other", metavar="B", help="another")
     return parser
-
-
-def option_names(command: str) -> set[str]:
-    """The options of a command, also those that its --help keeps to itself."""
-    actions = build_parser().commands[command]._actions
-    return {name for action in actions for name in action.option_strings}
 
 
 def _add_input(parser: argparse.ArgumentParser) -> None:
@@ -121,7 +95,7 @@ def _add_input(parser: argparse.ArgumentParser) -> None:
     add("--input", required=True, help="Parquet files, globs or folders, comma-separated")
     add("--features", default="", help="numeric columns, or one list column; default: all numeric")
     add("--keys", default="", help="columns copied into the labels; default: file and row")
-    add("--weight", help="a column of row weights, none negative")
+    add("--weight", help="a column of row weights, none negative; default: all are 1")
     add(
         "--partition_types",
         default="",
@@ -138,6 +112,7 @@ def _add_input(parser: argparse.ArgumentParser) -> None:
     policies = ("fail", "null", "impute")
     default = "fail" if parser.prog.endswith("fit") else None
     text = "a null, NaN, infinite or wrong-length feature: stop, label it null, or take the mean"
+    text += "" if default else "; default: as the model was trained"
     add("--on_bad_row", choices=policies, default=default, help=text)
 
 
@@ -149,7 +124,7 @@ def _add_clustering(parser: argparse.ArgumentParser) -> None:
         type=values.ks,
         metavar="K",
         help="how many clusters, or several to choose from: 8,16,32, or 4:20:4 for 4 to 20 in "
-        f"steps of 4; default {DEFAULT_K}",
+        f"steps of 4; default: {DEFAULT_K}",
     )
     add(
         "--init",
@@ -189,7 +164,7 @@ def _add_training(parser: argparse.ArgumentParser) -> None:
     group = parser.add_argument_group("training")
     add = group.add_argument
     add("--optimizer", choices=("lloyd", "sgd", "adam"), default="lloyd", help="of the cost")
-    add("--learning_rate", type=float, help="the step of sgd and adam")
+    add("--learning_rate", type=float, help="the step of sgd and adam; default: none")
     add("--reduction", choices=("sum", "mean"), default="sum", help="of the gradient")
     add("--max_iterations", type=int, default=100, help="stop after so many")
     add("--tolerance", type=float, default=1e-4, help="stop when |change| <= tolerance * cost")
@@ -197,7 +172,8 @@ def _add_training(parser: argparse.ArgumentParser) -> None:
         "--deadline",
         type=values.deadline,
         metavar="TIME",
-        help="stop training in time to have labelled and published by then: 30m, 05:30, or ISO",
+        help="stop training in time to have labelled and published by then: 30m, 05:30, or ISO; "
+        "default: none",
     )
 
 
@@ -220,7 +196,8 @@ def _add_output(parser: argparse.ArgumentParser) -> None:
             default=[],
             metavar="BOUND",
             help="publish only if it holds, any number of them: 'cost_increase<=0.10', "
-            "'moved_share<=0.2', 'smallest_cluster>=100', 'bad_rows<=0.01', 'silhouette>=0.2'",
+            "'moved_share<=0.2', 'smallest_cluster>=100', 'bad_rows<=0.01', 'silhouette>=0.2'; "
+            "default: none",
         )
     for name in LABEL_COLUMNS:
         add(f"--{name}_column", default=name, help=f"what the labels call the {name}")
@@ -231,12 +208,13 @@ def _add_run(parser: argparse.ArgumentParser, *, training: bool) -> None:
     add = group.add_argument
     add("--runner", default=DEFAULT_RUNNER, help="Beam's name of a runner")
     add("--check", action="store_true", help="only check that the job could run")
-    add("--threads", type=int, help="chunks at once in a worker process")
+    add("--threads", type=int, help="chunks at once in a worker process; default: by runner")
     add(
         "--stall_timeout",
         type=values.duration,
         metavar="DURATION",
-        help="end a job in which nothing has moved for so long: 10m, 90s, 1h; 0: never",
+        help="end a job in which nothing has moved for so long: 10m, 90s, 1h; 0: never; "
+        "default: 10m, and 30m on Dataflow",
     )
     add(
         "--log_format",
@@ -245,9 +223,21 @@ def _add_run(parser: argparse.ArgumentParser, *, training: bool) -> None:
         help="of the lines on standard error; json: an object each, for schedulers",
     )
     if training:
-        add("--tensorboard", metavar="DIR", help="write cost, sizes and prototypes for TensorBoard")
-        add("--mlflow", metavar="URI", help="log the answer there, a tracking server or a folder")
-        add("--iterations_per_job", type=int, help="iterations unrolled in one Beam job")
+        add(
+            "--tensorboard",
+            metavar="DIR",
+            help="write cost, sizes and prototypes for TensorBoard; default: nowhere",
+        )
+        add(
+            "--mlflow",
+            metavar="URI",
+            help="log the answer there, a tracking server or a folder; default: nowhere",
+        )
+        add(
+            "--iterations_per_job",
+            type=int,
+            help="iterations unrolled in one Beam job; default: by runner",
+        )
         add(
             "--cache_mb",
             type=values.megabytes,

@@ -56,8 +56,15 @@ def check_words(words: Sequence[str], actions: Mapping[str, argparse.Action]) ->
         seen.add(action.dest)
 
 
-def beam_options(rest: Sequence[str], own: set[str]) -> tuple[str, ...]:
+def beam_options(
+    rest: Sequence[str], own: Collection[str], others: Mapping[str, str]
+) -> tuple[str, ...]:
     """Beam's options as it spells them.
+
+    Args:
+        rest: what the command's parser does not know.
+        own: the options that it knows.
+        others: those of other commands, each with its command.
 
     Raises:
         UsageError: Beam does not know one either, or it is given twice or empty.
@@ -75,13 +82,15 @@ def beam_options(rest: Sequence[str], own: set[str]) -> tuple[str, ...]:
     except argparse.ArgumentError as error:
         raise UsageError(str(error)) from error
     if unknown:
-        raise UsageError(_unknown(unknown[0], own | {*parser._option_string_actions}))
+        raise UsageError(_unknown(unknown[0], {*own, *parser._option_string_actions}, others))
     return tuple(words)
 
 
-def _unknown(word: str, known: Collection[str]) -> str:
+def _unknown(word: str, known: Collection[str], others: Mapping[str, str]) -> str:
     if not word.startswith("--"):
         return f"unexpected argument {word!r}"
     name = word.partition("=")[0]
+    if _underscored(name) in others:
+        return f"{name} is an option of {others[_underscored(name)]}: leave it out here"
     nearest = difflib.get_close_matches(_underscored(name), known, 1)
     return f"unknown option {name}" + (f": did you mean {nearest[0]}?" if nearest else "")

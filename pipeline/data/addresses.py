@@ -15,8 +15,14 @@ _URI = re.compile(r"([A-Za-z][A-Za-z0-9+.-]*):(//?)(.*)", re.S)
 _SAME = {"s3a": "s3", "s3n": "s3", "gcs": "gs"}
 _HIDDEN = "***"
 _SECRET = r"[\w.-]*(?:secret|key|token|passw|credential|signature|sig\b|connection_string)[\w.-]*"
-_PASSWORD = re.compile(r"(\w[\w+.-]*://[^/@:,\s]*):(?!\d+(?:[/,\s]|$))[^@\s]*(?:@[^/@\s]*)*@")
+# Behind the colon stands a port where the kind of store has one.
+_PASSWORD = re.compile(
+    r"((?:(?<![\w+.-])(s3[an]?|gc?s)|\w[\w+.-]*):/{1,2}[^/@:,\s]*):(?(2)|(?!\d+(?:[/,\s]|$)))"
+    r"[^@\s]*(?:@[^/@\s]*)*@"
+)
 _IN_QUERY = re.compile(rf"([?&]{_SECRET}=)[^&,\s'\"]*", re.I)
+_QUOTE = r"""\\?['"]"""
+_IN_JSON = re.compile(rf"({_QUOTE}{_SECRET}{_QUOTE}\s*:\s*{_QUOTE})(?:(?!{_QUOTE}).)*", re.I | re.S)
 _NO_SECRETS = ("--keys",)  # of the job's own
 _OPTION = re.compile(rf"(--{_SECRET})(=?)(.*)", re.I | re.S)
 _STORES = ("s3", "gs", "abfs", "abfss", "hdfs", "viewfs")
@@ -58,10 +64,10 @@ def spelt(address: str) -> str:
 
 
 def masked(text: str) -> str:
-    """Text that may be said or kept: the secrets in URIs, by user or option, are hidden."""
-    if "://" not in text:
-        return text
-    return _IN_QUERY.sub(rf"\1{_HIDDEN}", _PASSWORD.sub(rf"\1:{_HIDDEN}@", text))
+    """Text that may be said or kept: secrets in URIs, by user or option, and in JSON are hidden."""
+    for pattern in (_IN_JSON, _IN_QUERY):
+        text = pattern.sub(rf"\1{_HIDDEN}", text)
+    return _PASSWORD.sub(rf"\1:{_HIDDEN}@", text)
 
 
 def masked_words(words: Sequence[str]) -> list[str]:

@@ -4,6 +4,7 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from itertools import accumulate
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -73,11 +74,7 @@ class RowGroups:
     def nbytes(self, group: int) -> int:
         """The bytes of the columns' pages before they were compressed, as the footer has them."""
         footer = self.parquet.metadata.row_group(group)
-        chunks = (footer.column(leaf) for leaf in range(footer.num_columns))
-        return sum(c.total_uncompressed_size for c in chunks if self._is_read(c.path_in_schema))
-
-    def _is_read(self, path: str) -> bool:
-        return any(path == name or path.startswith(f"{name}.") for name in self._names)
+        return sum(footer.column(leaf).total_uncompressed_size for leaf in self._read)
 
     def values(self, group: int, name: str) -> int | None:
         """How many values the footer says a list column has; None where names leave it open."""
@@ -96,6 +93,14 @@ class RowGroups:
         return ".".join(field.name for field in find_fields(self.parquet.schema_arrow, path))
 
     @cached_property
+    def _read(self) -> list[int]:
+        """The places of the columns that are read, as Parquet has them."""
+        names, schema = {*self._names}, self.parquet.metadata.schema
+        return [
+            j for j in range(len(schema)) if not names.isdisjoint(_around(schema.column(j).path))
+        ]
+
+    @cached_property
     def _leaves(self) -> dict[str, list[int]]:
         """The places of the columns that lie in each of those that are read, as Parquet has them.
 
@@ -104,9 +109,8 @@ class RowGroups:
         schema = self.parquet.metadata.schema
         leaves: dict[str, list[int]] = {name: [] for name in self._names}
         for j in range(len(schema)):
-            parts = schema.column(j).path.split(".")
-            for i in range(1, len(parts)):
-                leaves.get(".".join(parts[:i]), []).append(j)
+            for around in _around(schema.column(j).path)[:-1]:
+                leaves.get(around, []).append(j)
         return leaves
 
     def _iter(self, group: int, columns: list[str], rows: int) -> Iterator[pa.RecordBatch]:
@@ -155,6 +159,11 @@ class RowGroups:
             f"{self.path}: row group {group}: {what}, but the footer says {expected}: the file is "
             "damaged, write it again"
         )
+
+
+def _around(path: str) -> list[str]:
+    """The paths of the columns that one lies in, and its own."""
+    return [*accumulate(path.split("."), "{}.{}".format)]
 
 
 def _list_values(table: pa.Table) -> Counter[str]:

@@ -64,7 +64,8 @@ def _lock(descriptor: int) -> None:
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError as error:
-        raise HeldError(os.read(descriptor, 1 << 12).decode(errors="replace")) from error
+        holder = os.read(descriptor, 1 << 12).decode(errors="replace")
+        raise HeldError(holder or "which has just begun") from error
     except OSError as error:
         if error.errno not in _NO_LOCKS:
             raise

@@ -45,7 +45,8 @@ _STAGES = ("scan", "seed", "train", "label")
 class Clock:
     """Seconds by stage and of each iteration, where Beam jobs began, and the stage that runs.
 
-    `rows` are those that a pass reads; `before` is how long the command had run by then.
+    `rows` are those that a pass reads, of which its workers tell in `work`; `before` is how long
+    the command had run by then.
     """
 
     seconds: dict[str, float] = field(default_factory=lambda: dict.fromkeys(_STAGES, 0.0))
@@ -53,6 +54,7 @@ class Clock:
     jobs: list[int] = field(default_factory=list)
     running: str = ""
     rows: int = 0
+    work: WorkFolder | None = None
     before: float = field(default_factory=environment.seconds_since_start)
 
     def told(self) -> dict[str, Any]:
@@ -69,7 +71,8 @@ class Clock:
         """Times the block, shows that it goes on, and says how long it took."""
         self.running, start = name, time.perf_counter()
         # The training shows its iterations.
-        with stage_progress(name) if name != "train" else contextlib.nullcontext():
+        shown = name != "train"
+        with stage_progress(name, self.work, self.rows) if shown else contextlib.nullcontext():
             yield
         seconds = self.seconds[name] = time.perf_counter() - start
         facts: dict[str, Any] = {"stage": name, "seconds": round(seconds, 3)}
@@ -112,7 +115,7 @@ class Attempt:
         self.counters += self.runner.run(lambda pipeline: pipeline | transform, watchdog=watchdog)
 
     def __post_init__(self) -> None:
-        self.clock.rows = self.plan.rows
+        self.clock.rows, self.clock.work = self.plan.rows, self.work
 
     def run(
         self,

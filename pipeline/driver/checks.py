@@ -2,6 +2,7 @@
 
 from kmeans_tf import Model
 from kmeans_tf.exact import to_float
+from kmeans_tf.points import PIECE_ELEMENTS, piece_rows
 from kmeans_tf.start import INITS, PrecisionError
 from kmeans_tf.summary import Summary
 from pipeline.command_line.options import FitOptions
@@ -12,19 +13,32 @@ from pipeline.passes.totals import LabelTotals
 
 ESTIMATE_WARNING = 0.10
 _NAMED = 5  # columns in a message
-# Of k x d float64 numbers, as they were counted in a training: states, points' prototypes, totals.
+# Of k x d float64 numbers, as they were counted in a training: states, points' prototypes, totals;
+# and of the rows that are taken at once, as they were measured: what was read, numbers, points.
 _COPIES, _THREAD_COPIES = 8, 2
+_ROW_COPIES, _THREAD_ROW_COPIES = 6, 4
 
 
-def check_size(k: int, d: int, threads: int) -> None:
-    """Raises a UsageError where k prototypes and their sums alone would fill the memory."""
-    needed, limit = 8 * k * d * (_COPIES + _THREAD_COPIES * threads), memory_limit()
-    if needed > limit:
+def check_size(k: int, d: int, rows: int, threads: int) -> None:
+    """Raises a UsageError where k prototypes, or the fewest rows at once, would fill the memory."""
+    limit, at_once = memory_limit(), min(rows, piece_rows(d))
+    prototypes = 8 * k * d * (_COPIES + _THREAD_COPIES * threads)
+    more = max(0, at_once * d - PIECE_ELEMENTS)  # than pieces have of fewer features
+    pieces = 8 * more * (_ROW_COPIES + _THREAD_ROW_COPIES * threads)
+    if prototypes + pieces <= limit:
+        return
+    there = f"in the driver and in each worker process, and there are {_gigabytes(limit)}"
+    if prototypes > pieces:
         raise UsageError(
             f"--k: {k:,} prototypes of {d:,} features, with their sums by {threads} threads, "
-            f"take about {_gigabytes(needed)} in the driver and in each worker process, and there "
-            f"are {_gigabytes(limit)}: lower --k or --threads, or name fewer --features"
+            f"take about {_gigabytes(prototypes)} {there}: lower --k or --threads, or name fewer "
+            "--features"
         )
+    raise UsageError(
+        f"--features: pieces of {at_once:,} rows of {d:,} features, a few of them for each of "
+        f"{threads} threads, take about {_gigabytes(pieces)} {there}: lower --threads, or name "
+        "fewer --features"
+    )
 
 
 def _gigabytes(size: int) -> str:

@@ -88,8 +88,7 @@ def _fit(options: FitOptions, output: Output) -> None:
         say(f"warning: {warning}")
     initial = _initial(output.store, options, plan.columns)
     ks = resolve_ks(options, initial)
-    prototypes = sum(ks) * options.restarts
-    check_size(prototypes, plan.columns.dimension, options.run.threads or cores())
+    _check_size(sum(ks) * options.restarts, plan, options.run)
     configuration = request | {"k": list(ks), "init": options.init, "match": options.match}
     if initial:
         configuration["prototypes"] = initial.digest
@@ -133,6 +132,7 @@ def _label(options: LabelOptions, output: Output) -> None:
             f"--model {options.model} takes {model.dimension} features, "
             f"the input has {plan.columns.dimension}"
         )
+    _check_size(0, plan, options.run)  # the model is there already
     configuration = options.configuration() | {"files": plan.files.fingerprint()}
     configuration |= {"model_content": model.digest} | _metric_code(metric)
     if not _finish_pending(options, output, configuration):
@@ -146,13 +146,8 @@ def report(options: ReportOptions) -> None:
     store = _reached([options.folder])
     folder = store.plain(options.folder)
     read = read_run(store, folder, "report")
-    try:
+    with _of_this_job(f"report {folder}: its"):
         html = render_report(*read)
-    except (LookupError, TypeError, ValueError, AttributeError) as error:
-        raise UsageError(
-            f"report {folder}: its files are not what this job wrote: "
-            f"{type(error).__name__}: {error}"
-        ) from error
     page = posixpath.join(folder, "report.html")
     store.write(page, html.encode())
     say(f"wrote {page}")
@@ -167,10 +162,24 @@ def diff(options: DiffOptions) -> bool:
     from pipeline.nights.diff import Outputs
 
     store = _reached([options.one, options.other])
-    outputs = Outputs.read(store, store.plain(options.one), store.plain(options.other))
-    for line in outputs.lines():
+    one, other = map(store.plain, (options.one, options.other))
+    outputs = Outputs.read(store, one, other)
+    with _of_this_job(f"diff {one} {other}: their"):
+        lines = [*outputs.lines()]
+    for line in lines:
         tell(line)
     return outputs.same
+
+
+@contextlib.contextmanager
+def _of_this_job(whose: str) -> Iterator[None]:
+    """Raises a UsageError where files turn out to be none that this job writes."""
+    try:
+        yield
+    except (LookupError, TypeError, ValueError, AttributeError) as error:
+        raise UsageError(
+            f"{whose} files are not what this job wrote: {type(error).__name__}: {error}"
+        ) from error
 
 
 def _log(uri: str, output: Output) -> None:
@@ -246,6 +255,10 @@ def _plan(
     parts = [store.plain(part) for part in split_list(options.input)]
     output.check_input(parts, plan.files)
     return plan
+
+
+def _check_size(prototypes: int, plan: Plan, run: RunOptions) -> None:
+    check_size(prototypes, plan.columns.dimension, plan.rows, run.threads or cores())
 
 
 def _finish_pending(

@@ -10,7 +10,7 @@ from kmeans_tf.matching import NEW, match, moves, numbered
 from pipeline.driver.attempt import Attempt
 from pipeline.nights.night import Night
 from pipeline.output.run_record import Drift, Match
-from pipeline.passes.moved import CountMoved, LabelFile, MovedSpec, take_moved
+from pipeline.passes.moved import CountMoved, LabelFile, MovedSpec, forget_moved, take_moved
 from pipeline.passes.totals import LabelTotals
 
 
@@ -78,6 +78,7 @@ def moved_share(attempt: Attempt, night: Night, totals: LabelTotals) -> float | 
     if reason is None:
         rows = night.run.counts.rows + totals.all_rows
         spec = MovedSpec.of(plan.columns.keys, rows, work, plan.store)
+        forget_moved(work)
         with attempt.clock.stage("moved"):
             attempt.run_alone(CountMoved(spec, _label_files(attempt, night, totals)))
         moved = take_moved(work)

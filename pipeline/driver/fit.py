@@ -207,7 +207,8 @@ class Fit:
         if not options.max_iterations:
             return state
         spec, pace = self._train_spec(layout), self._pace()
-        if not state.done:  # what an attempt that a deadline stopped may have found since
+        if not state.done:  # what an attempt that was killed, or a deadline stopped, has left
+            self.attempt.work.store.delete(self.attempt.work.staged)
             forget_figures(self.attempt.work)
             forget_labels(self.attempt.work)
         with (

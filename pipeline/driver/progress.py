@@ -1,6 +1,7 @@
 """Progress: a live bar on a terminal, a line now and then on a log.
 
-That of the training is read from the checkpoints, so it is the same on every runner.
+That of a pass is read from what its workers say of themselves, that of the training from the
+checkpoints, so it is the same on every runner.
 """
 
 import contextlib
@@ -15,27 +16,33 @@ from typing import Any
 
 from kmeans_tf.state import TrainingState, Trial
 from pipeline.console import logs_json, say
+from pipeline.data.store import FileVersion
 from pipeline.errors import JobError
-from pipeline.passes.checkpoint import WorkFolder, checkpoints, load_state
+from pipeline.passes.checkpoint import WorkFolder, load_state
+from pipeline.passes.heartbeat import read_heard
 
 LINE_SECONDS = 5.0  # between two lines on a log
 _POLL_SECONDS = 0.25
 _FAR_SECONDS = 2.0  # where every look is a request
 _RECENT = 5  # iterations, whose rate is told and whose changes foretell the end
+_RECENT_LOOKS = 40  # at the rows that were read, whose rate is told
+_MOST_READ = 32  # workers' files in a look: a stage that is over waits for the last one
 
 Tell = Callable[..., None]  # (text, done=None, total=None, **facts)
 
 
 @contextlib.contextmanager
-def stage_progress(stage: str) -> Iterator[None]:
-    """Shows that a stage goes on while the block runs."""
-    start = time.monotonic()
+def stage_progress(stage: str, work: WorkFolder | None = None, rows: int = 0) -> Iterator[None]:
+    """Shows that a stage goes on while the block runs.
 
-    def look(tell: Tell) -> None:
-        seconds = time.monotonic() - start
-        tell(f"{stage}: {seconds:.0f} s so far", stage=stage, seconds=round(seconds, 1))
-
-    with _told(look):
+    Args:
+        stage: its name.
+        work: where its workers say how many rows they have read, if any.
+        rows: that there are to read.
+    """
+    pass_ = _Pass(stage, work, rows)
+    far = work is not None and not work.store.is_local(work.path)
+    with _told(pass_.report, far=far):
         yield
 
 
@@ -95,11 +102,63 @@ def _say(text: str, done: Any = None, total: Any = None, **facts: Any) -> None:
     say(text, **facts)
 
 
+def _rate(seen: Sequence[tuple[int, float]], last: int) -> float:
+    """Per second, by the last few of counts and seconds; the first has a start in it."""
+    recent = seen[1:][-last:]
+    if len(recent) < 2:
+        return 0.0
+    (first, began), (now, ended) = recent[0], recent[-1]
+    return (now - first) / (ended - began) if ended > began else 0.0
+
+
+class _Pass:
+    """How far a pass over the rows has come, by what its workers say."""
+
+    def __init__(self, stage: str, work: WorkFolder | None, rows: int):
+        self.stage, self.work, self.total = stage, work, rows
+        self.start = time.monotonic()
+        self.files: dict[str, FileVersion] = {}
+        self.rows: dict[str, int] = {}  # by worker
+        self.seen: list[tuple[int, float]] = []
+        if work:  # what is there is of an attempt, or a stage, before
+            with contextlib.suppress(OSError, JobError):
+                self.files = {file.path: file for file in work.store.files(work.workers)}
+
+    def report(self, tell: Tell) -> None:
+        """Tells how far it is; how fast, and how long it still takes, where that is known."""
+        with contextlib.suppress(OSError, JobError, ValueError, TypeError):
+            self._look()
+        now = time.monotonic()
+        done = min(sum(self.rows.values()), self.total)
+        if done > (self.seen[-1][0] if self.seen else -1):
+            self.seen.append((done, now))
+        facts: dict[str, Any] = {"stage": self.stage, "seconds": round(now - self.start, 1)}
+        rate = _rate(self.seen, _RECENT_LOOKS)
+        if not rate or done == self.total:
+            tell(f"{self.stage}: {now - self.start:.0f} s so far", **facts)
+            return
+        left = (self.total - done) / rate
+        facts |= {"rows": done, "rows_per_second": round(rate), "seconds_left": round(left, 1)}
+        text = f"{self.stage}: {done:,} of {self.total:,} rows  {rate:,.0f} rows/s"
+        tell(f"{text}  about {left:,.0f} s left", done, self.total, **facts)
+
+    def _look(self) -> None:
+        if not self.work:
+            return
+        files = self.work.store.files(self.work.workers)
+        new = [file for file in files if self.files.get(file.path) != file]
+        for file in new[:_MOST_READ]:
+            self.files[file.path] = file
+            heard = read_heard(self.work, file.path)
+            if heard.stage == self.stage:
+                self.rows[file.path] = heard.rows
+
+
 class _Watcher:
     def __init__(self, work: WorkFolder, max_iterations: int, rows: int, tolerance: float):
         self.work, self.rows = work, rows
         self.max_iterations, self.tolerance = max_iterations, tolerance
-        self.seen: list[tuple[int, int]] = []  # iterations, and when their checkpoint was written
+        self.seen: list[tuple[int, float]] = []  # iterations, and when their checkpoint was written
         self.told: tuple[tuple, dict] | None = None
         self.report(lambda *_, **__: None)
         self.told = None
@@ -115,15 +174,13 @@ class _Watcher:
         with it is for the job to say, whose own error must come through.
         """
         with contextlib.suppress(OSError, JobError):
-            paths = checkpoints(self.work)
             # By its name: a store's times may be whole seconds, or not there.
-            if paths and int(posixpath.basename(paths[-1])) > self.iteration:
-                file = self.work.store.version(paths[-1])
-                if file:
-                    state = load_state(self.work, file.path)
-                    self.seen.append((state.iteration, file.modified))
-                    if state.iteration and _followed(state).costs:
-                        self.told = self._described(state)
+            new = [(i, file) for i, file in self._checkpoints() if i > self.iteration]
+            if new:
+                state = load_state(self.work, new[-1][1].path)
+                self.seen += [(iteration, file.modified / 1e9) for iteration, file in new]
+                if state.iteration and _followed(state).costs:
+                    self.told = self._described(state)
         if self.told:
             (text, done, total), facts = self.told
             tell(text, done, total, **facts)
@@ -147,22 +204,20 @@ class _Watcher:
             change = (costs[-1] - costs[-2]) / costs[-2] if costs[-2] else 0.0
             parts.append(f"change {change:+.2e}")
             facts["change"] = change
-        seconds = self._seconds()
-        if seconds > 0:
-            facts["rows_per_second"] = round(self.rows / seconds)
-            parts.append(f"{self.rows / seconds:,.0f} rows/s")
-        if seconds > 0 and not state.done:
-            left = facts["seconds_left"] = round(seconds * (total - iteration), 1)
+        rate = _rate(self.seen, _RECENT)
+        if rate:
+            facts["rows_per_second"] = round(self.rows * rate)
+            parts.append(f"{self.rows * rate:,.0f} rows/s")
+        if rate and not state.done:
+            left = facts["seconds_left"] = round((total - iteration) / rate, 1)
             parts.append(f"about {left:,.0f} s left")
         return ("  ".join(parts), iteration, total), facts
 
-    def _seconds(self) -> float:
-        """Of an iteration, by the last few; the first of a training has a start in it."""
-        recent = self.seen[1:][-_RECENT:] if len(self.seen) > 2 else self.seen
-        if len(recent) < 2:
-            return 0.0
-        (first, began), (last, ended) = recent[0], recent[-1]
-        return (ended - began) / 1e9 / (last - first)
+    def _checkpoints(self) -> list[tuple[int, FileVersion]]:
+        """Iterations and their checkpoints, oldest first."""
+        files = self.work.store.files(self.work.states)
+        named = [(posixpath.basename(file.path), file) for file in files]
+        return [(int(name), file) for name, file in named if name.isdigit()]
 
     def _expected(self, costs: Sequence[float], iteration: int) -> int:
         """After how many iterations the training will have converged."""

@@ -1,7 +1,7 @@
 """What differs between two outputs, in words."""
 
 import posixpath
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
@@ -18,6 +18,7 @@ from pipeline.output.run_record import RunRecord
 
 _FIGURES = 4  # columns of the prototypes before the features: label, rows, weight, cost
 _BATCH_ROWS = 1 << 18
+_LONGEST = 200  # letters of a value
 _UNNAMED = {  # of the configuration, what says nothing to anyone
     "files": "the input: other files, or files that were rewritten",
     "prototypes": "the prototypes that --init gave",
@@ -76,6 +77,11 @@ class Output:
         else:
             rows = np.stack([column.to_numpy() for column in features], 1)
         return dict(zip(labels.to_pylist(), rows, strict=True))
+
+    @property
+    def features(self) -> tuple[Sequence[str], set[tuple[int, ...]]]:
+        """Their names, and their number."""
+        return self.prototypes.column_names[_FIGURES:], {row.shape for row in self.rows.values()}
 
 
 @dataclass(frozen=True)
@@ -136,8 +142,7 @@ class Outputs:
     def _prototypes(self) -> Iterator[str]:
         if self._same_digest("prototypes"):
             return
-        names = [out.prototypes.column_names[_FIGURES:] for out in (self.one, self.other)]
-        if names[0] != names[1]:
+        if self.one.features != self.other.features:
             yield "prototypes: they have other features"
             return
         one, other = self.one.rows, self.other.rows
@@ -181,7 +186,11 @@ def _differing(one: dict[str, Any], other: dict[str, Any]) -> Iterator[tuple[str
     for name in sorted(one.keys() | other.keys()):
         mine, theirs = (repr(of[name]) if name in of else "not there" for of in (one, other))
         if mine != theirs:
-            yield name, mine, theirs
+            yield name, _short(mine), _short(theirs)
+
+
+def _short(text: str) -> str:
+    return text if len(text) <= _LONGEST else f"{text[:_LONGEST]}…"
 
 
 def _in_both(one: np.ndarray, other: np.ndarray) -> int:

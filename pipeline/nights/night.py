@@ -60,10 +60,10 @@ class Night:
             table = pq.read_table(pa.BufferReader(store.read(file)))
             names = figure_names(run.schema.features)
             label, rows, weight, cost = (table[name].to_numpy() for name in names.values())
-        except (OSError, ValueError, KeyError, pa.ArrowException) as error:
+            mean = np.divide(cost, weight, out=np.full(len(cost), np.nan), where=weight > 0)
+        except (OSError, ValueError, TypeError, KeyError, pa.ArrowException) as error:
             reason = str(error).splitlines()[0]
             raise UsageError(f"--match {path}: not an output of fit: {reason}") from error
-        mean = np.divide(cost, weight, out=np.full(len(cost), np.nan), where=weight > 0)
         return cls(store, path, run, label, rows, mean)
 
     @property

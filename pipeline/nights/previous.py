@@ -24,6 +24,7 @@ from pipeline.data.kinds import is_list, is_numeric, plain
 from pipeline.data.names import figure_names, figures_among, instead_of, listed, meant
 from pipeline.data.store import Store
 from pipeline.errors import UsageError
+from pipeline.output.publish import is_half_published
 from pipeline.output.run_record import RUN, RunRecord
 from pipeline.output.tables import REQUIRED, Tables
 
@@ -100,8 +101,8 @@ def _from_table(
 
 def _prototype_columns(told: str, schema: pa.Schema, columns: Columns) -> Sequence[str]:
     """The columns of a file of prototypes that are the features, in the features' order."""
-    wanted = columns.features
-    missing = [name for name in wanted if name not in schema.names]
+    wanted, there = columns.features, {*schema.names}
+    missing = [name for name in wanted if name not in there]
     if not missing:
         return wanted
     figures = figures_among(schema.names)
@@ -241,6 +242,10 @@ def read_run(store: Store, folder: str, command: str) -> tuple[RunRecord, Tables
     if missing:
         raise UsageError(
             f"{command} {folder}: not an output of this job: {missing[0]} is not there"
+        )
+    if is_half_published(store, folder):
+        raise UsageError(
+            f"{command} {folder}: its job was killed while it published: run that again first"
         )
     try:
         record = RunRecord.parse(store.read(paths[0]))

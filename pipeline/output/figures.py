@@ -54,8 +54,8 @@ STYLE: dict[Any, Any] = {
 }
 
 
-def draw(figure_of: Callable[..., None], *args: Any) -> Markup:
-    """An SVG element of what a function draws on axes."""
+def draw(figure_of: Callable[..., None], *args: Any, of: str = "") -> Markup:
+    """An SVG element of what a function draws on axes; `of` tells it from its others on a page."""
     with matplotlib.rc_context():
         matplotlib.rcdefaults()
         matplotlib.rcParams.update(STYLE)
@@ -64,13 +64,14 @@ def draw(figure_of: Callable[..., None], *args: Any) -> Markup:
         svg = io.StringIO()
         nothing = dict.fromkeys(("Date", "Creator", "Format", "Type"))
         figure.savefig(svg, format="svg", transparent=True, metadata=nothing)
-    return _inline(svg.getvalue(), figure_of.__name__)
+    return _inline(svg.getvalue(), figure_of.__name__ + of)
 
 
-def cost_curve(ax: Axes, history: pa.Table, run: RunRecord) -> None:
+def cost_curve(ax: Axes, history: pa.Table, run: RunRecord, chosen: int) -> None:
     """Draws a line per trial, a triangle per relocation, and the final cost as a red ring.
 
     Costs are per unit of weight; the run that this one is held against is dashed, behind.
+    The chosen trial's line is a bold one, which leads to the ring.
     """
     weight = run.counts.weight or 1.0
     final, then = run.result.cost / weight, run.compared.costs if run.compared else []
@@ -83,9 +84,11 @@ def cost_curve(ax: Axes, history: pa.Table, run: RunRecord) -> None:
         ax.plot(np.arange(len(then)), then, "--", color=THEN, lw=1.5)
     for one in trials:
         x, y = iteration[trial == one], cost[trial == one]
-        if len(trials) == 1:
+        if one == chosen:
             x, y = np.append(x, end), np.append(y, final)
-        ax.plot(x, y, ".-" if len(x) < 60 else "-", color=INK, lw=1.5 if len(trials) == 1 else 0.8)
+        colour, width = (INK, 1.8) if one == chosen else (BAR, 0.8)
+        [line] = ax.plot(x, y, ".-" if len(x) < 60 else "-", color=colour, lw=width)
+        line.set_zorder(2.5 if one == chosen else 2)
     refilled = relocated > 0
     above: dict[str, Any] = {"clip_on": False, "zorder": 3}
     if refilled.any():
@@ -95,15 +98,17 @@ def cost_curve(ax: Axes, history: pa.Table, run: RunRecord) -> None:
     _scale_y(ax, [*cost, final, *then])
 
 
-def trial_curve(ax: Axes, trials: pa.Table) -> None:
-    """Draws the cost of each trial over k, a line through the best, and a ring at the chosen."""
-    k, cost, chosen = (trials[name].to_numpy() for name in ("k", "cost", "chosen"))
-    each = np.unique(k)
-    ax.plot(each, [np.nanmin(cost[k == value]) for value in each], "-", color=THEN, lw=1.5)
-    ax.plot(k, cost, "o", color=INK, ms=4, mew=0)
-    ax.plot(k[chosen], cost[chosen], "o", mfc="none", mec=RED, mew=2, ms=11, zorder=3)
+def trial_curve(ax: Axes, trials: pa.Table, name: str) -> None:
+    """Draws a figure of each trial over k, a line through the means, and a ring at the chosen."""
+    k, figure, chosen = (trials[column].to_numpy() for column in ("k", name, "chosen"))
+    figure = figure.astype(np.float64)
+    known = np.isfinite(figure)
+    each = np.unique(k[known])
+    ax.plot(each, [figure[known & (k == value)].mean() for value in each], "-", color=THEN, lw=1.5)
+    ax.plot(k, figure, "o", color=INK, ms=4, mew=0)
+    ax.plot(k[chosen], figure[chosen], "o", mfc="none", mec=RED, mew=2, ms=11, zorder=3)
     ax.xaxis.set_major_locator(MaxNLocator(**INTEGERS))
-    _scale_y(ax, cost.tolist())
+    _scale_y(ax, figure.tolist())
 
 
 def size_curve(ax: Axes, rows: Sequence[int], then: Sequence[int]) -> None:
@@ -116,11 +121,11 @@ def size_curve(ax: Axes, rows: Sequence[int], then: Sequence[int]) -> None:
 def size_bars(
     ax: Axes, labels: Sequence[int], rows: Sequence[int], then: Sequence[int | None]
 ) -> None:
-    """Draws a bar of rows per cluster, in the order of the table; what they were as a thin one."""
+    """Draws a bar of rows per cluster, in this order; what they were as a thin one."""
     k = len(labels)
     _figure(ax).set_figheight(0.55 + (0.3 if then else 0.22) * max(k, 3))
     bars = ax.barh(np.arange(k), rows, color=BAR, height=0.6)
-    ax.bar_label(bars, [short(n, 4) for n in rows], padding=3)
+    ax.bar_label(bars, [short(n, 4, max(rows)) for n in rows], padding=3)
     if then:
         ax.barh(np.arange(k) + 0.4, [n or 0 for n in then], color=THEN, height=0.2)
     largest = max(1, *rows, *(n or 0 for n in then))
@@ -146,6 +151,7 @@ def scatter(ax: Axes, places: pa.Table) -> None:
     for x, y, label in before:
         for now in (p for p in prototypes if p[2] == label):
             style = {"arrowstyle": "->", "color": RED, "lw": 1.2, "shrinkA": 0, "shrinkB": 4}
+            style |= {} if few else {"arrowstyle": "-", "lw": 0.6, "shrinkB": 1}
             ax.annotate("", now[:2], (x, y), arrowprops=style, zorder=4)
     size = 9 if few else 4
     _dots(ax, prototypes, "o", mfc="none", mec=RED, mew=size / 5, ms=size, zorder=4)
@@ -248,8 +254,9 @@ def _ticks(axis: Axis, values: Iterable[float], nbins: int) -> None:
     spread, largest = max(values) - min(values), max(map(abs, values))
     digits = min(15, 3 + math.ceil(math.log10(largest / spread))) if spread else 6
     axis.set_major_locator(MaxNLocator(nbins=nbins))
-    axis.set_major_formatter(functools.partial(_short, digits=digits))
+    axis.set_major_formatter(functools.partial(_short, digits=digits, largest=largest))
 
 
-def _short(value: float, _: float, digits: int = 6) -> str:
-    return short(value, digits) if abs(value) < 1e15 else number(value, min(digits, 6))
+def _short(value: float, _: float, digits: int = 6, largest: float | None = None) -> str:
+    many = abs(value) >= 1e15
+    return number(value, min(digits, 6)) if many else short(value, digits, largest)

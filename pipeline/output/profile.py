@@ -58,7 +58,7 @@ class Line:
 
 @dataclass(frozen=True)
 class Profile:
-    """The heat map: the features that set clusters apart most, the largest clusters first."""
+    """The heat map: the features that set clusters apart most, and the first clusters."""
 
     names: list[str]
     lines: list[Line]
@@ -78,7 +78,6 @@ def profile(prototypes: Values, features: pa.Table | None) -> Profile | None:
     shares = np.array(prototypes.rows, np.float64)
     shares /= shares.sum() or 1.0
     telling = np.argsort(-(shares @ away**2), kind="stable")[:MAX_FEATURES]
-    largest = np.argsort(-shares, kind="stable")[:MAX_CLUSTERS]
     return Profile(
         names=[prototypes.names[j] for j in telling],
         lines=[
@@ -88,7 +87,7 @@ def profile(prototypes: Values, features: pa.Table | None) -> Profile | None:
                 [_cell(away[i, j]) for j in telling],
                 _sentence(prototypes, i, away[i]),
             )
-            for i in largest
+            for i in range(min(len(shares), MAX_CLUSTERS))
         ],
         features=len(prototypes.names),
         clusters=len(prototypes.labels),

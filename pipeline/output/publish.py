@@ -42,6 +42,11 @@ def is_finished(store: Store, path: str) -> bool:
     return all(store.version(posixpath.join(path, name)) for name in (SUCCESS, RUN))
 
 
+def is_half_published(store: Store, path: str) -> bool:
+    """Whether a publishing into a folder was killed, and not finished since."""
+    return bool(store.version(posixpath.join(path, _RECORD))) and not is_finished(store, path)
+
+
 @dataclass
 class Output:
     """One output folder, and which folders were made for it."""
@@ -261,26 +266,33 @@ class Output:
             )
 
     def _finish_publishing(self, files: dict[str, str]) -> None:
-        """Does whatever of the moves is not done yet."""
-        self.store.delete(self.file(SUCCESS))
-        for name, below in files.items():
-            source = self.file(below)
-            if self.store.version(source):
-                self.store.move(source, self.file(name))
-            elif not self.store.version(self.file(name)):
-                raise NoResumeError(f"{source} is gone: start again with --resume never")
-        for stale in self._published() - set(files):
-            self.store.delete(self.file(stale))
-        for folder in set(_FOLDERS) - {name.split("/")[0] for name in files}:
-            self.store.delete(self.file(folder))
-        self.store.delete(self.file(_REJECTED))
-        self.store.write(self.file(SUCCESS), b"")
+        """Does whatever is not done yet; an answer that is finished stays so meanwhile."""
+        left = {name for name, below in files.items() if self.store.version(self.file(below))}
+        if left or not self.finished:
+            self._move(files, left)
         self._is_held = lambda: True  # from here on nothing is lost
         for file in self.store.files(self.path):  # half-written by what was killed
             if file.below.startswith((f".{SUCCESS}.", f".{_RECORD}.")):
                 self.store.delete(file.path)
         self.store.delete(self.file(_WORK))
         self.store.delete(self.file(_RECORD))
+
+    def _move(self, files: dict[str, str], left: set[str]) -> None:
+        """Makes `files` all that there is, of which some are left to be moved."""
+        for name in files:
+            if name not in left and not self.store.version(self.file(name)):
+                raise NoResumeError(
+                    f"{self.file(files[name])} is gone: start again with --resume never"
+                )
+        self.store.delete(self.file(SUCCESS))
+        for name in filter(left.__contains__, files):
+            self.store.move(self.file(files[name]), self.file(name))
+        for stale in self._published() - set(files):
+            self.store.delete(self.file(stale))
+        for folder in set(_FOLDERS) - {name.split("/")[0] for name in files}:
+            self.store.delete(self.file(folder))
+        self.store.delete(self.file(_REJECTED))
+        self.store.write(self.file(SUCCESS), b"")
 
     def _published(self) -> set[str]:
         """The names that this job gives and that are here; a stranger's file is none of them."""

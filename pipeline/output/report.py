@@ -11,7 +11,9 @@ from dataclasses import dataclass
 from typing import Any
 
 import jinja2
+import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from pipeline.output import figures
 from pipeline.output.earlier import cluster_figures
@@ -20,12 +22,22 @@ from pipeline.output.figures import MAX_BARS, draw, is_logarithmic
 from pipeline.output.profile import MAX_CLUSTERS, Profile, Values, profile
 from pipeline.output.run_record import ClusterFigures, RunRecord
 from pipeline.output.tables import Tables
-from pipeline.output.words import FILTERS, change, duration, is_said, number, percent, signed
+from pipeline.output.words import (
+    FILTERS,
+    UNCHANGED,
+    change,
+    duration,
+    is_said,
+    number,
+    percent,
+    signed,
+)
 
 MAX_FEATURES = 12  # of the table of prototypes
 MAX_STATISTICS = 24
 MAX_BAD = 50
 MAX_TRIALS = 40
+_MOVED = 3  # clusters that are named for how far they have moved
 _NOT_STAGES = ("iterations", "jobs", "total")
 _DIGESTS = ("files", "model_content", "metric_code", "prototypes")
 _GOOD, _BAD, _NOTE = "good", "bad", "note"
@@ -70,15 +82,15 @@ def render_report(run: RunRecord, tables: Tables) -> str:
         run: what run.json has.
         tables: those of the output.
     """
-    history, prototypes = tables.history, tables.prototypes
+    history, prototypes = tables.history, _largest_first(tables.prototypes)
     costs, values = history["cost"].to_pylist(), Values.of(prototypes)
     clusters = cluster_table(run, prototypes)
     bad = sorted(run.counts.bad, key=lambda entry: -entry.rows)
     bad_places = sum(column.files for column in run.counts.bad_columns)
     shown = profile(values, tables.features)
-    trials = tables.trials
-    if trials is not None and trials.num_rows < 2:
-        trials = None
+    trials = _trials(run, tables.trials)
+    chosen = trials["trial"].to_pylist()[trials["chosen"].to_pylist().index(True)] if trials else 0
+    choose = run.configuration.get("choose") or "cost"
     html = _template().render(
         run=run,
         verdict=verdict(run),
@@ -92,18 +104,20 @@ def render_report(run: RunRecord, tables: Tables) -> str:
         stages=stages(run.seconds),
         total=total_seconds(run.seconds),
         pace=_pace(run.seconds),
-        cost=draw(figures.cost_curve, history, run) if costs else None,
+        cost=draw(figures.cost_curve, history, run, chosen) if costs else None,
         cost_is_logarithmic=is_logarithmic(_all_costs(run, costs)),
         relocated=sum(history["relocated"].to_pylist()),
         trials=len(history["trial"].unique()),
-        trial_curve=draw(figures.trial_curve, trials) if trials is not None else None,
-        trial_table=trials.slice(0, MAX_TRIALS).to_pylist() if trials is not None else [],
+        choose=choose,
+        trial_curves=_trial_curves(trials, choose),
+        trial_table=trials.slice(0, MAX_TRIALS).to_pylist() if trials else [],
         scatter=_scatter(tables.scatter),
         sizes=_sizes(run, values),
         sizes_are_ranked=len(values.rows) > MAX_BARS,
         sizes_are_logarithmic=len(values.rows) > MAX_BARS and is_logarithmic(values.rows),
         clusters=clusters[:MAX_CLUSTERS],
         cluster_count=len(clusters),
+        moved_most=_moved_most(clusters),
         shares=[c.share for c in clusters],
         profile=shown,
         statistics=_statistics(tables.features, shown),
@@ -159,7 +173,7 @@ def changes(run: RunRecord) -> list[Change]:
             "bad rows",
             percent(share_then),
             percent(share),
-            f"{signed(100 * (share - share_then), 2)} points",
+            f"{signed(100 * (share - share_then), 2)} points" if share != share_then else UNCHANGED,
         ),
         Change("time", duration(seconds_then), duration(seconds), change(seconds, seconds_then)),
     ]
@@ -185,6 +199,12 @@ def total_seconds(seconds: dict[str, Any]) -> float:
     return sum(value or 0.0 for name, value in seconds.items() if name not in _NOT_STAGES)
 
 
+def _largest_first(prototypes: pa.Table) -> pa.Table:
+    """The prototypes by their rows, the most first."""
+    rows = prototypes.column(1).to_numpy()
+    return prototypes.take(pa.array(np.argsort(-rows, kind="stable")))
+
+
 def cluster_table(run: RunRecord, prototypes: pa.Table) -> list[Cluster]:
     """A line per cluster, in the order of the prototypes."""
     then = {cluster.label: cluster for cluster in run.compared.clusters} if run.compared else {}
@@ -206,6 +226,12 @@ def cluster_table(run: RunRecord, prototypes: pa.Table) -> list[Cluster]:
         )
 
     return [line(cluster) for cluster in now]
+
+
+def _moved_most(clusters: Sequence[Cluster]) -> list[Cluster]:
+    """Those that moved most, of some."""
+    moved = sorted((c for c in clusters if c.move), key=lambda cluster: -(cluster.move or 0.0))
+    return moved[:_MOVED] if len(moved) > _MOVED else []
 
 
 def prototype_table(values: Values) -> dict[str, Any]:
@@ -231,6 +257,23 @@ def _all_costs(run: RunRecord, costs: list[float]) -> list[float]:
     weight = run.counts.weight or 1.0
     then = run.compared.costs if run.compared else []
     return [*(cost / weight for cost in [*costs, run.result.cost]), *then]
+
+
+def _trials(run: RunRecord, trials: pa.Table | None) -> pa.Table | None:
+    """Those of the run, with their cost per unit of weight; None where there are not several."""
+    if trials is None or trials.num_rows < 2:
+        return None
+    cost = pc.divide(trials["cost"], run.counts.weight or 1.0)
+    return trials.set_column(trials.schema.get_field_index("cost"), "cost", cost)
+
+
+def _trial_curves(trials: pa.Table | None, choose: str) -> list[tuple[str, Any]]:
+    """Figures of the trials over k, by name: their cost, and what the best was chosen by."""
+    if trials is None:
+        return []
+    names = dict.fromkeys(("cost", choose))
+    known = [name for name in names if trials[name].null_count < trials.num_rows]
+    return [(name, draw(figures.trial_curve, trials, name, of=f"-{name}")) for name in known]
 
 
 def _scatter(places: pa.Table | None) -> dict[str, Any] | None:

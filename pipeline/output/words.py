@@ -2,10 +2,14 @@
 
 import functools
 import math
+import re
 from typing import Any
+
+from markupsafe import Markup, escape
 
 _PREFIXES = ((1e12, "T"), (1e9, "G"), (1e6, "M"), (1e3, "k"))
 _MINUS = "\u2212"
+UNCHANGED = "unchanged"
 _ABBREVIATED = 1e4  # from which a number on an axis has a prefix
 
 
@@ -14,18 +18,26 @@ def number(value: float | None, digits: int = 6) -> str:
     if value is None:
         return "—"
     if not math.isfinite(value) or (value and not 1e-4 <= abs(value) < 1e15):
-        return f"{value:.{digits}g}"
+        return f"{value:.{digits}g}".replace("-", _MINUS)
     before_point = math.floor(math.log10(abs(value))) + 1 if value else 1
     text = f"{value + 0:,.{max(0, digits - before_point)}f}"  # + 0: no minus zero
-    return text.rstrip("0").rstrip(".") if "." in text else text
+    text = text.rstrip("0").rstrip(".") if "." in text else text
+    return text.replace("-", _MINUS)
 
 
-def short(value: float, digits: int = 6) -> str:
-    """Formats for an axis: 128 M rather than 128,000,000."""
+def short(value: float, digits: int = 6, largest: float | None = None) -> str:
+    """Formats for an axis: 128 M rather than 128,000,000.
+
+    Args:
+        value: what is formatted.
+        digits: how many are significant.
+        largest: of the axis, whose prefix all its values have; None: the value's own.
+    """
     value = float(f"{value:.{digits}g}")
-    if not _ABBREVIATED <= abs(value) < 1e15:
+    largest = abs(value) if largest is None else largest
+    if not value or not _ABBREVIATED <= largest < 1e15:
         return number(value, digits)
-    size, prefix = next(entry for entry in _PREFIXES if abs(value) >= entry[0])
+    size, prefix = next(entry for entry in _PREFIXES if largest >= entry[0])
     return f"{number(value / size, digits)} {prefix}"
 
 
@@ -53,7 +65,11 @@ def percent(share: float | None) -> str:
 
 def change(now: float | None, then: float | None) -> str:
     """How much a figure has changed, as a part of what it was: +3.2 %."""
-    if now is None or then is None or not then:
+    if now is None or then is None:
+        return "—"
+    if now == then:
+        return UNCHANGED
+    if not then:
         return "—"
     return signed(100 * (now - then) / abs(then), 1) + " %"
 
@@ -76,6 +92,11 @@ def setting(value: Any) -> str:
     return value if isinstance(value, str) else str(value)
 
 
+def breakable(name: str) -> Markup:
+    """A name that a narrow column may break where its words end."""
+    return Markup("<wbr>").join(escape(part) for part in re.split(r"(?<=[_./-])", name))
+
+
 def is_said(value: Any) -> bool:
     """Whether an option says anything."""
     return value is not None and value != "" and value != [] and value != () and value != {}
@@ -83,6 +104,7 @@ def is_said(value: Any) -> bool:
 
 FILTERS: dict[str, Any] = {
     "number": number,
+    "breakable": breakable,
     "brief": functools.partial(number, digits=4),
     "duration": duration,
     "percent": percent,

@@ -72,7 +72,7 @@ class SharedBlocks:
 
 
 def fetch_blocks(heartbeat: Heartbeat, blocks: BlockRange) -> Iterator[BlockRef]:
-    """The blocks of a range, of each of which it is said that it begins.
+    """The blocks of a range, of each of which it is said that it begins and that it was read.
 
     Raises:
         RunError: the table is not here.
@@ -82,6 +82,7 @@ def fetch_blocks(heartbeat: Heartbeat, blocks: BlockRange) -> Iterator[BlockRef]
         block = table[place]
         heartbeat.began(block)
         yield block
+        heartbeat.read(block)
 
 
 @dataclass

@@ -21,6 +21,7 @@ from pipeline.errors import JobError
 from pipeline.passes.checkpoint import WorkFolder
 
 BEAT_SECONDS = 5.0
+_NEAR_SECONDS = 1.0  # where a file costs no request
 
 
 @dataclass(frozen=True)
@@ -33,6 +34,8 @@ class Heard:
         line: what it was at.
         tasks: how many it has done in this stage.
         last_words: why it ended; empty while it lives.
+        stage: that in which it is at work.
+        rows: how many of them it has read in this stage.
     """
 
     host: str
@@ -40,6 +43,8 @@ class Heard:
     line: str
     tasks: int
     last_words: str = ""
+    stage: str = ""
+    rows: int = 0
 
     @property
     def worker(self) -> str:
@@ -63,6 +68,10 @@ class Heartbeat:
         """This process is at a block from now on."""
         _PROCESS.began(self, f"{self.stage}: block {block.index} of {block.spans[0].file.path}")
 
+    def read(self, block: BlockRef) -> None:
+        """This process has the rows of a block."""
+        _PROCESS.read(self, block.rows)
+
     def began_files(self, first: FileVersion) -> None:
         """This process is at a file, and those behind it, from now on."""
         _PROCESS.began(self, f"{self.stage}: files from {first.path}")
@@ -71,6 +80,11 @@ class Heartbeat:
         """This process has got on."""
         _PROCESS.did_a_task(self)
 
+    @property
+    def seconds(self) -> float:
+        """How long the process waits before it says something again."""
+        return _NEAR_SECONDS if self.work.store.is_local(self.work.path) else BEAT_SECONDS
+
 
 class _Process:
     """What this process has to say, and when it may say it again."""
@@ -78,6 +92,7 @@ class _Process:
     def __init__(self) -> None:
         self._lock = threading.Lock()
         self._tasks: Counter[Heartbeat] = Counter()
+        self._rows: Counter[Heartbeat] = Counter()
         self._lines: dict[Heartbeat, str] = {}
         self._due: dict[Heartbeat, float] = {}
 
@@ -88,6 +103,11 @@ class _Process:
     def did_a_task(self, heartbeat: Heartbeat) -> None:
         with self._lock:
             self._tasks[heartbeat] += 1
+        self._say(heartbeat)
+
+    def read(self, heartbeat: Heartbeat, rows: int) -> None:
+        with self._lock:
+            self._rows[heartbeat] += rows
         self._say(heartbeat)
 
     def last_words(self, text: str) -> None:
@@ -103,13 +123,16 @@ class _Process:
             now = time.monotonic()
             if now < self._due.get(heartbeat, now):
                 return
-            self._due[heartbeat] = now + BEAT_SECONDS
+            self._due[heartbeat] = now + heartbeat.seconds
         with contextlib.suppress(OSError, JobError):  # a job that can write nothing ends by itself
             self._write(heartbeat)
 
     def _write(self, heartbeat: Heartbeat, last_words: str = "") -> None:
         line, tasks = self._lines.get(heartbeat, heartbeat.stage), self._tasks[heartbeat]
-        heard = Heard(socket.gethostname(), os.getpid(), line, tasks, last_words)
+        rows = self._rows[heartbeat]
+        heard = Heard(
+            socket.gethostname(), os.getpid(), line, tasks, last_words, heartbeat.stage, rows
+        )
         heartbeat.work.store.write(_file(heartbeat.work), json.dumps(asdict(heard)).encode())
 
 

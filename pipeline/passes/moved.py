@@ -123,8 +123,13 @@ def take_moved(work: WorkFolder) -> Moved:
     found = (
         unpack(work.store.read(path), [Moved], path) if work.store.version(path) else Moved(0, 0)
     )
-    work.store.delete(_folder(work))
+    forget_moved(work)
     return found
+
+
+def forget_moved(work: WorkFolder) -> None:
+    """Deletes what it found, and the records that it wrote."""
+    work.store.delete(_folder(work))
 
 
 def cut(spec: MovedSpec, labels: LabelFile) -> Iterator[tuple[int, Piece]]:

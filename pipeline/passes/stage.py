@@ -54,11 +54,15 @@ class Stage:
         self.folder.mkdir(exist_ok=True)
         path, unfinished = self.folder / name, self.folder / uuid.uuid4().hex
         parts = (np.asarray(points.values), np.asarray(points.norms), points.fine, points.weights)
-        with unfinished.open("wb") as file:
-            for part in parts:
-                if part is not None:
-                    file.write(np.ascontiguousarray(part).data)
-        unfinished.replace(path)
+        try:
+            with unfinished.open("wb") as file:
+                for part in parts:
+                    if part is not None:
+                        file.write(np.ascontiguousarray(part).data)
+            unfinished.replace(path)
+        except OSError:
+            unfinished.unlink(missing_ok=True)  # a disk that is full has need of the room
+            raise
         return Staged(path, points.rows, [None if part is None else part.shape for part in parts])
 
 

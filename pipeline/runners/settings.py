@@ -1,18 +1,22 @@
 """How jobs run: what the user gave, else what the cluster says of itself, else by runner."""
 
+import argparse
 import difflib
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
+from typing import Any
 
 from apache_beam.options.pipeline_options import (
     DirectOptions,
     FlinkRunnerOptions,
+    GoogleCloudOptions,
     JobServerOptions,
     PipelineOptions,
     PortableOptions,
     PrismRunnerOptions,
     SparkRunnerOptions,
+    WorkerOptions,
 )
 from apache_beam.runners import create_runner
 
@@ -113,6 +117,14 @@ _LOOKED_AT = {
     FlinkRunnerOptions: ("flinkrunner", "portablerunner"),
     SparkRunnerOptions: ("sparkrunner", "portablerunner"),
     PrismRunnerOptions: ("prismrunner",),
+    GoogleCloudOptions: ("dataflowrunner",),
+    WorkerOptions: ("dataflowrunner",),
+}
+# Of these groups, what Beam's workers look at wherever they run, and what is the job's own.
+_EVERYWHERE = {
+    *("job_name", "sdk_container_image", "worker_harness_container_image"),
+    *("default_sdk_harness_log_level", "sdk_harness_log_level_overrides"),
+    *("max_cache_memory_usage_mb", "element_processing_timeout_minutes"),
 }
 
 
@@ -273,8 +285,7 @@ class Settings:
         for group, kinds in _LOOKED_AT.items():
             if self.kind in kinds:
                 continue
-            names = group([]).get_all_options(current_only=True)
-            for name in names.keys() & self._user_flags.keys():
+            for name in (_names(group) & self._user_flags.keys()) - _EVERYWHERE:
                 others = " or ".join(f"{n}Runner" for n in _NAMES if f"{n.lower()}runner" in kinds)
                 raise UsageError(
                     f"--{name}: --runner {self.runner} does not look at it, {others} would: leave "
@@ -322,6 +333,13 @@ class Settings:
         """Whether the runner starts its cluster in a process of the driver's."""
         is_cluster = self._known.master is not None and not self.job_endpoint
         return is_cluster and self._has_no_master
+
+
+def _names(group: Any) -> set[str]:
+    """What the options of a group are called, by all of their names."""
+    parser = argparse.ArgumentParser(add_help=False)
+    group._add_argparse_args(parser)
+    return {name.removeprefix("--") for name in parser._option_string_actions}
 
 
 def _other_runner(kind: str) -> str:

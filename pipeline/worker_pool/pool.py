@@ -14,6 +14,7 @@ import contextlib
 import itertools
 import json
 import os
+import signal
 import subprocess
 import sys
 import threading
@@ -32,6 +33,7 @@ END_SECONDS = 2
 _CALL_SECONDS = 30
 _TRIES = 3
 _STDERR = 2
+_END = {-signal.SIGKILL: "was killed, as it is where the machine or container lacks memory"}
 
 
 class WorkerProcess:
@@ -188,10 +190,10 @@ class WorkerPool(beam_fn_api_pb2_grpc.BeamFnExternalWorkerPoolServicer):
         threading.Thread(target=self._watch, args=(process,), daemon=True).start()
 
     def _watch(self, process: WorkerProcess) -> None:
-        process.popen.wait()
+        code = process.popen.wait()
         if self._closing:
             return
-        say(f"worker process {process.pid} ended: starting another")
+        say(f"worker process {process.pid} {_END.get(code, 'ended')}: starting another")
         successor = _successor()
         with self._lock:
             self.processes[self.processes.index(process)] = successor

@@ -75,7 +75,8 @@ def test_a_channel_that_is_closed(cluster, runner, rows, tmp_path):
     output, cut_off = tmp_path / "out", []
     # A timeout longer than the test waits, for the worker's end it is that ends the job; and more
     # iterations, for a worker that is cut off waits some seconds for its runner to end it.
-    command = slow_fit(rows, output, *runner, "--stall_timeout=1h", "--max_iterations=60")
+    options = ("--stall_timeout=1h", "--max_iterations=60")
+    command = slow_fit(rows, output, *runner, *options)
     log = processes.log_path(POOLS[cluster])
 
     def close(_: subprocess.Popen) -> None:
@@ -91,7 +92,7 @@ def test_a_channel_that_is_closed(cluster, runner, rows, tmp_path):
     for line in said:
         assert " channel was lost: " in line
         assert f" pid {cut_off[0]}: its " in stderr.splitlines()[-1]
-    resumed(command)
+    resumed(slow_fit(rows, output, *options))  # here, which is sooner over
 
 
 def channels(pid: int) -> set[int]:

@@ -34,10 +34,20 @@ class Nursery:
             text=True,
         )
 
-    def run(self, *argv: object, kill_after: float | None = None, whom: str = "driver") -> Ended:
-        """Runs a command, and kills its driver or a worker after so many seconds."""
+    def run(
+        self,
+        *argv: object,
+        kill_after: float | None = None,
+        whom: str = "driver",
+        since: tuple[Path, str] | None = None,
+    ) -> Ended:
+        """Runs a command, and kills its driver or a worker after so many seconds.
+
+        They count from the start, or since there is a file in a folder that a pattern matches.
+        """
         request = {"argv": [str(word) for word in argv], "said": str(self._said)}
-        request |= {"kill_after": kill_after, "whom": whom}
+        place = since and (str(since[0]), since[1])
+        request |= {"kill_after": kill_after, "whom": whom, "since": place}
         self._process.stdin.write(json.dumps(request) + "\n")
         self._process.stdin.flush()
         code, seconds = json.loads(self._process.stdout.readline())

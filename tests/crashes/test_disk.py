@@ -62,7 +62,8 @@ def test_every_write_that_fails_ends_the_job_and_it_resumes(
     assert run(*args, f"--output={tmp_path / 'counted'}", *FIT).code == 0
     changes = disk.changes
     assert changes > 15, "the premise"
-    for number in range(1, changes + 1):
+    # The same writes fail by either code: of the second some will do.
+    for number in range(1, changes + 1, 1 if code == errno.ENOSPC else 3):
         output = tmp_path / f"{number}"
         disk.changes, disk.refused_from = 0, number
         ran = run(*args, f"--output={output}", *FIT)

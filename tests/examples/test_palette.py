@@ -11,6 +11,7 @@ from examples import palette
 pytestmark = pytest.mark.xdist_group("palette")  # for the fixtures of this module
 
 K = 5
+FIRST, SECOND = palette.LIGHTS
 
 
 @pytest.fixture(scope="module")
@@ -21,13 +22,19 @@ def photo():
 @pytest.fixture(scope="module")
 def run(photo, tmp_path_factory, commands_run_here):
     folder = tmp_path_factory.mktemp("a photo")
-    return folder, palette.make_palette(photo, folder, K)
+    return folder, palette.make_palette(photo, folder, FIRST, K)
+
+
+@pytest.fixture(scope="module")
+def second(run, photo):
+    """The same photograph in another light."""
+    return palette.make_palette(photo, run[0], SECOND, K)
 
 
 def test_the_pixels_are_written_as_shards(run, photo):
-    paths = sorted((run[0] / "pixels").iterdir())
-    assert len(paths) == palette.SHARDS
-    table = pq.read_table(run[0] / "pixels")
+    pixels = run[0] / "pixels" / FIRST
+    assert len([*pixels.iterdir()]) == palette.SHARDS
+    table = pq.read_table(pixels)
     assert {str(table.schema.field(name).type) for name in palette.CHANNELS} == {"uint8"}
     x, y = table["x"].to_numpy(), table["y"].to_numpy()
     pixels = np.stack([table[name].to_numpy() for name in palette.CHANNELS], 1)
@@ -37,11 +44,11 @@ def test_the_pixels_are_written_as_shards(run, photo):
 
 def test_the_reconstruction_error_is_the_cost(run, photo):
     folder, made = run
-    prototypes = pq.read_table(folder / "result/prototypes.parquet")
+    prototypes = pq.read_table(folder / FIRST / "prototypes.parquet")
     colours = np.stack([prototypes[name].to_numpy() for name in palette.CHANNELS], 1)
     pixels = photo.reshape(-1, 3).astype(np.float64)
     squares = ((pixels[:, None] - colours) ** 2).sum(2)
-    labels = pq.read_table(folder / "result/labels")
+    labels = pq.read_table(folder / FIRST / "labels")
     at = labels["y"].to_numpy().astype(int) * photo.shape[1] + labels["x"].to_numpy()
     error = squares[at, labels["label"].to_numpy()].mean()
     assert error == pytest.approx(made.cost / len(pixels), rel=1e-6)
@@ -66,20 +73,43 @@ def test_shares_are_of_all_pixels_and_fall(run):
 
 
 def test_the_pictures_are_written(run):
-    with Image.open(run[0] / "palette.png") as picture:
+    with Image.open(run[0] / f"{FIRST}.png") as picture:
         assert picture.width > 1000
         shown = np.unique(np.asarray(picture.convert("RGB")).reshape(-1, 3), axis=0)
     for colour in run[1].colours:
         assert (shown == colour).all(1).any()
-    assert (run[0] / "result/report.html").exists()
+    assert (run[0] / FIRST / "report.html").exists()
 
 
-def test_a_second_run_replaces_the_first(run, photo, capsys):
+def test_the_second_night_goes_on_from_the_first(run, second):
     folder, first = run
-    again = palette.make_palette(photo, folder, K)
+    assert first.moved is None
+    assert sorted(second.labels) == sorted(first.labels)
+    dimmed = first.colours * np.array(palette.LIGHTS[SECOND])
+    for label, colour in zip(first.labels, dimmed, strict=True):
+        [now] = second.colours[second.labels == label].astype(float)
+        others = np.abs(second.colours - colour).sum(1)
+        assert np.abs(now - colour).sum() == others.min(), "a label goes with its colour"
+    nights = [
+        pq.read_table(folder / day / "labels").sort_by([("y", "ascending"), ("x", "ascending")])
+        for day in (FIRST, SECOND)
+    ]
+    before, now = (night["label"].to_numpy() for night in nights)
+    assert second.moved == (before != now).mean() > 0
+    report = (folder / SECOND / "report.html").read_text()
+    assert "an arrow comes from where one was in the last run" in " ".join(report.split())
+
+
+def test_a_second_run_replaces_the_first(run, second, photo, capsys):
+    folder, first = run
+    again = palette.make_palette(photo, folder, FIRST, K)
     np.testing.assert_array_equal(again.picture, first.picture)
+    palette.tell({FIRST: again, SECOND: second}, folder)
     told = capsys.readouterr().out
     assert "python -m pipeline fit" in told
-    assert all(name in told for name in palette.hex_names(again))
-    assert f"{folder}/palette.png" in told
-    assert f"{folder}/result/report.html" in told
+    for night in (again, second):
+        assert all(name in told for name in palette.hex_names(night))
+    assert f"{second.moved:.1%} of the pixels" in told
+    for day in (FIRST, SECOND):
+        assert f"{folder}/{day}.png" in told
+        assert f"{folder}/{day}/report.html" in told

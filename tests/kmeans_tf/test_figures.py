@@ -32,7 +32,8 @@ def silhouette(rows, prototypes, weights, metric="sqeuclidean"):
     distances = np.sqrt(distances) if metric == "sqeuclidean" else distances
     labels = distances.argmin(1)
     for row, label, weight in zip(distances, labels, weights, strict=True):
-        if distances[labels == label, label].any():
+        mine = labels == label
+        if distances[mine, label].any() or weights[mine].sum() > 1:
             a, b = row[label], np.delete(row, label).min()
             total += weight * (b - a) / max(a, b)
     return total / weights.sum()
@@ -76,10 +77,21 @@ def test_a_row_of_weight_two_is_two_rows(clustered):
     )
 
 
-def test_a_cluster_without_spread_says_nothing_of_its_silhouette():
-    rows = np.array([[0.0], [0.0], [10.0], [12.0]])
+def test_a_single_row_has_no_silhouette():
+    rows = np.array([[0.0], [10.0], [12.0]])
     figures = figures_of(rows, np.array([[0.0], [11.0]]))
-    assert figures.silhouette == pytest.approx((9 / 10 + 11 / 12) / 4)
+    assert figures.silhouette == pytest.approx((9 / 10 + 11 / 12) / 3)
+
+
+@pytest.mark.parametrize("times", [2, 3, 7, 1000])
+def test_rows_that_repeat_have_silhouettes_however_their_mean_is_rounded(times):
+    two = np.array([[0.1, 0.7], [1 / 3, 0.2]])
+    rows = np.repeat(two, times, axis=0)
+    for means in (two, np.nextafter(two, 1)):
+        assert figures_of(rows, means).silhouette == pytest.approx(1, abs=1e-6)
+        assert figures_of(two, means, np.full(2, float(times))).silhouette == pytest.approx(
+            1, abs=1e-6
+        )
 
 
 def test_clusters_without_rows_are_left_out(clustered):

@@ -586,6 +586,26 @@ def test_more_prototypes_than_memory_holds_are_refused_before_anything_is_read(
     assert run("fit", *places, "--k=16000").code == DATA, "fewer rows than that"
 
 
+def test_more_features_than_memory_holds_are_refused_before_anything_is_read(
+    run, tmp_path, monkeypatch
+):
+    """6 copies of 1,024 rows of d numbers and 4 for each thread, but for 16 MB of each, of 1 GB."""
+    monkeypatch.setattr("pipeline.driver.checks.memory_limit", lambda: 1 << 30)
+    rows = pa.array(np.arange(1500 * 8000, dtype=np.int8))
+    (tmp_path / "in").mkdir()
+    table = pa.table({"v": pa.FixedSizeListArray.from_arrays(rows, 8000)})
+    pq.write_table(table, tmp_path / "in" / "a.parquet")
+    places = (f"--input={tmp_path / 'in'}", f"--output={tmp_path / 'out'}", "--k=2")
+    assert run("fit", *places, "--threads=5") == (
+        USAGE,
+        "kmeans-tf: error: --features: pieces of 1,024 rows of 8,000 features, a few of them for "
+        "each of 5 threads, take about 1.2 GB in the driver and in each worker process, and there "
+        "are 1.0 GB: lower --threads, or name fewer --features\n",
+    )
+    assert not (tmp_path / "out").exists()
+    assert run("fit", *places, "--threads=1", "--check").code == 0
+
+
 # The other commands
 
 

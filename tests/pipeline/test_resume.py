@@ -228,6 +228,31 @@ def test_a_model_that_changed_since_is_another_configuration(run, fit, three_blo
     assert set(Answer(tmp_path / "out").labels) == {0, 1, 2, 3, 4}
 
 
+def test_points_that_a_killed_attempt_staged_take_no_room(run, three_blobs, tmp_path, monkeypatch):
+    output = tmp_path / "out"
+    args = ("fit", f"--input={three_blobs.folder}", f"--output={output}", *SLOW, "--stage=always")
+
+    def killed(*_):
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Fit, "_beyond", killed)
+        assert run(*args).code == 130
+    staged = work_folder(output) / "staged"
+    assert [*staged.iterdir()], "the premise"
+    (staged / "half of it").touch()
+    before = []
+
+    def look(fit, *args, run_round=Fit._round):
+        before.append(staged.exists())
+        return run_round(fit, *args)
+
+    monkeypatch.setattr(Fit, "_round", look)
+    ran = run(*args)
+    assert ran.code == 0, ran.stderr
+    assert not before[0]
+
+
 # Checkpoints that cannot be read
 
 

@@ -30,6 +30,21 @@ SECRET = "Zq9/x+7"
         ("hdfs://host:9000/in/a@b", "hdfs://host:9000/in/a@b"),
         ("abfs://container@account.host/in", "abfs://container@account.host/in"),
         ("s3://b/key=7/x?region=eu", "s3://b/key=7/x?region=eu"),
+        ("s3://KEY:7/x+9@bucket/in", "s3://KEY:***@bucket/in"),
+        ("s3a://KEY:12345@bucket/in", "s3a://KEY:***@bucket/in"),
+        (
+            "s3:/KEY:Zq9@bucket: write s3://KEY:Zq9@bucket",
+            "s3:/KEY:***@bucket: write s3://KEY:***@bucket",
+        ),
+        ("hdfs3://host:9000/in/a@b", "hdfs3://host:9000/in/a@b"),
+        ("s3://bucket: no such store, ask a@b", "s3://bucket: no such store, ask a@b"),
+        (
+            """--environment_config={"env": {"AWS_SECRET_ACCESS_KEY": "Zq9/x", "HOME": "/x"}}""",
+            """--environment_config={"env": {"AWS_SECRET_ACCESS_KEY": "***", "HOME": "/x"}}""",
+        ),
+        (r"{\"api_token\": \"Zq9\"}", r"{\"api_token\": \"***\"}"),
+        ("{'password': 'Zq9', 'user': 'me'}", "{'password': '***', 'user': 'me'}"),
+        ("column 'key': 3 NaN", "column 'key': 3 NaN"),
     ],
 )
 def test_uris_are_told_without_their_secrets(text, told):

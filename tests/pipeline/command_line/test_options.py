@@ -2,6 +2,8 @@
 
 import json
 import os
+import re
+import shlex
 import subprocess
 import sys
 import textwrap
@@ -11,9 +13,15 @@ import pytest
 
 import kmeans_tf
 from kmeans_tf.oversampling import PASSES
-from pipeline.command_line.options import FitOptions, LabelOptions, ReportOptions, RunOptions
+from pipeline.command_line.options import (
+    DiffOptions,
+    FitOptions,
+    LabelOptions,
+    ReportOptions,
+    RunOptions,
+)
 from pipeline.command_line.parse import parse
-from pipeline.command_line.parser import option_names
+from pipeline.command_line.parser import build_parser
 from pipeline.data.names import ColumnNames
 from pipeline.errors import UsageError
 from pipeline.runners.settings import Settings
@@ -89,7 +97,7 @@ LABEL_OPTIONS = {
     [("fit", FIT_OPTIONS), ("label", LABEL_OPTIONS), ("report", set()), ("diff", set())],
 )
 def test_a_command_has_these_options_and_no_other(command, expected):
-    assert option_names(command) - {"-h", "--help"} == expected
+    assert {*build_parser().commands[command]._option_string_actions} == expected | {"-h", "--help"}
 
 
 def test_defaults_are_the_documented_ones():
@@ -356,7 +364,9 @@ def test_every_command_that_has_threads_needs_one(command, threads):
         (["fit", "--output=out"], ["--input"]),
         (["fit", "--input=in"], ["--output"]),
         (["label", "--input=in", "--output=out"], ["--model"]),
-        ([*LABEL, "--k=3"], ["--k"]),
+        ([*LABEL, "--k=3"], ["--k is an option of fit"]),
+        ([*LABEL, "--gate=bad_rows<=0"], ["--gate is an option of fit: leave it out here"]),
+        ([*FIT, "--model=out"], ["--model is an option of label"]),
         ([*LABEL, "--cache_mb=3"], ["--cache_mb"]),
         (["report"], ["DIR"]),
         (["report", "out", "--k=3"], ["--k"]),
@@ -491,22 +501,45 @@ def test_the_version(capsys):
     assert capsys.readouterr().out == f"kmeans-tf {kmeans_tf.__version__}\n"
 
 
-def test_help_tells_exit_codes_and_examples(capsys):
-    with pytest.raises(SystemExit):
-        parse(["--help"])
-    told = capsys.readouterr().out
-    assert {"exit codes:", "examples:"} <= set(told.splitlines())
-    commands = [line.split()[1:] for line in told.splitlines() if line.startswith("  kmeans-tf ")]
-    assert [type(parse(words)) for words in commands] == [FitOptions, LabelOptions]
+def help_of(capsys, *command):
+    with pytest.raises(SystemExit) as ended:
+        parse([*command, "--help"])
+    assert ended.value.code == 0
+    return capsys.readouterr().out
 
 
-def test_help_tells_every_default(capsys):
-    with pytest.raises(SystemExit):
-        parse(["fit", "--help"])
-    told = " ".join(capsys.readouterr().out.split())
-    for default in ("default: 100", "default: 0.0001", "default: lloyd", "default: fail"):
-        assert default in told
-    assert "default: None" not in told and told.count("default: auto") == 5
+@pytest.mark.parametrize(
+    ("command", "codes", "kinds"),
+    [
+        ((), {0, 1, 2, 3, 4, 5, 130}, [FitOptions, LabelOptions]),
+        (("fit",), {0, 1, 2, 3, 4, 5, 130}, [FitOptions] * 2),
+        (("label",), {0, 1, 2, 3, 5, 130}, [LabelOptions] * 2),
+        (("report",), {0, 1, 2, 5, 130}, [ReportOptions] * 2),
+        (("diff",), {0, 1, 2, 130}, [DiffOptions] * 2),
+    ],
+    ids=lambda value: value[0] if value and isinstance(value, tuple) else None,
+)
+def test_help_tells_exit_codes_and_examples(capsys, command, codes, kinds):
+    told = help_of(capsys, *command)
+    assert max(map(len, told.splitlines())) <= 100
+    _, _, end = told.partition("\nexit codes:\n")
+    told_codes, _, examples = end.partition("\n\nexamples:\n")
+    assert {int(line.split()[0]) for line in told_codes.splitlines()} == codes
+    words = [shlex.split(line)[1:] for line in examples.splitlines()]
+    assert [type(parse(line)) for line in words] == kinds
+
+
+@pytest.mark.parametrize("command", ["fit", "label"])
+def test_help_tells_every_default(capsys, command):
+    told = help_of(capsys, command).partition("exit codes:")[0]
+    options = re.split(r"^  (?=--)", told.partition("\ninput:\n")[2], flags=re.M)[1:]
+    assert len(options) > 10
+    for option in options:
+        name = option.split()[0]
+        flag = name in ("--overwrite", "--check")
+        needed = name in ("--input", "--output", "--model")
+        assert ("default: " in " ".join(option.split())) != (flag or needed), option
+        assert "default: None" not in " ".join(option.split())
 
 
 def test_predict_leads_to_label(run):

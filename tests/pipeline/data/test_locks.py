@@ -38,6 +38,12 @@ def test_who_holds_it_is_told_and_a_dead_one_lets_go(tmp_path):
     assert not path.exists()
 
 
+def test_one_who_has_not_said_yet_who_it_is(tmp_path):
+    path = tmp_path / "held"
+    with locked(path, ""), pytest.raises(HeldError, match="just begun"), locked(path, "me"):
+        pass
+
+
 def test_nobody_holds_a_file_that_was_deleted(tmp_path):
     path = tmp_path / "held"
     with locked(path, "me") as is_held:

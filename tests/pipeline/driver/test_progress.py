@@ -7,7 +7,8 @@ import os
 import re
 import threading
 import time
-from dataclasses import replace
+from dataclasses import asdict, replace
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -15,9 +16,11 @@ import pytest
 from kmeans_tf import TrainingState, Trial
 from pipeline.console import log_json
 from pipeline.data.store import Store
-from pipeline.driver.progress import iterations_left, training_progress
+from pipeline.driver import progress
+from pipeline.driver.progress import iterations_left, stage_progress, training_progress
 from pipeline.errors import RunError
 from pipeline.passes.checkpoint import WorkFolder, save_state
+from pipeline.passes.heartbeat import Heard
 from tests.waiting import wait_for
 
 
@@ -111,14 +114,72 @@ def test_what_was_there_before_is_not_told_again(work):
 class CoarseStore(Store):
     """All happens in one second, and its times are whole ones."""
 
-    def version(self, path):
-        file = super().version(path)
-        return file and replace(file, modified=10**18)
+    def files(self, folder, recursive=False):
+        return [replace(file, modified=10**18) for file in super().files(folder, recursive)]
 
 
 def test_checkpoints_of_the_same_second_are_told_without_a_rate(work):
     said = lines(replace(work, store=CoarseStore()), [200.0, 100.0, 99.0], before=1)
     assert said == ["iteration 3/10  cost 99  change -1.00e-02"]
+
+
+def test_the_rate_leaves_out_the_first_iteration(work):
+    """Which took a minute, with the start in it; the others took a second."""
+    log_json(True)
+    stderr = io.StringIO()
+    try:
+        with contextlib.redirect_stderr(stderr), training_progress(work, 10, 1000):
+            train(work, [200.0, 150.0, 120.0])
+            for iteration, second in enumerate((0, 60, 61, 62)):
+                os.utime(work.state(iteration), (second, second))
+    finally:
+        log_json(False)
+    told = json.loads(stderr.getvalue())
+    assert told["rows_per_second"] == 1000
+    # The changes, of a third and a quarter of the cost, hardly shrink: all ten are expected.
+    assert told["seconds_left"] == 7.0
+
+
+def test_after_one_iteration_nothing_is_told_of_time(work):
+    (line,) = lines(work, [200.0])
+    assert line == "iteration 1/10  cost 200"
+
+
+def test_a_pass_tells_how_far_its_workers_are(work, monkeypatch):
+    """Two workers, of which one was heard in the stage before."""
+    clock = SimpleNamespace(seconds=50.0)
+    clock.monotonic = lambda: clock.seconds
+    monkeypatch.setattr(progress, "time", clock)
+
+    def say(worker, stage, rows):
+        heard = Heard("host", worker, stage, 1, stage=stage, rows=rows)
+        work.store.write(f"{work.workers}/host-{worker}", json.dumps(asdict(heard)).encode())
+
+    say(1, "scan", 1000)
+    looks, told = progress._Pass("label", work, 1000), []
+    for seconds, first, second in ((10, 100, 0), (1, 100, 200), (1, 100, 500), (1, 400, 600)):
+        clock.seconds += seconds
+        say(1, "label", first)
+        say(2, "label", second)
+        looks.report(lambda *words, **facts: told.append((*words, facts)))
+    texts = [text for text, *_ in told]
+    assert texts == [
+        "label: 10 s so far",
+        "label: 11 s so far",  # the first ten seconds had a start in them
+        "label: 600 of 1,000 rows  300 rows/s  about 1 s left",
+        "label: 13 s so far",
+    ]
+    _, done, total, facts = told[2]
+    assert (done, total, facts["rows_per_second"], facts["seconds_left"]) == (600, 1000, 300, 1.3)
+
+
+def test_a_stage_without_rows_tells_its_seconds(monkeypatch):
+    monkeypatch.setattr("pipeline.driver.progress._POLL_SECONDS", 0.001)
+    monkeypatch.setattr("pipeline.driver.progress.LINE_SECONDS", 0.0)
+    stderr = Stderr()
+    with contextlib.redirect_stderr(stderr), stage_progress("seed"):
+        assert stderr.written.wait(20)
+    assert stderr.getvalue().startswith("seed: 0 s so far\n")
 
 
 def test_a_cost_of_nothing_divides_nothing(work):

@@ -1,6 +1,10 @@
 """What `diff` says of two outputs."""
 
+import json
+import os
 import shutil
+import subprocess
+import sys
 
 import numpy as np
 import pyarrow as pa
@@ -139,6 +143,43 @@ def test_outputs_of_before_there_were_digests_are_compared_by_their_files(diff, 
     assert (code, lines[0]) == (1, f"labels: {changed} of 600 rows have another label")
 
 
+def test_lists_of_other_lengths_are_other_features(diff, fit, tmp_path):
+    folders = []
+    for width in (2, 3):
+        rows = np.arange(20.0 * width).reshape(20, width)
+        write_shards(tmp_path / f"in-{width}", rows, layout="list")
+        folders.append(tmp_path / f"out-{width}")
+        fit(tmp_path / f"in-{width}", folders[-1], "--k=2", "--max_iterations=1")
+    code, lines = diff(*folders)
+    assert code == 1
+    assert "prototypes: they have other features" in lines
+
+
+def test_long_values_are_cut(diff, fit, one, three_blobs, tmp_path):
+    names = [f"f{i}" for i in range(120)]
+    write_shards(tmp_path / "in", np.arange(2400.0).reshape(20, 120), names=names)
+    other = fit(tmp_path / "in", tmp_path / "out", "--k=2", f"--features={','.join(names)}")
+    code, lines = diff(one.folder, other.folder)
+    assert code == 1
+    assert any(line.startswith("configuration: features is ") for line in lines)
+    assert max(map(len, lines)) < 500
+
+
+def test_whoever_reads_it_may_have_seen_enough(one, tmp_path):
+    copy = shutil.copytree(one.folder, tmp_path / "copy")
+    record = json.loads((copy / RUN).read_text())
+    record["versions"]["python"] = "2.7"
+    (copy / RUN).write_text(json.dumps(record))
+    command = [sys.executable, "-m", "pipeline", "diff", one.folder, copy]
+    reading, writing = os.pipe()
+    os.close(reading)
+    try:
+        ran = subprocess.run(command, stdout=writing, stderr=subprocess.PIPE, timeout=120)
+    finally:
+        os.close(writing)
+    assert (ran.returncode, ran.stderr) == (0, b"")
+
+
 def no_labels(folder):
     shutil.rmtree(folder / "labels")
     (folder / RUN).write_text((folder / RUN).read_text().replace('"digests"', '"other"'))
@@ -162,13 +203,23 @@ def damaged_prototypes(folder):
     return f"{folder / 'prototypes.parquet'} cannot be read"
 
 
+def other_types(folder):
+    table = pq.read_table(folder / "prototypes.parquet")
+    path = folder / "prototypes.parquet"
+    pq.write_table(table.set_column(4, "f0", pa.array(["a", "b", "c"])), path)
+    record = (folder / RUN).read_text()
+    (folder / RUN).write_text(record.replace('"digests"', '"other"'))
+    return "files are not what this job wrote: "
+
+
 def damaged_record(folder):
     (folder / RUN).write_text((folder / RUN).read_text()[:-100])
     return f"{folder / RUN} cannot be read"
 
 
 @pytest.mark.parametrize(
-    "spoil", [no_labels, damaged_labels, no_output, damaged_prototypes, damaged_record]
+    "spoil",
+    [no_labels, damaged_labels, no_output, damaged_prototypes, other_types, damaged_record],
 )
 def test_what_is_no_output_is_trouble(diff, one, tmp_path, spoil):
     folder = shutil.copytree(one.folder, tmp_path / "out")
@@ -176,5 +227,6 @@ def test_what_is_no_output_is_trouble(diff, one, tmp_path, spoil):
     for folders in ((folder, one.folder), (one.folder, folder)):
         code, (*_, last) = diff(*folders)
         assert code == 2
-        assert last.startswith(f"kmeans-tf: error: diff {folder}: ")
+        assert last.startswith("kmeans-tf: error: diff ")
+        assert f"{folder}" in last
         assert words in last

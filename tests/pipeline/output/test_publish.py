@@ -451,6 +451,57 @@ def test_a_kill_behind_success_leaves_a_finished_output(
     assert again.code == 2, "now it is an output as any other"
 
 
+def test_a_finished_output_of_which_something_was_deleted_since_stays_one(
+    run, three_blobs, tmp_path, monkeypatch
+):
+    output = tmp_path / "out"
+    args = ("fit", f"--input={three_blobs.folder}", f"--output={output}", *FIT)
+
+    def killed(*_):
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Store, "delete", _until(Store.delete, output / "_SUCCESS", killed))
+        assert run(*args).code == 130
+    (output / "report.html").unlink()
+    before = contents(output / "model")
+    with monkeypatch.context() as patch:
+        patch.setattr(Store, "move", killed)
+        ran = run(*args)
+    assert ran.code == 0, ran.stderr
+    assert (output / "_SUCCESS").exists()
+    assert contents(output / "model") == before
+    assert not (output / "_publishing").exists()
+
+
+def _until(act, path, other):
+    return lambda *args: other(*args) if path.exists() else act(*args)
+
+
+@pytest.mark.parametrize("command", ["report", "diff"])
+def test_an_output_that_is_half_published_is_none(
+    run, trained, three_blobs, tmp_path, monkeypatch, command
+):
+    output = tmp_path / "out"
+    args = ("fit", f"--input={three_blobs.folder}", f"--output={output}", *FIT)
+
+    def killed(store, path, data, write=Store.write):
+        if path == str(output / "_SUCCESS"):
+            raise KeyboardInterrupt
+        write(store, path, data)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Store, "write", killed)
+        assert run(*args).code == 130
+    assert (output / "run.json").exists(), "the premise"
+    ran = run(command, output, *([trained.folder] if command == "diff" else []))
+    assert ran.code == 2
+    assert ran.stderr == (
+        f"kmeans-tf: error: {command} {output}: its job was killed while it published: run that "
+        "again first\n"
+    )
+
+
 def cut(record):
     record.write_bytes(record.read_bytes()[:-40])
 

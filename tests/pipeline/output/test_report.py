@@ -13,9 +13,9 @@ from pipeline.output.profile import Values
 from pipeline.output.report import MAX_BARS, prototype_table, render_report
 from pipeline.output.run_record import RunRecord
 from pipeline.output.tables import Tables
-from pipeline.output.words import change, duration, number, percent, setting, short
+from pipeline.output.words import breakable, change, duration, number, percent, setting, short
 
-VOID = {"br", "hr", "img", "input", "link", "meta"}
+VOID = {"br", "hr", "img", "input", "link", "meta", "wbr"}
 LOADING = {"src", "href", "srcset", "action", "data", "poster", "background"}
 HOSTILE = "</th><script>alert(\"1\")</script> & 'é,日本' $x_1^$ {{ 7 * 7 }} %s "
 
@@ -370,12 +370,47 @@ def test_two_nights(pages: dict[str, str]) -> None:
     assert "Trials" in page.words("h2") and "1, chosen" in page.words("th")
 
 
+def test_the_largest_clusters_come_first(pages: dict[str, str]) -> None:
+    prototypes = case()["prototypes"]
+    rows = prototypes.column(1).to_numpy()
+    labels = prototypes.column(0).to_numpy()[np.argsort(-rows)].tolist()
+    tables = re.findall(r"<tbody>.*?</tbody>", pages["typical"], re.S)
+    first = [re.findall(r'<tr><th scope="row">(\d+)</th>', table) for table in tables]
+    assert [list(map(int, each)) for each in first if len(each) == len(labels)] == [labels] * 4
+
+
+def test_who_moved_most_is_said() -> None:
+    made = two_nights()
+    moved = made["run"]["match"]["labels"]
+    for entry, move in zip(moved, np.arange(len(moved)) / 100, strict=True):
+        entry["move"] = float(move)
+    last = moved[-1]["label"]
+    told = f"in spreads of the cluster; most {last} (0.14), {last - 7} (0.13), {last - 14} (0.12)."
+    assert told in Page(render(made)).said("caption")
+
+
+def test_what_the_best_was_chosen_by_is_drawn() -> None:
+    made = two_nights()
+    made["run"]["configuration"]["choose"] = "davies_bouldin"
+    page = Page(render(made))
+    figures = [alt for alt in page.figures() if "of each trial" in alt]
+    assert [alt.split(" of ")[0] for alt in figures] == ["Cost", "Davies bouldin"]
+    assert "small is good" in page.said("figcaption")
+    assert "of which the best was chosen by davies bouldin" in page.said("caption")
+    weight = made["run"]["counts"]["weight"]
+    assert number(9.0 / weight, 4) in page.words("td"), "costs are per row"
+
+
+def test_a_long_name_may_break_where_its_words_end() -> None:
+    assert str(breakable("a_b.c<d")) == "a_<wbr>b.<wbr>c&lt;d"
+
+
 def test_the_profile_tells_what_sets_a_cluster_apart() -> None:
     made = case(k=2, features=("orders", "basket"))
     table = made["prototypes"].set_column(4, "orders", pa.array([3.0, 1.0]))
     made["prototypes"] = table.set_column(5, "basket", pa.array([-9.0, 1.0]))
     page = Page(render(made))
-    assert "basket -9 (\u22125.0 sd), orders 3 (+1.0 sd)" in page.words("td")
+    assert "basket \u22129 (\u22125.0 sd), orders 3 (+1.0 sd)" in page.words("td")
     assert "near the mean in every feature" in page.words("td")
     heads = page.words("th")
     assert heads.index("basket") < heads.index("orders"), "the most telling first"
@@ -413,7 +448,9 @@ def test_one_cluster_one_iteration(pages: dict[str, str]) -> None:
 def test_many_clusters_are_ranked_and_cut(pages: dict[str, str]) -> None:
     page = Page(pages["many clusters"])
     captions = [" ".join(text.split()) for text in page.words("caption")]
-    cut = "The first 50 of 1,000 clusters, the first 12 of 30 features, in the units of the input."
+    cut = (
+        "The 50 largest of 1,000 clusters, the first 12 of 30 features, in the units of the input."
+    )
     assert cut in captions
     told = page.said("p")
     assert "The 16 features of 30 that set clusters apart most" in told
@@ -492,8 +529,8 @@ def test_prototype_table() -> None:
         (21_533.68954, "21,533.7"),
         (1_234_567.89, "1,234,568"),
         (999_999.99, "1,000,000"),
-        (-0.001234567891, "-0.00123457"),
-        (1.5e-7, "1.5e-07"),
+        (-0.001234567891, "\u22120.00123457"),
+        (1.5e-7, "1.5e\u221207"),
         (1.23456789e20, "1.23457e+20"),
         (float("nan"), "nan"),
     ],
@@ -523,16 +560,24 @@ def test_setting() -> None:
 
 @pytest.mark.parametrize(
     ("value", "text"),
-    [(128_000_000, "128 M"), (9_999, "9,999"), (12_500, "12.5 k"), (-2.5e9, "-2.5 G"), (0, "0")],
+    [
+        (128_000_000, "128 M"),
+        (9_999, "9,999"),
+        (12_500, "12.5 k"),
+        (-2.5e9, "\u22122.5 G"),
+        (0, "0"),
+    ],
 )
 def test_short(value: float, text: str) -> None:
     assert short(value) == text
 
 
+def test_the_values_of_an_axis_have_one_prefix() -> None:
+    ticks = [short(value, 6, 12_000) for value in (0, 7_500, 10_500, 12_000)]
+    assert ticks == ["0", "7.5 k", "10.5 k", "12 k"]
+
+
 def test_shares_and_changes() -> None:
     assert [percent(share) for share in (0.413, 0.00005, None)] == ["41.3 %", "0.005 %", "—"]
-    assert [change(3.0, 2.0), change(1.0, 2.0), change(1.0, 0.0)] == [
-        "+50.0 %",
-        "\u221250.0 %",
-        "—",
-    ]
+    changes = [change(3.0, 2.0), change(1.0, 2.0), change(1.0, 0.0), change(0, 0)]
+    assert changes == ["+50.0 %", "\u221250.0 %", "—", "unchanged"]

@@ -54,7 +54,7 @@ def heard(work):
 def test_the_first_block_is_said_at_once(beating, work):
     beating.began(BLOCK)
     line = "train: block 3 of /data/a.parquet"
-    assert heard(work) == Heard(socket.gethostname(), os.getpid(), line, 0)
+    assert heard(work) == Heard(socket.gethostname(), os.getpid(), line, 0, stage="train")
 
 
 def test_a_process_says_something_now_and_then(beating, work, clock):
@@ -72,6 +72,16 @@ def test_it_says_nothing_that_it_has_not_done(beating, work, clock):
     beating.began(BLOCK)
     clock.seconds += 10 * BEAT_SECONDS
     assert CountingStore.written == 1
+
+
+def test_rows_are_counted_by_stage(beating, work, clock):
+    for heartbeat, blocks in ((beating, 3), (Heartbeat("label", work), 2)):
+        for _ in range(blocks):
+            heartbeat.began(BLOCK)
+            heartbeat.read(BLOCK)
+        clock.seconds += BEAT_SECONDS
+        heartbeat.did_a_task()
+        assert (heard(work).stage, heard(work).rows) == (heartbeat.stage, blocks * BLOCK.rows)
 
 
 def test_jobs_in_one_process_speak_for_themselves(beating, work, clock, tmp_path):

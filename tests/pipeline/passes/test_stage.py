@@ -1,5 +1,7 @@
 """Points in files are the points that were put there."""
 
+import errno
+from pathlib import Path
 from types import SimpleNamespace
 
 import numpy as np
@@ -42,6 +44,16 @@ def test_who_stages_again_leaves_one_file_and_takes_none_away(tmp_path):
     stage.keep("3-0", points(10))
     assert [path.name for path in tmp_path.iterdir()] == ["3-0"]
     np.testing.assert_array_equal(first.array, given.array)
+
+
+def test_what_a_full_disk_takes_half_of_is_given_back(tmp_path, monkeypatch):
+    def full(*_):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(Path, "replace", full)
+    with pytest.raises(OSError, match="No space"):
+        Stage(tmp_path).keep("3-0", points(10))
+    assert not [*tmp_path.iterdir()]
 
 
 def test_a_file_that_is_gone_is_lost(tmp_path):

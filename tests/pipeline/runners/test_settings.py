@@ -208,6 +208,9 @@ def test_rounds_grow_where_a_job_starts_at_once(runner, beam, expected):
         ("SparkRunner", "--flink_master=host:8081", "FlinkRunner or PortableRunner"),
         ("PrismRunner", "--spark_master_url=spark://host:7077", "SparkRunner or PortableRunner"),
         ("DataflowRunner", "--job_endpoint=host:8099", "FlinkRunner"),
+        ("FnApiRunner", "--project=p", "DataflowRunner"),
+        ("FlinkRunner", "--num_workers=8", "DataflowRunner"),
+        ("FnApiRunner", "--worker_machine_type=large", "DataflowRunner"),
     ],
 )
 def test_an_option_that_the_runner_does_not_look_at_is_refused(runner, option, others):
@@ -224,6 +227,11 @@ def test_an_endpoint_that_the_embedded_runner_does_not_use_ends_the_job(run, thr
     assert ran.code == 2
     assert "--job_endpoint: --runner FnApiRunner does not look at it" in ran.stderr
     assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize("option", ["--job_name=night", "--max_cache_memory_usage_mb=10"])
+def test_what_workers_look_at_everywhere_is_not(option):
+    settings("FnApiRunner", option).connect()
 
 
 def test_a_runner_of_the_users_own_looks_at_what_it_likes():

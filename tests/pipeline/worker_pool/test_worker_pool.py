@@ -113,7 +113,7 @@ def test_the_processes_take_turns(pool, start):
     assert loads(pool) == [0, 0]
 
 
-def test_a_killed_process_is_replaced_and_its_workers_with_it(pool, start):
+def test_a_killed_process_is_replaced_and_its_workers_with_it(pool, start, capfd):
     start("promised")
     (busy,) = [process for process in pool.processes if process.workers]
     (idle,) = [process for process in pool.processes if not process.workers]
@@ -123,6 +123,8 @@ def test_a_killed_process_is_replaced_and_its_workers_with_it(pool, start):
     assert successor.alive
     assert successor.pid != busy.pid
     assert ids(successor) == ["promised"]
+    told = f"worker process {busy.pid} was killed, as it is where the machine or container lacks "
+    assert told in capfd.readouterr().err
     pool.StopWorker(stop_request("promised"), None)
     assert loads(pool) == [0, 0]
 

@@ -1,0 +1,117 @@
+"""How fast the job is beside others, from docs/speed.json: a table and a picture."""
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import matplotlib
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+from benchmarks.processes import table
+
+DOCS = Path(__file__).resolve().parent.parent / "docs"
+FIGURES, PICTURE = DOCS / "speed.json", DOCS / "speed.svg"
+KMEANS_TF, IN_MEMORY = "kmeans-tf", "kmeans_tf.fit"
+_COLOURS = {
+    "FAISS": "#0072b2",
+    "SuperKMeans": "#56b4e9",
+    "oneDAL": "#e69f00",
+    "scikit-learn": "#009e73",
+}
+_TICKS = (0.25, 0.5, 1, 2, 4)
+
+
+@dataclass(frozen=True)
+class Seen:
+    """Medians of some runs.
+
+    Attributes:
+        table: its name.
+        who: whose runs they are.
+        iterations: how many were made.
+        iteration: seconds of one, the mean with all that goes with them.
+        whole: seconds of the process.
+    """
+
+    table: str
+    who: str
+    iterations: int
+    iteration: float
+    whole: float
+
+
+def figures() -> tuple[str, list[Seen]]:
+    """The machine that `speed` was measured on, and what was seen."""
+    found = json.loads(FIGURES.read_text())
+    return found["machine"], [Seen(**one) for one in found["seen"]]
+
+
+def measure() -> str:
+    """Draws the picture and returns the same as a table."""
+    _, seen = figures()
+    with matplotlib.rc_context({"svg.hashsalt": "speed", "svg.fonttype": "none"}):
+        figure = Figure(figsize=(9, 4.6), layout="constrained")
+        left, right = figure.subplots(1, 2, sharey=True)
+        _draw(left, seen, "iteration", "an iteration")
+        _draw(right, seen, "whole", "the whole process")
+        right.legend(frameon=False, fontsize="small", loc="lower right")
+        figure.savefig(PICTURE, metadata={"Date": None})
+    return in_words(seen)
+
+
+def in_words(seen: Sequence[Seen]) -> str:
+    """A table of seconds, and of how many times ours the others' are."""
+    header = (
+        "table",
+        "iterations",
+        "who",
+        "s an iteration",
+        "by ours",
+        "whole process, s",
+        "by ours",
+    )
+    rows = []
+    for one in seen:
+        ours = _ours(seen, one)
+        rows.append(
+            [
+                one.table,
+                str(one.iterations),
+                one.who,
+                f"{one.iteration:.3f}",
+                f"{one.iteration / ours.iteration:.2f}",
+                f"{one.whole:.1f}",
+                "" if one.who == IN_MEMORY else f"{one.whole / ours.whole:.2f}",
+            ]
+        )
+    return table(header, rows)
+
+
+def _ours(seen: Sequence[Seen], one: Seen) -> Seen:
+    return next(each for each in seen if (each.table, each.who) == (one.table, KMEANS_TF))
+
+
+def _draw(axes: Axes, seen: Sequence[Seen], what: str, title: str) -> None:
+    """Bars of the others' seconds by ours, a group for each table."""
+    tables = list(dict.fromkeys(one.table for one in seen))
+    named = set[str]()
+    for place, name in enumerate(tables):
+        others = [one for one in seen if one.table == name and one.who in _COLOURS]
+        for number, one in enumerate(others):
+            ratio = getattr(one, what) / getattr(_ours(seen, one), what)
+            away = (number - (len(others) - 1) / 2) * 0.2
+            label = None if one.who in named else one.who
+            named.add(one.who)
+            axes.barh(place + away, ratio - 1, 0.18, left=1, color=_COLOURS[one.who], label=label)
+    axes.set_xscale("log")
+    axes.set_xlim(0.22, 4.5)
+    axes.set_xticks(_TICKS, [f"{tick:g}" for tick in _TICKS])
+    axes.minorticks_off()
+    axes.set_yticks(range(len(tables)), tables)
+    if not axes.yaxis_inverted():
+        axes.invert_yaxis()
+    axes.axvline(1, color="black", linewidth=0.8)
+    axes.set_xlabel("others' seconds by ours: right of 1, kmeans-tf is faster")
+    axes.set_title(title)
