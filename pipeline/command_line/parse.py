@@ -3,6 +3,7 @@
 import argparse
 import math
 import os
+from collections import Counter
 from collections.abc import Sequence
 from datetime import date
 
@@ -157,11 +158,15 @@ def _names(parsed: argparse.Namespace) -> ColumnNames:
     ):
         if given and not names:
             raise UsageError(f"{option} {given} names no column")
+    kinds = tuple(map(_partition_type, split_list(parsed.partition_types)))
+    twice = [name for name, count in Counter(name for name, _ in kinds).items() if count > 1]
+    if twice:
+        raise UsageError(f"--partition_types names {twice[0]!r} more than once")
     return ColumnNames(
         features=tuple(features),
         keys=tuple(keys),
         weight=parsed.weight,
-        partition_types=tuple(map(_partition_type, split_list(parsed.partition_types))),
+        partition_types=kinds,
         label_column=parsed.label_column,
         distance_column=parsed.distance_column,
     )

@@ -25,6 +25,8 @@ _QUOTE = r"""\\?['"]"""
 _IN_JSON = re.compile(rf"({_QUOTE}{_SECRET}{_QUOTE}\s*:\s*{_QUOTE})(?:(?!{_QUOTE}).)*", re.I | re.S)
 _NO_SECRETS = ("--keys",)  # of the job's own
 _OPTION = re.compile(rf"(--{_SECRET})(=?)(.*)", re.I | re.S)
+_STORES = ("s3", "gs", "abfs", "abfss", "hdfs", "viewfs")
+OTHER_STORES = "copy it to s3://, gs://, abfss:// or hdfs://, or to a folder"
 _MOUNTS = {"dbfs": "/dbfs"}  # stores that are folders of the machines that have them
 
 
@@ -49,6 +51,11 @@ def spelt(address: str) -> str:
     if scheme in _MOUNTS:
         raise UsageError(f"{address}: write {_MOUNTS[scheme]}/{rest.lstrip('/')}")
     if slashes == "/":
+        if scheme not in _STORES:
+            raise UsageError(
+                f"{address}: no store is called {match[1]}: write ./{address} for a file of this "
+                "name"
+            )
         host = "HOST:PORT/" if scheme in ("hdfs", "viewfs") else ""
         raise UsageError(
             f"{address}: write {scheme}://{host}{rest}, or ./{address} for a file of this name"

@@ -14,7 +14,7 @@ from pipeline.data.kinds import fixed_width, is_empty_list, is_numeric, is_numer
 from pipeline.data.names import LABEL_COLUMNS, ColumnNames, instead_of, listed
 from pipeline.data.partitions import partition_types, partition_values
 from pipeline.data.store import Store
-from pipeline.data.wanted import Wanted, find_type
+from pipeline.data.wanted import Wanted, find_type, paths
 from pipeline.data.widths import count_widths
 from pipeline.errors import DataError, UsageError
 
@@ -210,11 +210,12 @@ def _type(footer: Footer, name: str) -> pa.DataType:
     kind, path = find_type(footer.schema, name), footer.file.path
     count = len(footer.schema.get_all_field_indices(name))
     if count > 1:
-        raise DataError(f"{path}: column {name!r} appears {count} times")
+        raise DataError(f"{path}: column {name!r} appears {count} times: name them apart")
     if kind is None and name in _folder_names(footer):
         raise DataError(f"{path}: {name!r} stands in its folder, but is a column of other files")
     if kind is None:
-        known = dict.fromkeys([*footer.schema.names, *_folder_names(footer)])
+        stored = paths(footer.schema) if "." in name else footer.schema.names
+        known = dict.fromkeys([*stored, *_folder_names(footer)])
         raise DataError(f"{path}: no column {name!r}; {instead_of(name, known)}")
     return kind
 

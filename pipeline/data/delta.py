@@ -2,9 +2,11 @@
 
 import contextlib
 import posixpath
+import re
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
+from textwrap import shorten
 
 import pyarrow as pa
 from deltalake import DeltaTable
@@ -15,6 +17,8 @@ from pipeline.data.store import Store
 from pipeline.errors import DataError
 
 _LOG = "_delta_log"
+_REASON_SIZE = 200  # of characters: the package prints all that it knows
+_NOT_IN_URIS = re.compile(r"[%\\\x00-\x1f\x7f]")
 _MAPPING = "delta.columnMapping.mode"
 _ADVICE = "run REORG TABLE … APPLY (PURGE) on it first"
 
@@ -31,7 +35,7 @@ def read_snapshot(store: Store, folder: str) -> Snapshot:
             _check(table, folder)
             actions = pa.table(table.get_add_actions(flatten=True))
     except (DeltaError, ValueError) as error:
-        reason = str(error).splitlines()[0]
+        reason = shorten(str(error).splitlines()[0], _REASON_SIZE, placeholder=" …")
         raise DataError(f"the Delta table {folder} cannot be read: {reason}") from error
     names = table.metadata().partition_columns
     values = [actions[f"partition.{name}"].cast(pa.string()).to_pylist() for name in names]
@@ -45,9 +49,9 @@ def read_snapshot(store: Store, folder: str) -> Snapshot:
 def _local(store: Store, folder: str) -> Iterator[str]:
     """A local folder with the log of a table: its own, or a temporary one.
 
-    The package takes a path for a URI, and unescapes it.
+    The package takes a path for a URI: it unescapes it, and stumbles over some characters.
     """
-    if store.is_local(folder) and "%" not in folder:
+    if store.is_local(folder) and not _NOT_IN_URIS.search(folder):
         yield folder
         return
     with tempfile.TemporaryDirectory() as copy:

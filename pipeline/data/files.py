@@ -1,6 +1,7 @@
 """Which files are read, and what each says of itself."""
 
 import contextlib
+import glob
 import json
 import posixpath
 import re
@@ -15,7 +16,7 @@ import pyarrow as pa
 
 from pipeline.data.file_table import FileTable
 from pipeline.data.footers import read_footer
-from pipeline.data.foreign import is_foreign, recognised
+from pipeline.data.foreign import is_foreign, is_parquet, recognised
 from pipeline.data.lazy import LazySequence
 from pipeline.data.names import split_list
 from pipeline.data.partitions import folders_of
@@ -258,13 +259,26 @@ def _kept(file: FileVersion) -> FileVersion:
 
 
 def _nothing(store: Store, part: str, others: Sequence[FileVersion]) -> list[str]:
-    """Why a part stands for nothing; a file of another format is told how to convert."""
+    """Why a part stands for nothing."""
     if not store.is_folder(part):
-        return [f"{part}: no file matches", *_left_out(others)]
-    foreign = next((file for file in others if is_foreign(file.below)), None)
-    known = recognised(store.head(foreign)) if foreign else None
-    seen = [f"{escaped(foreign.below)} is {known}"] if foreign and known else _left_out(others)
+        there = store.is_there(part)
+        why = "this is neither a file nor a folder" if there else "no file matches"
+        return [f"{part}: {why}", *_left_out(others)]
+    seen = _seen(store, part, others) if others else []
     return [f"{part}: no file ending in {_SUFFIXES_TOLD} in or below this folder", *seen]
+
+
+def _seen(store: Store, folder: str, others: Sequence[FileVersion]) -> list[str]:
+    """What the files of a folder are, by one of them, and what to do."""
+    one = next((file for file in others if is_foreign(file.below)), others[0])
+    head = store.head(one)
+    known = recognised(head)
+    if known:
+        return [f"{escaped(one.below)} is {known}"]
+    if not is_parquet(head):
+        return _left_out(others)
+    pattern = glob.escape(folder.rstrip("/")) + "/*" * len(one.below.split("/"))
+    return [*_left_out(others), "to read them, name " + pattern.replace(",", "\\,")]
 
 
 def _any_hidden(path: str) -> bool:
@@ -315,8 +329,10 @@ def _read_footer(store: Store, file: FileVersion) -> Footer:
         known = recognised(store.head(file))
         if known:
             raise DataError(f"{file.path} is {known}") from error
-        reason = str(error).splitlines()[0]
-        raise DataError(f"{file.path} is not a complete Parquet file: {reason}") from error
+        reason = str(error).splitlines()[0].rstrip(".")
+        raise DataError(
+            f"{file.path} is not a complete Parquet file: {reason}: write it again"
+        ) from error
 
 
 def _schema(schema: pa.Schema) -> pa.Schema:

@@ -27,7 +27,7 @@ from urllib.parse import urlsplit
 import pyarrow as pa
 from pyarrow import fs
 
-from pipeline.data.addresses import is_uri, masked, spelt
+from pipeline.data.addresses import OTHER_STORES, is_uri, masked, spelt
 from pipeline.data.leases import leased
 from pipeline.data.locks import locked
 from pipeline.data.walk import Entry, walk
@@ -162,6 +162,10 @@ class Store:
             if any(word in str(error) for word in _SILENT):
                 raise
             raise UsageError(str(error)) from error
+
+    def is_there(self, path: str) -> bool:
+        """Whether there is anything at `path`: a pipe, say, is neither a file nor a folder."""
+        return self._info(path).type != fs.FileType.NotFound
 
     def is_folder(self, path: str) -> bool:
         return self._info(path).type == fs.FileType.Directory
@@ -428,7 +432,7 @@ def _remote(uri: str, plain: str) -> tuple[fs.FileSystem, str]:
     except SetupError as error:
         raise UsageError(str(error)) from error
     except (pa.ArrowInvalid, NotImplementedError) as error:
-        raise UsageError(f"{plain}: no such store: {reason(error)}") from error
+        raise UsageError(f"{plain}: no such store: {reason(error)}: {OTHER_STORES}") from error
 
 
 def _with_default(uri: str) -> str:
@@ -464,7 +468,7 @@ def _asked(system: fs.FileSystem, path: str, what: Any) -> Any:
     try:
         return system.get_file_info(what)
     except pa.ArrowException as error:  # none of those that a disk or a network has
-        raise UsageError(f"{path} cannot be reached: {reason(error)}") from error
+        raise UsageError(f"{path} cannot be reached: {reason(error)}: {_ADVICE}") from error
 
 
 _REACHED: list[fs.FileSystem] = []  # which has no hash

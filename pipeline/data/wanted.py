@@ -56,6 +56,16 @@ def find_type(schema: pa.Schema, name: str) -> pa.DataType | None:
     return fields[-1].type if fields else None
 
 
+def paths(fields: Iterable[pa.Field], above: str = "") -> list[str]:
+    """What may be named: columns, each with the fields of structs in it behind it."""
+    named = []
+    for field in fields:
+        named.append(above + field.name)
+        if types.is_struct(field.type):
+            named += paths(field.type, f"{above}{field.name}.")
+    return named
+
+
 def take(table: pa.Table, wanted: Sequence[Wanted]) -> pa.Table:
     """What is wanted of a table that was read from a file, in this order.
 

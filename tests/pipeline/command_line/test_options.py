@@ -475,6 +475,11 @@ def test_a_bug_of_ours_is_called_one(run, monkeypatch):
     assert "this is a bug of kmeans-tf" in ran.stderr
 
 
+def test_a_partition_has_one_type():
+    with pytest.raises(UsageError, match="--partition_types names 'day' more than once"):
+        parse(["fit", "--input=in", "--output=out", "--partition_types=day:date32,h:int8,day:int8"])
+
+
 def test_partition_types_are_names_and_types():
     options = parse(
         ["fit", "--input=in", "--output=out", "--partition_types=hour:int64,a:b:date32"]

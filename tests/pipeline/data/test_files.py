@@ -5,11 +5,13 @@ import tracemalloc
 
 import hypothesis
 import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 from hypothesis import strategies as st
 
 from pipeline.data.blocks import plan_blocks
 from pipeline.data.files import Footer, Footers, find_files
+from pipeline.data.partitions import partition_values
 from pipeline.data.store import FileVersion, Store
 from pipeline.errors import DataError, UsageError
 
@@ -156,6 +158,27 @@ def test_what_is_left_out_is_said_in_one_line(tree):
     assert len(find_files(Store(), f"{tree}/in/old.csv,{tree}/only/*.dat")) == 2, (
         "as they are named"
     )
+
+
+def test_parquet_without_an_ending_is_told_how_to_be_named(tmp_path):
+    names = ("t[1],/day=1/000000_0", "t[1],/day=2/000000_0")
+    for name in names:
+        path = tmp_path / name
+        path.parent.mkdir(parents=True)
+        pq.write_table(pa.table({"x": [1.0]}), path)
+    with pytest.raises(
+        DataError, match=r"left out .*: day=1/000000_0, .*; to read them"
+    ) as refused:
+        find_files(Store(), f"{tmp_path}/t[1]\\,")
+    files = find_files(Store(), str(refused.value).rpartition(" name ")[2])
+    assert [file.path for file in files] == [str(tmp_path / name) for name in names]
+    assert [partition_values(file.below) for file in files] == [[("day", "1")], [("day", "2")]]
+
+
+def test_what_is_neither_a_file_nor_a_folder(tmp_path):
+    os.mkfifo(tmp_path / "a.parquet")
+    with pytest.raises(DataError, match=r"a\.parquet: this is neither a file nor a folder"):
+        find_files(Store(), str(tmp_path / "a.parquet"))
 
 
 def test_parquet_is_known_by_several_endings(tmp_path):

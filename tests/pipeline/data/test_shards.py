@@ -482,6 +482,15 @@ def test_fields_of_structs_by_their_path(tmp_path):
     assert keys["p"] == rows
 
 
+def test_a_misspelt_path_is_told_what_there_is(tmp_path):
+    place = pa.array([{"lat": 1.0, "far": {"lon": 2.0}}])
+    pq.write_table(pa.table({"x": [1.0], "place": place}), tmp_path / "a.parquet")
+    have = r"'x', 'place', 'place\.lat', 'place\.far', 'place\.far\.lon'"
+    for named, told in (("place.lot", have), ("plaec", "'x', 'place'")):
+        with pytest.raises(DataError, match=rf"no column '{named}'; it has {told}$"):
+            make_plan(str(tmp_path), ColumnNames((named,)))
+
+
 def test_a_path_through_nothing_but_nulls(tmp_path):
     rows = [{"at": {"lat": 1.5, "id": "a"}}, None]
     write(tmp_path / "a.parquet", {"p": rows})

@@ -205,6 +205,7 @@ def test_an_address_has_one_spelling(home, address, place):
         ("dbfs:///a", ["/dbfs/a"]),
         ("hdfs:/a/b", ["hdfs://HOST:PORT/a/b"]),
         ("s3:/b/c", ["s3://b/c"]),
+        ("D:/rows/a", ["no store is called D", "./D:/rows/a"]),
         ("file://elsewhere/a", ["file:///PATH"]),
     ],
 )
@@ -232,7 +233,10 @@ def test_a_store_that_arrow_cannot_reach_is_told_why(run, tmp_path, monkeypatch)
     monkeypatch.setattr("pipeline.data.store._remote", lambda uri, plain: (Unreachable(), "c"))
     ran = run("fit", "--input=abfss://c@account/in", f"--output={tmp_path / 'out'}", "--k=2")
     assert ran.code == 2
-    assert "abfss://c@account/in cannot be reached: Unknown error: no token\n" in ran.stderr
+    assert (
+        "abfss://c@account/in cannot be reached: Unknown error: no token: check the address"
+        in ran.stderr
+    )
 
 
 class Silent:

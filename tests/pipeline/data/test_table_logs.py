@@ -120,9 +120,17 @@ def test_a_part_of_a_table_is_what_the_log_says_of_it(delta, part, expected):
     assert ids(Store(), delta / part) == [*expected]
 
 
-def test_a_table_whose_name_looks_escaped(delta, tmp_path):
-    shutil.move(delta, tmp_path / "50%25 off")
-    assert ids(Store(), tmp_path / "50%25 off") == [*range(10, 40)]
+@pytest.mark.parametrize("name", ["50%25 off", "a\\b", "a\nb"])
+def test_a_table_whose_name_is_not_that_of_a_uri(delta, tmp_path, name):
+    shutil.move(delta, tmp_path / name)
+    assert ids(Store(), tmp_path / name) == [*range(10, 40)]
+
+
+def test_a_log_with_a_gap_is_told_in_short(delta):
+    (delta / "_delta_log" / f"{2:020d}.json").unlink()
+    with pytest.raises(DataError, match=r"events 1 cannot be read: .*gap.* …$") as refused:
+        find_files(Store(), str(delta))
+    assert len(str(refused.value)) < len(str(delta)) + 300
 
 
 def test_a_part_that_a_link_leads_to_is_one(delta, tmp_path):
