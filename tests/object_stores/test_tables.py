@@ -46,7 +46,7 @@ def write_iceberg(place, folder):
     for first in (0, 10, 20, 30):
         table.append(rows(first, first + 10))
     table.delete("id < 10")
-    return f"snapshot {table.current_snapshot().snapshot_id}"
+    return f"snapshot {table.metadata.current_snapshot_id}"
 
 
 @pytest.mark.parametrize("write", [write_delta, write_iceberg])
