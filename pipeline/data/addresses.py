@@ -25,7 +25,8 @@ _QUOTE = r"""\\?['"]"""
 _IN_JSON = re.compile(rf"({_QUOTE}{_SECRET}{_QUOTE}\s*:\s*{_QUOTE})(?:(?!{_QUOTE}).)*", re.I | re.S)
 _NO_SECRETS = ("--keys",)  # of the job's own
 _OPTION = re.compile(rf"(--{_SECRET})(=?)(.*)", re.I | re.S)
-_STORES = ("s3", "gs", "abfs", "abfss", "hdfs", "viewfs")
+_WITH_BUCKETS = ("s3", "gs")
+_STORES = (*_WITH_BUCKETS, "abfs", "abfss", "hdfs", "viewfs")
 OTHER_STORES = "copy it to s3://, gs://, abfss:// or hdfs://, or to a folder"
 _MOUNTS = {"dbfs": "/dbfs"}  # stores that are folders of the machines that have them
 
@@ -43,7 +44,7 @@ def spelt(address: str) -> str:
         return _at_home(address)
     match = _URI.match(address)
     if not match:
-        return address
+        return _without_slash(address)
     scheme, slashes, rest = match[1].lower(), match[2], match[3]
     if scheme == "file":
         return _file(address, slashes, rest)
@@ -60,6 +61,8 @@ def spelt(address: str) -> str:
         raise UsageError(
             f"{address}: write {scheme}://{host}{rest}, or ./{address} for a file of this name"
         )
+    if scheme in _WITH_BUCKETS and rest[:1] in ("", "/", "?"):
+        raise UsageError(f"{address}: no bucket is named: write {scheme}://BUCKET/PATH")
     return f"{scheme}://{rest}"
 
 
@@ -87,6 +90,17 @@ def is_uri(place: str) -> bool:
     """Whether a place, as `spelt` has it, is a URI and no local path."""
     match = None if place.startswith("/") else _URI.match(place)
     return match is not None and match[2] == "//"
+
+
+def _without_slash(address: str) -> str:
+    """A local path, unless it is a URI that lacks its slashes, or a path of Windows."""
+    name, colon, rest = address.partition(":")
+    scheme = _SAME.get(name.lower(), name.lower())
+    if colon and (scheme in (*_STORES, *_MOUNTS, "file") or (len(name) == 1 and rest[:1] == "\\")):
+        slashes = "://" if scheme in _STORES else ":/"
+        meant = f"{name}{slashes}{rest} or " if rest and len(name) > 1 else ""
+        raise UsageError(f"{address}: write {meant}./{address} for a file of this name")
+    return address
 
 
 def _at_home(path: str) -> str:

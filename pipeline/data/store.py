@@ -431,7 +431,7 @@ def _remote(uri: str, plain: str) -> tuple[fs.FileSystem, str]:
         return _first_answer(plain, lambda: fs.FileSystem.from_uri(_with_default(uri)))
     except SetupError as error:
         raise UsageError(str(error)) from error
-    except (pa.ArrowInvalid, NotImplementedError) as error:
+    except (pa.ArrowInvalid, NotImplementedError, ImportError) as error:
         raise UsageError(f"{plain}: no such store: {reason(error)}: {OTHER_STORES}") from error
 
 
