@@ -94,7 +94,7 @@ def test_every_field_of_a_state_comes_back(work):
     ones = np.ones((3, 2))
     trial = Trial(
         *(ones, np.array([4, 2, 0], np.int32), (ones,), "converged", (2.5,), (1,)),
-        proof=Proof(5, 4, 2.25, 2.5, 3, open=False),
+        proof=Proof(5, 2.25, 2.5, 3, open=False),
         oversampling=Oversampling(6, 3, draws=2),
     )
     assert trial.proof and has_no_default(trial.proof)
