@@ -1,10 +1,13 @@
-"""Local search: a cluster that is worth two prototypes takes one from a pair that is worth one.
+"""Local search: prototypes that are better placed elsewhere, where Lloyd's iterations are stuck.
 
-Lloyd's iterations never move a prototype across others, so a training ends where two prototypes
-share what one would do for, and one stands for what takes two. A row is a poor candidate for the
-place in need: in many dimensions it lies as far from its cluster's mean as all rows do. So what one
-prototype more would gain is found by parting each cluster in two, and what one less would cost from
-the means of two; both are known from one look at the points.
+These never move a prototype across others, so a training ends where two prototypes share what one
+would do for, and one stands for what takes two.
+
+- A swap tries a point in the place of a prototype, which finds what lies far away.
+- An exchange gives a cluster that is worth two prototypes one of a pair that is worth one. In many
+  dimensions a point is a poor candidate, for it lies as far from its cluster's mean as all do. So
+  what one prototype more would gain is found by parting each cluster in two, and what one less
+  would cost from the means of two; both are known from one look at the points.
 """
 
 from dataclasses import dataclass
@@ -13,12 +16,82 @@ import numpy as np
 
 from kmeans_tf.assign import nearest
 from kmeans_tf.metrics import Metric
+from kmeans_tf.seeding import PointCosts, draw
 
-_LEAST_GAIN = 1e-5  # of the cost, for which an exchange is worth it
+LEAST_GAIN = 1e-5  # of the cost, for which a change is worth it
+_DRAWN_TOGETHER = 8  # candidates for swaps
 _HOPE = 2.0  # times what parting gains by itself: then prototypes nearby move too
 _TURNS = 4  # towards the direction in which a cluster is longest
 _PARTINGS = 3  # iterations of 2-means in each cluster
 _PAIRS = 1 << 22  # at a time
+
+
+def swapped(
+    metric: Metric,
+    points: np.ndarray,
+    weights: np.ndarray,
+    prototypes: np.ndarray,
+    steps: int,
+    random: np.random.RandomState,
+    threads: int = 1,
+) -> np.ndarray:
+    """Prototypes (k, d) of no higher cost, by local search (Lattanzi and Sohler 2019).
+
+    Each step takes a candidate, drawn as k-means++ does, and lets it take the place of the
+    prototype that is missed least, if that lowers the cost. Lloyd's iterations cannot do that: they
+    never move a prototype across others. Some candidates are drawn together, for the costs of all
+    are one matrix product.
+
+    Args:
+        metric, points, weights: see `k_means_plus_plus`.
+        prototypes: (k, d) float64, k > 1.
+        steps: how many candidates are drawn.
+        random: the source of randomness.
+        threads: how many compare the points with all prototypes.
+    """
+    prototypes = prototypes.copy()
+    costs_to = PointCosts(metric, points)
+    place, cost = costs_to.two_nearest(prototypes, threads)
+    for first in range(0, steps, _DRAWN_TOGETHER):
+        potential = weights * cost[0]
+        if not potential.any():
+            break
+        drawn = points[draw(potential, min(_DRAWN_TOGETHER, steps - first), random)]
+        for candidate, new in zip(drawn, costs_to(drawn), strict=True):
+            _swap(metric, points, weights, prototypes, place, cost, candidate, new)
+    return prototypes
+
+
+def _swap(
+    metric: Metric,
+    points: np.ndarray,
+    weights: np.ndarray,
+    prototypes: np.ndarray,
+    place: np.ndarray,
+    cost: np.ndarray,
+    candidate: np.ndarray,
+    new: np.ndarray,
+) -> None:
+    """Puts a candidate in a prototype's place, if that lowers the cost.
+
+    Args:
+        place, cost: (2, m), which prototypes are nearest to each point, and at what cost.
+        candidate, new: (d,), and (m,) its costs.
+    """
+    with_both = np.minimum(cost[0], new)
+    missed = np.bincount(
+        place[0], weights * (np.minimum(cost[1], new) - with_both), len(prototypes)
+    )
+    least = int(missed.argmin())
+    if weights @ with_both + missed[least] >= weights @ cost[0] * (1 - LEAST_GAIN):
+        return
+    prototypes[least] = candidate
+    lost = (place == least).any(0)
+    nearest, between = ~lost & (new < cost[0]), ~lost & (new >= cost[0]) & (new < cost[1])
+    place[1, nearest], cost[1, nearest] = place[0, nearest], cost[0, nearest]
+    place[0, nearest], cost[0, nearest] = least, new[nearest]
+    place[1, between], cost[1, between] = least, new[between]
+    place[:, lost], cost[:, lost] = PointCosts(metric, points[lost]).two_nearest(prototypes)
 
 
 def exchanged(
@@ -53,7 +126,7 @@ def exchanged(
                 break
         else:
             break
-        if _HOPE * gain[parted] <= loss[lost] + _LEAST_GAIN * clusters.cost:
+        if _HOPE * gain[parted] <= loss[lost] + LEAST_GAIN * clusters.cost:
             break
         free[[parted, lost, kept]] = False
         if kept != lost:

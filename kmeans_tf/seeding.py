@@ -12,8 +12,6 @@ from kmeans_tf.assign import nearest
 from kmeans_tf.metrics import Metric, pairwise_costs
 
 _DRAWN_SINGLY = 256  # prototypes that are chosen from a draw each
-_LEAST_GAIN = 1e-5  # of the cost, for which a swap is worth it
-_DRAWN_TOGETHER = 8  # candidates for swaps
 _NEAR = 1e-8  # of |x|**2, below which a squared distance is taken from the difference
 _ULP = 2.0**-51  # of |x|, what projecting may move a prototype by
 _GATHERED = 1 << 20  # numbers of such differences at a time
@@ -66,7 +64,7 @@ def k_means_plus_plus(
         return first
     costs_to = PointCosts(metric, points)
     if first is None:
-        first = points[_draw(weights, 1, random)]
+        first = points[draw(weights, 1, random)]
         lowest = costs_to(first)[0]
     else:
         _, lowest = nearest(metric, points, first)
@@ -80,7 +78,7 @@ def k_means_plus_plus(
         if not potential.any():
             raise TooFewPointsError(k, np.array(chosen))
         steps = min(1 + max(0, len(chosen) - _DRAWN_SINGLY) // 32, k - len(chosen), most)
-        drawn = _draw(potential, steps * candidates, random)
+        drawn = draw(potential, steps * candidates, random)
         costs = costs_to(points[drawn], products[: len(drawn)])
         at_draw = lowest[drawn]
         for start in range(0, len(drawn), candidates):
@@ -96,74 +94,6 @@ def k_means_plus_plus(
                 kept, spare = spare, kept
                 chosen.append(points[drawn[step[best]]])
     return np.array(chosen)
-
-
-def swapped(
-    metric: Metric,
-    points: np.ndarray,
-    weights: np.ndarray,
-    prototypes: np.ndarray,
-    steps: int,
-    random: np.random.RandomState,
-    threads: int = 1,
-) -> np.ndarray:
-    """Prototypes (k, d) of no higher cost, by local search (Lattanzi and Sohler 2019).
-
-    Each step takes a candidate, drawn as k-means++ does, and lets it take the place of the
-    prototype that is missed least, if that lowers the cost. Lloyd's iterations cannot do that: they
-    never move a prototype across others. Some candidates are drawn together, for the costs of all
-    are one matrix product.
-
-    Args:
-        metric, points, weights: see `k_means_plus_plus`.
-        prototypes: (k, d) float64, k > 1.
-        steps: how many candidates are drawn.
-        random: the source of randomness.
-        threads: how many compare the points with all prototypes.
-    """
-    prototypes = prototypes.copy()
-    costs_to = PointCosts(metric, points)
-    place, cost = costs_to.two_nearest(prototypes, threads)
-    for first in range(0, steps, _DRAWN_TOGETHER):
-        potential = weights * cost[0]
-        if not potential.any():
-            break
-        drawn = points[_draw(potential, min(_DRAWN_TOGETHER, steps - first), random)]
-        for candidate, new in zip(drawn, costs_to(drawn), strict=True):
-            _swap(metric, points, weights, prototypes, place, cost, candidate, new)
-    return prototypes
-
-
-def _swap(
-    metric: Metric,
-    points: np.ndarray,
-    weights: np.ndarray,
-    prototypes: np.ndarray,
-    place: np.ndarray,
-    cost: np.ndarray,
-    candidate: np.ndarray,
-    new: np.ndarray,
-) -> None:
-    """Puts a candidate in a prototype's place, if that lowers the cost.
-
-    Args:
-        place, cost: (2, m), which prototypes are nearest to each point, and at what cost.
-        candidate, new: (d,), and (m,) its costs.
-    """
-    with_both = np.minimum(cost[0], new)
-    missed = np.bincount(
-        place[0], weights * (np.minimum(cost[1], new) - with_both), len(prototypes)
-    )
-    least = int(missed.argmin())
-    if weights @ with_both + missed[least] >= weights @ cost[0] * (1 - _LEAST_GAIN):
-        return
-    prototypes[least] = candidate
-    lost = (place == least).any(0)
-    nearest, between = ~lost & (new < cost[0]), ~lost & (new >= cost[0]) & (new < cost[1])
-    place[1, nearest], cost[1, nearest] = place[0, nearest], cost[0, nearest]
-    place[0, nearest], cost[0, nearest] = least, new[nearest]
-    place[1, between], cost[1, between] = least, new[between]
-    place[:, lost], cost[:, lost] = PointCosts(metric, points[lost]).two_nearest(prototypes)
 
 
 def random_points(
@@ -289,7 +219,8 @@ class PointCosts:
         return squares
 
 
-def _draw(weights: np.ndarray, count: int, random: np.random.RandomState) -> np.ndarray:
+def draw(weights: np.ndarray, count: int, random: np.random.RandomState) -> np.ndarray:
+    """Places (count,) drawn in proportion to weights (m,), with replacement."""
     cumulative = np.cumsum(weights)
     places = np.searchsorted(cumulative, random.random_sample(count) * cumulative[-1], "right")
     return np.minimum(places, len(weights) - 1)

@@ -17,13 +17,12 @@ from kmeans_tf.metrics import Metric
 from kmeans_tf.oversampling import first_candidate
 from kmeans_tf.points import Points, chunk_rows
 from kmeans_tf.sample import Sample
-from kmeans_tf.search import exchanged
+from kmeans_tf.search import LEAST_GAIN, exchanged, swapped
 from kmeans_tf.seeding import (
     K_MEANS_PLUS_PLUS,
     RANDOM,
     TooFewPointsError,
     initial_prototypes,
-    swapped,
 )
 from kmeans_tf.state import Proof, TrainingOptions, TrainingState, Trial
 from kmeans_tf.summary import Summary
@@ -42,7 +41,6 @@ _TRAINED_TO = 1e-5  # ... and then
 _MOST_ITERATIONS = 60  # between two looks
 _SWAPS_PER_PROTOTYPE, _MOST_SWAPS = 2, 256  # that are tried
 _FEW_COSTS = 1 << 26  # of all points for all prototypes: few enough to try swaps
-_LEAST_GAIN = 1e-5  # of the cost, for which an exchange is worth it
 _WEIGHT_BITS = 40  # of the weights that stand for rows left out
 
 
@@ -206,7 +204,7 @@ def trained_start(
         if not most:
             break
         trial = training.run(after, _TRIED_TO)
-        if trial.costs[-1] < best.costs[-1] * (1 - _LEAST_GAIN):
+        if trial.costs[-1] < best.costs[-1] * (1 - LEAST_GAIN):
             best = trial
         else:
             most //= 2

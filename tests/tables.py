@@ -77,6 +77,12 @@ def read_labels(folder: str | pathlib.Path) -> pa.Table:
     return pa.concat_tables([pq.read_table(path, partitioning=None) for path in paths])
 
 
+def overlapping(n=2000, d=4, k=10, seed=1):
+    """(n, d) rows in groups that lie across each other."""
+    rng = np.random.default_rng(seed)
+    return rng.standard_normal((k, d))[rng.integers(0, k, n)] * 2 + rng.standard_normal((n, d))
+
+
 def blobs(n: int, d: int, k: int, seed: int, offset: float = 0.0) -> tuple[np.ndarray, np.ndarray]:
     """points (n, d) float32 and true labels (n,) int64: k unit normals far apart, equal in size.
 

@@ -17,7 +17,7 @@ from kmeans_tf.start import (
     layout_for,
     trained_start,
 )
-from tests import reference
+from tests import reference, tables
 from tests.kmeans_tf.build import layout_of, raw_encoding, summary_of
 from tests.tables import blobs
 
@@ -25,8 +25,7 @@ SQEUCLIDEAN = get_metric("sqeuclidean")
 
 
 def overlapping(n=3000, d=3, k=30, seed=0):
-    rng = np.random.default_rng(seed)
-    return rng.standard_normal((k, d))[rng.integers(0, k, n)] * 2 + rng.standard_normal((n, d))
+    return tables.overlapping(n, d, k, seed)
 
 
 def started(rows, k, weights=None, *, init="auto", seed=0, capacity=1 << 16, metric="sqeuclidean"):
