@@ -45,13 +45,14 @@ def main(argv: Sequence[str] | None = None) -> int:
     environment.prepare()
     quiet_logs()
     options = None
-    log_json(False)
     try:
         options = parse(sys.argv[1:] if argv is None else argv)
         log_json(isinstance(options, FitOptions | LabelOptions) and options.run.log_format == JSON)
         return _run(options)
     except (Exception, KeyboardInterrupt) as error:
         return _explain(error, resumes=_leaves_what_can_be_resumed(options))
+    finally:
+        log_json(False)  # for what runs in this process afterwards
 
 
 def _run(options: Options) -> int:
