@@ -11,7 +11,7 @@ from urllib.parse import unquote
 
 from pipeline.errors import UsageError
 
-_URI = re.compile(r"([A-Za-z][A-Za-z0-9+.-]*):(//?)(.*)", re.S)
+_URI = re.compile(r"([A-Za-z][A-Za-z0-9+.-]*):(/{0,2})(.*)", re.S)
 _SAME = {"s3a": "s3", "s3n": "s3", "gcs": "gs"}
 _HIDDEN = "***"
 _SECRET = r"[\w.-]*(?:secret|key|token|passw|credential|signature|sig\b|connection_string)[\w.-]*"
@@ -44,22 +44,17 @@ def spelt(address: str) -> str:
         return _at_home(address)
     match = _URI.match(address)
     if not match:
-        return _without_slash(address)
-    scheme, slashes, rest = match[1].lower(), match[2], match[3]
-    if scheme == "file":
+        return address
+    name, slashes, rest = match.groups()
+    scheme = _SAME.get(name.lower(), name.lower())
+    is_known = scheme in (*_STORES, *_MOUNTS, "file")
+    if not (slashes or is_known or (len(name) == 1 and rest.startswith("\\"))):
+        return address
+    if scheme == "file" and slashes:
         return _file(address, slashes, rest)
-    scheme = _SAME.get(scheme, scheme)
-    if scheme in _MOUNTS:
-        raise UsageError(f"{address}: write {_MOUNTS[scheme]}/{rest.lstrip('/')}")
-    if slashes == "/":
-        if scheme not in _STORES:
-            raise UsageError(
-                f"{address}: no store is called {match[1]}: write ./{address} for a file of this "
-                "name"
-            )
-        host = "HOST:PORT/" if scheme in ("hdfs", "viewfs") else ""
+    if scheme in _MOUNTS or slashes != "//":
         raise UsageError(
-            f"{address}: write {scheme}://{host}{rest}, or ./{address} for a file of this name"
+            f"{address}: {_meant(name, scheme, rest)}./{address} for a file of this name"
         )
     if scheme in _WITH_BUCKETS and rest[:1] in ("", "/", "?"):
         raise UsageError(f"{address}: no bucket is named: write {scheme}://BUCKET/PATH")
@@ -92,15 +87,16 @@ def is_uri(place: str) -> bool:
     return match is not None and match[2] == "//"
 
 
-def _without_slash(address: str) -> str:
-    """A local path, unless it is a URI that lacks its slashes, or a path of Windows."""
-    name, colon, rest = address.partition(":")
-    scheme = _SAME.get(name.lower(), name.lower())
-    if colon and (scheme in (*_STORES, *_MOUNTS, "file") or (len(name) == 1 and rest[:1] == "\\")):
-        slashes = "://" if scheme in _STORES else ":/"
-        meant = f"{name}{slashes}{rest} or " if rest and len(name) > 1 else ""
-        raise UsageError(f"{address}: write {meant}./{address} for a file of this name")
-    return address
+def _meant(name: str, scheme: str, rest: str) -> str:
+    """What may be meant by an address that is none, before a local name."""
+    if scheme in _STORES:
+        host = "HOST:PORT/" if scheme in ("hdfs", "viewfs") else ""
+        return f"write {scheme}://{host}{rest}, or "
+    if scheme == "file":
+        return f"write file:/{rest}, or "
+    if scheme in _MOUNTS:
+        return f"write {_MOUNTS[scheme]}/{rest.lstrip('/')}, or "
+    return f"no store is called {name}: write "
 
 
 def _at_home(path: str) -> str:
