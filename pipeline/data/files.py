@@ -15,8 +15,8 @@ import numpy as np
 import pyarrow as pa
 
 from pipeline.data.file_table import FileTable
-from pipeline.data.footers import read_footer
-from pipeline.data.foreign import is_foreign, is_parquet, recognised
+from pipeline.data.footers import is_parquet, read_footer
+from pipeline.data.foreign import is_foreign, recognised
 from pipeline.data.lazy import LazySequence
 from pipeline.data.names import split_list
 from pipeline.data.partitions import folders_of

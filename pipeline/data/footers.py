@@ -68,6 +68,11 @@ class FooterMemo:
 _FOOTERS = FooterMemo(_KEPT_BYTES)
 
 
+def is_parquet(head: bytes) -> bool:
+    """Whether a file is Parquet, by its first bytes."""
+    return head.startswith(_MAGIC)
+
+
 def read_footer(store: Store, file: FileVersion) -> pq.ParquetFile:
     """A file of which nothing but the footer will be read; it is closed.
 

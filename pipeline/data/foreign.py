@@ -39,11 +39,6 @@ def recognised(head: bytes) -> str | None:
     return _advice(*_TEXTS[text]) if text else None
 
 
-def is_parquet(head: bytes) -> bool:
-    """Whether a file is Parquet, by its first bytes."""
-    return head.startswith(b"PAR1")
-
-
 def is_foreign(name: str) -> bool:
     """Whether a file's name says that it is a table of another format."""
     return posixpath.basename(name).lower().removesuffix(".gz").endswith(_ENDINGS)
