@@ -5,6 +5,7 @@ import math
 import os
 from collections import Counter
 from collections.abc import Sequence
+from dataclasses import fields
 from datetime import date
 
 from pipeline.command_line.dates import TODAY, names_a_day, parse_day
@@ -98,20 +99,8 @@ def _fit_options(parsed: argparse.Namespace, beam: tuple[str, ...]) -> FitOption
         seed=parsed.seed,
         restarts=parsed.restarts,
         choose=_choice(parsed),
-        output=OutputOptions(parsed.output, parsed.overwrite, parsed.resume),
-        run=RunOptions(
-            parsed.runner,
-            stage=parsed.stage,
-            cache_mb=parsed.cache_mb,
-            iterations_per_job=parsed.iterations_per_job,
-            threads=parsed.threads,
-            check=parsed.check,
-            stall_timeout=parsed.stall_timeout,
-            log_format=parsed.log_format,
-            tensorboard=parsed.tensorboard,
-            mlflow=parsed.mlflow,
-            beam=beam,
-        ),
+        output=_output_options(parsed),
+        run=_run_options(parsed, beam),
         match=parsed.match,
         gates=tuple(parsed.gate),
         deadline=parsed.deadline,
@@ -127,17 +116,21 @@ def _label_options(parsed: argparse.Namespace, beam: tuple[str, ...]) -> LabelOp
         metric=parsed.metric,
         names=_names(parsed),
         on_bad_row=parsed.on_bad_row,
-        output=OutputOptions(parsed.output, parsed.overwrite, parsed.resume),
-        run=RunOptions(
-            parsed.runner,
-            threads=parsed.threads,
-            check=parsed.check,
-            stall_timeout=parsed.stall_timeout,
-            log_format=parsed.log_format,
-            beam=beam,
-        ),
+        output=_output_options(parsed),
+        run=_run_options(parsed, beam),
         day=_chosen_day(parsed),
     )
+
+
+def _output_options(parsed: argparse.Namespace) -> OutputOptions:
+    return OutputOptions(parsed.output, parsed.overwrite, parsed.resume)
+
+
+def _run_options(parsed: argparse.Namespace, beam: tuple[str, ...]) -> RunOptions:
+    """Those that the command has; the others as they are by default."""
+    names = (each.name for each in fields(RunOptions))
+    given = {name: getattr(parsed, name) for name in names if hasattr(parsed, name)}
+    return RunOptions(**given, beam=beam)
 
 
 def _chosen_day(parsed: argparse.Namespace) -> date | None:
