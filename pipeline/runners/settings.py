@@ -1,6 +1,5 @@
 """How jobs run: what the user gave, else what the cluster says of itself, else by runner."""
 
-import argparse
 import difflib
 import math
 from collections.abc import Callable, Sequence
@@ -20,6 +19,7 @@ from apache_beam.options.pipeline_options import (
 )
 from apache_beam.runners import create_runner
 
+from pipeline.command_line.beam_options import beam_parser
 from pipeline.command_line.options import ALWAYS, AUTO, RunOptions
 from pipeline.data.addresses import masked_words
 from pipeline.errors import UsageError
@@ -338,9 +338,7 @@ class Settings:
 
 def _names(group: Any) -> set[str]:
     """What the options of a group are called, by all of their names."""
-    parser = argparse.ArgumentParser(add_help=False)
-    group._add_argparse_args(parser)
-    return {name.removeprefix("--") for name in parser._option_string_actions}
+    return {name.removeprefix("--") for name in beam_parser([group])._option_string_actions}
 
 
 def _other_runner(kind: str) -> str:
