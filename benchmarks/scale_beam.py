@@ -1,6 +1,5 @@
 """The constants of `scale_model`, measured: what Beam adds, by empty iterations on a runner."""
 
-import posixpath
 import statistics
 import tempfile
 from collections import Counter
@@ -24,7 +23,7 @@ from pipeline.data.blocks import BlockTable, plan_blocks
 from pipeline.data.columns import Columns
 from pipeline.data.files import Footer, Footers
 from pipeline.data.store import FileVersion
-from pipeline.passes.checkpoint import checkpoints, find_checkpoint
+from pipeline.passes.checkpoint import checkpoint_files, find_checkpoint
 from pipeline.passes.counters import BLOCKS_BY_WORKER, by_name
 from pipeline.passes.sums import Task
 from pipeline.passes.train import BlockTasks, block_tasks, slices_for
@@ -134,7 +133,7 @@ def _train(
         save_state(spec.work, TrainingState((Trial.start(prototypes),)))
 
         def build(pipeline: beam.Pipeline) -> None:
-            newest = int(posixpath.basename(checkpoints(spec.work)[-1]))
+            newest, _ = checkpoint_files(spec.work)[-1]
             start = find_checkpoint(spec.work, newest)
             blocks = pipeline | Blocks(ranges, spread=not one)
             states = pipeline | beam.Create([start])
@@ -143,8 +142,7 @@ def _train(
         for _ in range(jobs):
             with native_notices_hidden():  # of worker processes
                 counters = BeamRunner(settings).run(build)
-        files = [spec.work.store.version(path) for path in checkpoints(spec.work)]
-        times = np.diff([file.modified for file in files if file]) / 1e9
+        times = np.diff([file.modified for _, file in checkpoint_files(spec.work)]) / 1e9
         return times.tolist(), _busiest(counters)
 
 

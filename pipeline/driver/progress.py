@@ -6,7 +6,6 @@ checkpoints, so it is the same on every runner.
 
 import contextlib
 import math
-import posixpath
 import sys
 import threading
 import time
@@ -18,7 +17,7 @@ from kmeans_tf.state import TrainingState, Trial
 from pipeline.console import logs_json, say
 from pipeline.data.store import FileVersion
 from pipeline.errors import JobError
-from pipeline.passes.checkpoint import WorkFolder, load_state
+from pipeline.passes.checkpoint import WorkFolder, checkpoint_files, load_state
 from pipeline.passes.heartbeat import read_heard
 
 LINE_SECONDS = 5.0  # between two lines on a log
@@ -175,7 +174,7 @@ class _Watcher:
         """
         with contextlib.suppress(OSError, JobError):
             # By its name: a store's times may be whole seconds, or not there.
-            new = [(i, file) for i, file in self._checkpoints() if i > self.iteration]
+            new = [(i, file) for i, file in checkpoint_files(self.work) if i > self.iteration]
             if new:
                 state = load_state(self.work, new[-1][1].path)
                 self.seen += [(iteration, file.modified / 1e9) for iteration, file in new]
@@ -212,12 +211,6 @@ class _Watcher:
             left = facts["seconds_left"] = round((total - iteration) / rate, 1)
             parts.append(f"about {left:,.0f} s left")
         return ("  ".join(parts), iteration, total), facts
-
-    def _checkpoints(self) -> list[tuple[int, FileVersion]]:
-        """Iterations and their checkpoints, oldest first."""
-        files = self.work.store.files(self.work.states)
-        named = [(posixpath.basename(file.path), file) for file in files]
-        return [(int(name), file) for name, file in named if name.isdigit()]
 
     def _expected(self, costs: Sequence[float], iteration: int) -> int:
         """After how many iterations the training will have converged."""

@@ -26,7 +26,7 @@ from kmeans_tf.sample import Sample
 from kmeans_tf.state import Oversampling, Proof, TrainingState, Trial
 from kmeans_tf.summary import Moments, Summary
 from pipeline.console import say
-from pipeline.data.store import Store
+from pipeline.data.store import FileVersion, Store
 from pipeline.errors import SHARED_OUTPUT, NoResumeError, SetupError
 from pipeline.passes.archive import pack, unpack
 from pipeline.passes.shared import Shared, fetch, remember, share
@@ -250,8 +250,13 @@ def load_state(work: WorkFolder, path: str) -> TrainingState:
 
 def checkpoints(work: WorkFolder) -> list[str]:
     """The paths of the checkpoints, oldest first."""
-    files = work.store.files(work.states)
-    return [file.path for file in files if posixpath.basename(file.path).isdigit()]
+    return [file.path for _, file in checkpoint_files(work)]
+
+
+def checkpoint_files(work: WorkFolder) -> list[tuple[int, FileVersion]]:
+    """The iterations whose checkpoints are there, with their files, oldest first."""
+    named = [(posixpath.basename(file.path), file) for file in work.store.files(work.states)]
+    return [(int(name), file) for name, file in named if name.isdigit()]
 
 
 def find_state(work: WorkFolder) -> TrainingState | None:
