@@ -2,7 +2,7 @@
 
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import astuple, dataclass, field, replace
+from dataclasses import dataclass, field, replace
 from fractions import Fraction
 from functools import reduce
 from itertools import chain
@@ -42,8 +42,8 @@ class Moments:
         """
         width = max(1, _ELEMENTS // max(1, len(rows)))
         columns = (slice(start, start + width) for start in range(0, rows.shape[1], width))
-        parts = [cls._of(rows[:, some], weights) for some in columns]
-        return cls(*(tuple(chain(*sums)) for sums in zip(*map(astuple, parts), strict=True)))
+        parts = [vars(cls._of(rows[:, some], weights)).values() for some in columns]
+        return cls(*(tuple(chain(*sums)) for sums in zip(*parts, strict=True)))
 
     @classmethod
     def _of(cls, rows: np.ndarray, weights: np.ndarray) -> "Moments":
