@@ -13,13 +13,20 @@ from benchmarks import speed_picture
 from benchmarks.data import OUT, Case, make
 from benchmarks.processes import Finished, machine, run_module
 from benchmarks.run_fit import run_fit
-from benchmarks.speed_picture import IN_MEMORY, KMEANS_TF, Seen
+from benchmarks.speed_picture import (
+    FAISS,
+    IN_MEMORY,
+    KMEANS_TF,
+    ONEDAL,
+    SCIKIT_LEARN,
+    SUPER,
+    Seen,
+)
 from pipeline.output.run_record import RUN, RunRecord
 
 REPEATS = 3
 SAME_COST, SAME_LABELS = 1e-5, 0.999  # FAISS adds up float32 distances
 LIKE_COST, LIKE_LABELS = 0.05, 0.5  # where FAISS filled empty clusters, in its own way
-FAISS, SUPER, SCIKIT_LEARN, ONEDAL = "FAISS", "SuperKMeans", "scikit-learn", "oneDAL"
 _LABELS = OUT / "labels.parquet"
 
 
