@@ -11,6 +11,7 @@ import socket
 import sys
 import threading
 import time
+from dataclasses import dataclass
 
 import grpc
 from apache_beam.runners.worker.sdk_worker import SdkHarness
@@ -31,8 +32,9 @@ def watch(name: str, harness: SdkHarness, control: str | None = None) -> None:
     Args:
         name: of the worker.
         harness: the worker.
-        control: HOST:PORT of its control endpoint. One that nobody listens at any more was of a
-            runner that is gone, of which the worker ends by itself; there may be others here.
+        control: HOST:PORT of its control endpoint. Where nobody listens any more, there or where
+            the channel led, the runner is gone or closing, and its worker ends with the control
+            stream; there may be others here.
     """
     arguments = (name, harness, control)
     threading.Thread(target=_watch, args=arguments, name="watch_worker", daemon=True).start()
@@ -47,14 +49,22 @@ def watch_beams_own() -> None:
         watch(harness._worker_id or "of Beam", harness)
 
 
-def lost_channel(harness: SdkHarness) -> str | None:
-    """Which channel of a worker has ended, and why; None if all are there."""
-    for channel in list(harness._data_channel_factory._data_channel_cache.values()):
+@dataclass(frozen=True)
+class Loss:
+    """A channel that has ended: the HOST:PORT that it led to, and which it was and why."""
+
+    endpoint: str
+    told: str
+
+
+def lost_channel(harness: SdkHarness) -> Loss | None:
+    """The channel of a worker that has ended; None if all are there."""
+    for (endpoint, _), channel in list(harness._data_channel_factory._data_channel_cache.items()):
         if channel._exception or channel._reads_finished.is_set():
-            return f"its data channel was lost: {_reason(channel._exception)}"
-    for handler in list(harness._state_handler_factory._state_handler_cache.values()):
-        if handler._underlying._exception:
-            return f"its state channel was lost: {_reason(handler._underlying._exception)}"
+            return Loss(endpoint, f"its data channel was lost: {_reason(channel._exception)}")
+    for endpoint, handler in list(harness._state_handler_factory._state_handler_cache.items()):
+        if error := handler._underlying._exception:
+            return Loss(endpoint, f"its state channel was lost: {_reason(error)}")
     return None
 
 
@@ -62,8 +72,8 @@ def _watch(name: str, harness: SdkHarness, control: str | None) -> None:
     while harness._alive:
         lost = lost_channel(harness)
         time.sleep(CLOSING_SECONDS if lost else LOOK_SECONDS)
-        if lost and harness._alive and _listens(control):
-            _end_process(name, lost)
+        if lost and harness._alive and _listens(control) and _listens(lost.endpoint):
+            _end_process(name, lost.told)
 
 
 def _listens(address: str | None) -> bool:

@@ -149,13 +149,13 @@ def test_a_runner_that_is_lost_leaves_the_process_alive(runner, worker):
 
 
 class Unheard:
-    """A worker that has lost its data channel, and lives for so many looks."""
+    """A worker that has lost its data channel to this endpoint, and lives for so many looks."""
 
-    def __init__(self, looks, over):
+    def __init__(self, looks, over, endpoint):
         self.looks, self.over = looks, over
         lost = SimpleNamespace(_exception=None, _reads_finished=threading.Event())
         lost._reads_finished.set()
-        self._data_channel_factory = SimpleNamespace(_data_channel_cache={"data": lost})
+        self._data_channel_factory = SimpleNamespace(_data_channel_cache={(endpoint, ""): lost})
 
     @property
     def _alive(self):
@@ -165,16 +165,19 @@ class Unheard:
         return self.looks > 0
 
 
-@pytest.mark.parametrize("listens", [True, False])
-def test_of_a_runner_that_is_gone_the_process_lives_on(monkeypatch, listens):
+@pytest.mark.parametrize("listen", [("control", "data"), ("control",), ("data",), ()])
+def test_of_a_runner_that_is_gone_or_closing_the_process_lives_on(monkeypatch, listen):
     """Others may be at work in it; this worker ends by itself."""
     ended, over = [], threading.Event()
     monkeypatch.setattr(lost_channel, "CLOSING_SECONDS", 0.0)
     monkeypatch.setattr("os._exit", ended.append)
-    with socket.create_server(("127.0.0.1", 0)) as server:
-        address = f"127.0.0.1:{server.getsockname()[1]}"
-        if not listens:
+    servers = {name: socket.create_server(("127.0.0.1", 0)) for name in ("control", "data")}
+    addresses = {name: f"127.0.0.1:{s.getsockname()[1]}" for name, s in servers.items()}
+    for name, server in servers.items():
+        if name not in listen:
             server.close()
-        lost_channel.watch("1-1", Unheard(6, over), address)
-        assert over.wait(SECONDS)
-    assert bool(ended) == listens
+    lost_channel.watch("1-1", Unheard(6, over, addresses["data"]), addresses["control"])
+    assert over.wait(SECONDS)
+    for server in servers.values():
+        server.close()
+    assert bool(ended) == (len(listen) == len(servers))
