@@ -27,6 +27,7 @@ from pipeline.data.locks import HeldError
 
 RENEW_SECONDS = 10.0
 DEAD_SECONDS = 60.0
+_LATE_SECONDS = DEAD_SECONDS / 2  # the store may count whole seconds, and from when it wishes
 
 
 @contextlib.contextmanager
@@ -64,10 +65,10 @@ class _Lease:
     def __init__(self, system: fs.FileSystem, path: str, holder: str):
         self._system, self._all, self._holder = system, f"{path}-", holder
         self._path = f"{self._all}{_machine()}-{os.getpid()}-{uuid.uuid4().hex}"
-        self._renewed = time.monotonic()
+        self._renewed = 0.0  # when the last write began, by this machine's clock
 
     def take(self) -> None:
-        self._write()
+        self._renewed = self._write()
         try:
             self._give_way()
         except BaseException:
@@ -91,22 +92,24 @@ class _Lease:
     def _renew(self) -> bool:
         """Writes it again; whether it is still this process's.
 
-        Late, it may have been taken for a dead one's since it was looked at.
+        Where that comes late, or takes long, it may have been taken for a dead one's meanwhile.
         """
-        is_late = time.monotonic() - self._renewed > DEAD_SECONDS
-        self._write()
+        began = self._write()
         try:
-            if is_late:
+            if _now() - self._renewed > _LATE_SECONDS:
                 self._give_way()
         except HeldError:
             self.drop()
             return False
+        self._renewed = began
         return True
 
-    def _write(self) -> None:
+    def _write(self) -> float:
+        """Writes it; when that began."""
+        began = _now()
         with self._system.open_output_stream(self._path, compression=None) as stream:
             stream.write(self._holder.encode())
-        self._renewed = time.monotonic()
+        return began
 
     def _give_way(self) -> None:
         """Deletes what dead holders have left.
@@ -135,6 +138,11 @@ class _Lease:
         except OSError:  # it has ended since
             holder = "which has just ended"
         return f"{holder}; if it was killed, its hold ends in {DEAD_SECONDS - age:.0f} s"
+
+
+def _now() -> float:
+    """Seconds that go on while the machine sleeps, whatever its clock is set to."""
+    return time.clock_gettime(getattr(time, "CLOCK_BOOTTIME", time.CLOCK_MONOTONIC))
 
 
 def _is_gone(who: str) -> bool:

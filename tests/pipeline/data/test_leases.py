@@ -121,11 +121,48 @@ def test_it_is_renewed(path, tmp_path, monkeypatch):
     assert not [*tmp_path.iterdir()]
 
 
-def test_a_holder_that_comes_late_gives_way(path, tmp_path, monkeypatch):
-    lease = leases._Lease(disk, path, "late")
+class Slow:
+    """A store of which a write takes so many seconds by the clock, or fails."""
+
+    def __init__(self, monkeypatch):
+        self.clock, self.seconds, self.fails = 1000.0, 0.0, False
+        monkeypatch.setattr(leases, "_now", lambda: self.clock)
+
+    def open_output_stream(self, *args, **named):
+        self.clock += self.seconds
+        if self.fails:
+            raise OSError(5, "Input/output error")
+        return disk.open_output_stream(*args, **named)
+
+    def __getattr__(self, name):
+        return getattr(disk, name)
+
+
+@pytest.mark.parametrize(
+    ("asleep", "writing", "gives_way"),
+    [(0, 0, False), (20, 0, False), (61, 0, True), (0, 61, True), (31, 0, True), (20, 20, True)],
+)
+def test_a_holder_that_comes_late_gives_way(
+    path, tmp_path, monkeypatch, asleep, writing, gives_way
+):
+    store = Slow(monkeypatch)
+    lease = leases._Lease(store, path, "late")
     lease.take()
     (tmp_path / "held-elsewhere-1-2").write_text("another, who took it for dead")
-    assert lease._renew()
-    lease._renewed -= leases.DEAD_SECONDS + 1
+    store.clock += asleep
+    store.seconds = writing
+    assert lease._renew() != gives_way
+    assert lease.is_there() != gives_way
+
+
+def test_a_holder_whose_renewals_fail_is_late_when_one_succeeds(path, tmp_path, monkeypatch):
+    store = Slow(monkeypatch)
+    lease = leases._Lease(store, path, "late")
+    lease.take()
+    store.fails, store.seconds = True, 10
+    for _ in range(6):
+        with pytest.raises(OSError, match="Input/output"):
+            lease._renew()
+    (tmp_path / "held-elsewhere-1-2").write_text("another, who took it for dead")
+    store.fails, store.seconds = False, 0
     assert not lease._renew()
-    assert not lease.is_there()
