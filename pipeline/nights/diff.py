@@ -1,10 +1,12 @@
 """What differs between two outputs, in words."""
 
+import contextlib
 import posixpath
+import tempfile
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any
+from typing import IO, Any
 
 import numpy as np
 import pyarrow as pa
@@ -18,6 +20,8 @@ from pipeline.output.run_record import RunRecord
 
 _FIGURES = 4  # columns of the prototypes before the features: label, rows, weight, cost
 _BATCH_ROWS = 1 << 18
+_BUCKET_ROWS = 1 << 22  # of an output, about: what is compared at a time
+_MOST_BUCKETS = 256  # each is an open file
 _LONGEST = 200  # letters of a value
 _UNNAMED = {  # of the configuration, what says nothing to anyone
     "files": "the input: other files, or files that were rewritten",
@@ -42,9 +46,8 @@ class Output:
         run, tables = read_run(store, folder, "diff")
         return cls(store, folder, run, tables.history, tables.prototypes)
 
-    @cached_property
-    def labels(self) -> tuple[np.ndarray, np.ndarray]:
-        """Hashes (n,) uint64 of the rows by key or place, and (n,) of the rows with their labels.
+    def hashes(self) -> Iterator[np.ndarray]:
+        """(n, 2) uint64 of the rows, some at a time: of each by key or place, and with its label.
 
         Raises:
             UsageError: the labels are not there, or damaged.
@@ -53,19 +56,15 @@ class Output:
         files = self.store.files(folder)
         if not files:
             raise UsageError(f"diff {self.folder}: {folder}: no labels there")
-        keys, pairs = [], []
         for file in files:
             try:
                 with self.store.open(file) as stream:
                     for batch in pq.ParquetFile(stream).iter_batches(_BATCH_ROWS):
                         *key, label, _ = map(hash_values, batch.columns)
-                        keys.append(row_hashes(key))
-                        pairs.append(row_hashes([*key, label]))
+                        yield np.stack([row_hashes(key), row_hashes([*key, label])], 1)
             except (pa.ArrowException, OSError, ValueError) as error:
                 reason = str(error).splitlines()[0]
                 raise UsageError(f"diff {self.folder}: {file.path}: {reason}") from error
-        nothing = np.zeros(0, np.uint64)
-        return np.concatenate([nothing, *keys]), np.concatenate([nothing, *pairs])
 
     @cached_property
     def rows(self) -> dict[int, np.ndarray]:
@@ -167,14 +166,12 @@ class Outputs:
     def _labels(self) -> Iterator[str]:
         if self._same_digest("labels"):
             return
-        (keys, pairs), (other_keys, other_pairs) = self.one.labels, self.other.labels
-        common = _in_both(keys, other_keys)
-        changed = common - _in_both(pairs, other_pairs)
-        for count, which in ((len(keys), "first"), (len(other_keys), "second")):
+        mine, theirs, common, same = _counted(self.one, self.other)
+        for count, which in ((mine, "first"), (theirs, "second")):
             if count > common:
                 yield f"labels: {count - common:,} rows are only in the {which}"
-        if changed:
-            yield f"labels: {changed:,} of {common:,} rows have another label"
+        if common > same:
+            yield f"labels: {common - same:,} of {common:,} rows have another label"
 
     def _same_digest(self, name: str) -> bool:
         one, other = self.one.run.digests, self.other.run.digests
@@ -191,6 +188,39 @@ def _differing(one: dict[str, Any], other: dict[str, Any]) -> Iterator[tuple[str
 
 def _short(text: str) -> str:
     return text if len(text) <= _LONGEST else f"{text[:_LONGEST]}…"
+
+
+def _counted(one: Output, other: Output) -> np.ndarray:
+    """How many rows are in one, in the other, in both, and in both with the same label: (4,)."""
+    rows = max(one.run.counts.rows, other.run.counts.rows)
+    buckets = min(_MOST_BUCKETS, 1 + max(0, rows) // _BUCKET_ROWS)
+    total = np.zeros(4, np.int64)
+    with _cut(one, buckets) as mine, _cut(other, buckets) as theirs:
+        for bucket in zip(mine, theirs, strict=True):
+            (keys, pairs), (other_keys, other_pairs) = map(_read, bucket)
+            both = (_in_both(keys, other_keys), _in_both(pairs, other_pairs))
+            total += (len(keys), len(other_keys), *both)
+    return total
+
+
+@contextlib.contextmanager
+def _cut(output: Output, buckets: int) -> Iterator[Sequence[IO[bytes]]]:
+    """Temporary files of an output's hashes, one for each bucket of keys."""
+    with contextlib.ExitStack() as stack:
+        files = [stack.enter_context(tempfile.TemporaryFile()) for _ in range(buckets)]
+        for hashes in output.hashes():
+            bucket = (hashes[:, 0] % np.uint64(buckets)).astype(np.uint16)
+            order = np.argsort(bucket, kind="stable")
+            ends = np.searchsorted(bucket[order], np.arange(1, buckets))
+            for file, part in zip(files, np.split(hashes[order], ends), strict=True):
+                file.write(part.tobytes())
+        yield files
+
+
+def _read(file: IO[bytes]) -> np.ndarray:
+    """(2, n) uint64 of the rows in a bucket."""
+    file.seek(0)
+    return np.fromfile(file, np.uint64).reshape(-1, 2).T
 
 
 def _in_both(one: np.ndarray, other: np.ndarray) -> int:

@@ -91,8 +91,12 @@ def test_another_training_is_told_by_prototypes_and_labels(diff, fit, one, three
     ]
 
 
-def test_rows_that_only_one_has_are_counted(diff, fit, one, three_blobs, tmp_path):
+@pytest.mark.parametrize("at_a_time", [1 << 22, 50], ids=["at once", "in buckets"])
+def test_rows_that_only_one_has_are_counted(
+    diff, fit, one, three_blobs, tmp_path, monkeypatch, at_a_time
+):
     """Two keys are missing, three are new, and one appears once more."""
+    monkeypatch.setattr("pipeline.nights.diff._BUCKET_ROWS", at_a_time)
     ids = np.r_[np.arange(2, 600), [1000, 1001, 1002, 5]]
     points = three_blobs.points[np.r_[np.arange(2, 600), [9, 9, 9, 5]]]
     write_shards(tmp_path / "in", points, keys={"id": ids})
@@ -127,7 +131,10 @@ def test_rows_without_keys_are_known_by_their_places(fit, three_blobs, tmp_path)
     assert answer.run.digests.labels == f"{digest_of(row_hashes(columns)):032x}"
 
 
-def test_outputs_of_before_there_were_digests_are_compared_by_their_files(diff, one, tmp_path):
+def test_outputs_of_before_there_were_digests_are_compared_by_their_files(
+    diff, one, tmp_path, monkeypatch
+):
+    monkeypatch.setattr("pipeline.nights.diff._BUCKET_ROWS", 100)
     folder = shutil.copytree(one.folder, tmp_path / "old")
     text = (folder / RUN).read_text()
     (folder / RUN).write_text(text.replace('"digests"', '"other"'))
