@@ -8,6 +8,7 @@ folders either, and none are made in them.
 
 import atexit
 import contextlib
+import errno
 import fnmatch
 import os
 import posixpath
@@ -16,7 +17,7 @@ import tempfile
 import threading
 import uuid
 from collections.abc import Callable, Iterable, Iterator
-from concurrent.futures import Future, wait
+from concurrent.futures import Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass, field
 from functools import cache
 from itertools import takewhile
@@ -40,6 +41,9 @@ _AZURE = ("abfs", "abfss")
 _OF_OBJECTS = ("s3", "gcs", "abfs")  # as Arrow calls these file systems
 _ONE_REQUEST = "allow_delayed_open"  # for a small file
 _PATIENCE = 30.0  # seconds for a store's first answer; the clients of some ask for a quarter hour
+_SETTLED_AT_ONCE = 8
+_NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)  # of which Arrow does not say where
+_UNSETTLED = (errno.EINVAL, errno.EOPNOTSUPP)  # by file systems that cannot tell of folders
 _LIMIT = "retry_limit_seconds"
 _ADVICE = "check the address, the network and the right to it"
 _SILENT = ("no answer in", "NETWORK_CONNECTION", "UNAVAILABLE")  # and no refusal
@@ -284,9 +288,11 @@ class Store:
             with system.open_output_stream(temporary, compression=None) as stream:
                 yield stream
             system.move(temporary, base)
-        except BaseException:
+        except BaseException as error:
             with contextlib.suppress(OSError):
                 system.delete_file(temporary)
+            if isinstance(error, OSError) and error.errno in _NO_ROOM:
+                raise OSError(error.errno, os.strerror(error.errno), path) from error
             raise
 
     @contextlib.contextmanager
@@ -319,6 +325,16 @@ class Store:
         target = self._locate(target)[1]
         _make_folder(system, posixpath.dirname(target))
         system.move(base, target)
+
+    def settle(self, paths: Iterable[str]) -> None:
+        """Local files and folders, as they are now, outlive the sudden end of their machine.
+
+        A store of objects sees to that itself, before it answers.
+        """
+        local = [self.plain(path) for path in paths if self.is_local(path)]
+        with ThreadPoolExecutor(_SETTLED_AT_ONCE) as pool:
+            for _ in pool.map(_settle, local):
+                pass
 
     @contextlib.contextmanager
     def local_copy(self, folder: str) -> Iterator[str]:
@@ -418,6 +434,17 @@ def _without_user(scheme: str, bucket: str) -> str:
     """A bucket without the user before it, which to Azure is the container."""
     user, _, host = bucket.rpartition("@")
     return bucket if scheme in _AZURE and ":" not in user else host
+
+
+def _settle(path: str) -> None:
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    except OSError as error:
+        if error.errno not in _UNSETTLED:
+            raise
+    finally:
+        os.close(descriptor)
 
 
 @cache

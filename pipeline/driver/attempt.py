@@ -14,6 +14,8 @@ from typing import Any
 
 import apache_beam as beam
 import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
 
 from kmeans_tf import Model
 from pipeline import environment
@@ -21,6 +23,7 @@ from pipeline.command_line.options import ALWAYS
 from pipeline.console import say
 from pipeline.data.addresses import masked_words
 from pipeline.data.plan import Plan
+from pipeline.data.store import FileVersion
 from pipeline.driver.checks import check_labelled
 from pipeline.driver.progress import stage_progress
 from pipeline.errors import UsageError
@@ -181,12 +184,20 @@ class Attempt:
         return totals
 
     def _labelled(self) -> LabelTotals | None:
-        """What an attempt before has labelled, if all of it is still there."""
+        """What an attempt before has labelled, if all of it is still there, and whole."""
         totals = find_manifest(self.work)
         if totals is None:
             return None
-        there = {file.path for file in self.work.store.files(self.work.file("labels"))}
-        return totals if there.issuperset(totals.parts.values()) else None
+        there = {file.path: file for file in self.work.store.files(self.work.file("labels"))}
+        try:
+            rows = sum(self._rows(there[path]) for path in totals.parts.values())
+        except (KeyError, OSError, pa.ArrowException):  # the machine may have ended with the job
+            return None
+        return totals if rows == totals.all_rows else None
+
+    def _rows(self, part: FileVersion) -> int:
+        with self.work.store.open(part) as stream:
+            return pq.ParquetFile(stream).metadata.num_rows
 
     def record(self, results: Results) -> RunRecord:
         """What run.json says of this attempt and its results."""

@@ -153,8 +153,9 @@ class Output:
 
     def _check_held(self, cause: Exception | None = None) -> None:
         if not self._is_held():
+            what = "removed" if self.store.is_local(self.path) else "removed, or another job's,"
             raise NoResumeError(
-                f"{self.file(_WORK)} was removed while the job ran: run the job again"
+                f"{self.file(_WORK)} was {what} while the job ran: run the job again"
             ) from cause
 
     def _unwritable(self, error: OSError) -> FullDiskError | UsageError:
@@ -209,6 +210,7 @@ class Output:
         self._check_held()
         if not self._is_publishing:
             self._check_not_finished()
+        self.store.settle(files.values())  # whoever reads the record finds them whole
         below = {name: posixpath.relpath(path, self.path) for name, path in files.items()}
         record = json.dumps({"request": request, "files": below})
         self.store.write(self.file(_RECORD), sealed(record.encode(), _RECORD))
@@ -278,21 +280,31 @@ class Output:
         self.store.delete(self.file(_RECORD))
 
     def _move(self, files: dict[str, str], left: set[str]) -> None:
-        """Makes `files` all that there is, of which some are left to be moved."""
+        """Makes `files` all that there is, of which some are left to be moved.
+
+        Before each change it looks whether the folder is still this job's: where an object stands
+        for a lock, one that stood still meanwhile was taken for dead, and would mix two answers.
+        """
         for name in files:
             if name not in left and not self.store.version(self.file(name)):
                 raise NoResumeError(
                     f"{self.file(files[name])} is gone: start again with --resume never"
                 )
+        self._check_held()
         self.store.delete(self.file(SUCCESS))
         for name in filter(left.__contains__, files):
+            self._check_held()
             self.store.move(self.file(files[name]), self.file(name))
         for stale in self._published() - set(files):
+            self._check_held()
             self.store.delete(self.file(stale))
         for folder in set(_FOLDERS) - {name.split("/")[0] for name in files}:
             self.store.delete(self.file(folder))
         self.store.delete(self.file(_REJECTED))
+        self.store.settle({posixpath.dirname(self.file(name)) for name in files})
+        self._check_held()
         self.store.write(self.file(SUCCESS), b"")
+        self.store.settle([self.path])
 
     def _published(self) -> set[str]:
         """The names that this job gives and that are here; a stranger's file is none of them."""

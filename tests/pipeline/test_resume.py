@@ -419,7 +419,7 @@ def assert_stopped_and_resumed(run, ran, args, output, reason):
     assert ran.code == 5, ran.stderr
     message = ran.stderr.splitlines()[-1]
     assert message.startswith("kmeans-tf: error: reading or writing failed: ")
-    assert reason in message
+    assert f"{reason}: '{output}/_work/" in message
     assert message.endswith("; run the same command again to resume")
     assert not (output / "_SUCCESS").exists()
     assert not list((work_folder(output) / "labels").iterdir()), "half a file"

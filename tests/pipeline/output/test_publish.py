@@ -2,9 +2,11 @@
 
 import json
 import os
+import posixpath
 import re
 import shutil
 import socket
+from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
@@ -12,9 +14,12 @@ import pyarrow.parquet as pq
 import pytest
 import tensorflow as tf
 
+from pipeline.command_line.options import OutputOptions
 from pipeline.data.store import Store
 from pipeline.driver.attempt import Attempt
 from pipeline.driver.fit import Fit
+from pipeline.errors import NoResumeError
+from pipeline.output.publish import Output
 from tests import reference
 from tests.pipeline.answer import Answer, assert_same_answer, contents
 from tests.runner_cases import small_blocks
@@ -565,6 +570,74 @@ def test_an_output_that_is_removed_under_the_job_ends_it(
 # Two jobs
 
 
+@pytest.fixture
+def publishing(tmp_path):
+    """An output, its work folder and files to publish there, over an answer of before."""
+    output = Output(Store(), OutputOptions(str(tmp_path / "out"), overwrite=True))
+    work = output.work_folder("mine")
+    files = {name: work.file(name) for name in ("labels/a.parquet", "labels/b.parquet", "run.json")}
+    for path in (*files.values(), output.file("run.json"), output.file("_SUCCESS")):
+        output.store.write(path, b"mine")
+    return output, work, files
+
+
+@pytest.mark.parametrize("moves", [0, 1, 2, 3])
+def test_a_job_whose_folder_is_anothers_changes_no_more_of_it(publishing, monkeypatch, moves):
+    """As where it stood still, and was taken for dead, in the middle of publishing."""
+    output, work, files = publishing
+    held, done = Path(output.path) / "_work" / "held", []
+
+    def lose_it_after_so_many(name):
+        original = getattr(Store, name)
+
+        def changed(store, *args):
+            assert held.exists(), "it looks before it changes anything"
+            original(store, *args)
+            done.append(args[-1])
+            if len(done) == 1 + moves:
+                held.unlink()
+
+        monkeypatch.setattr(Store, name, changed)
+
+    with (
+        pytest.raises(NoResumeError, match="_work was removed while the job ran"),
+        output.held(),
+    ):
+        lose_it_after_so_many("move")
+        lose_it_after_so_many("delete")
+        output.publish(work, {}, files)
+    assert done == [output.file(name) for name in ("_SUCCESS", *list(files)[:moves])]
+    monkeypatch.undo()
+    assert not output.finished
+
+
+def test_what_is_published_outlives_the_sudden_end_of_the_machine(publishing, monkeypatch):
+    """Files are on the disk before the record names them, and folders before _SUCCESS is there."""
+    output, work, files = publishing
+    names = {Path(path).stat().st_ino: name for name, path in files.items()}
+    names |= {Path(output.path).stat().st_ino: "out"}
+    events = []
+
+    def watch(of, attribute, told):
+        original = getattr(of, attribute)
+
+        def watched(*args):
+            original(*args)
+            events.append(told(*args))
+
+        monkeypatch.setattr(of, attribute, watched)
+
+    with output.held():
+        watch(os, "fsync", lambda descriptor: names.get(os.fstat(descriptor).st_ino, "labels"))
+        watch(Store, "write", lambda store, path, data: posixpath.basename(path))
+        watch(Store, "move", lambda store, source, target: "moved")
+        output.publish(work, {}, files)
+    assert {*events[:3]} == {*files}
+    assert events[3:7] == ["_publishing", "moved", "moved", "moved"]
+    assert {*events[7:9]} == {"labels", "out"}
+    assert events[9:] == ["_SUCCESS", "out"]
+
+
 def test_a_second_job_is_refused_at_the_start_and_told_who_is_there(
     run, three_blobs, tmp_path, monkeypatch
 ):
@@ -644,8 +717,21 @@ def test_an_output_beside_the_input_is_not(run, linked, source, output):
     assert ran.code == 0, ran.stderr
 
 
+def cut(part):
+    """As where the machine ended before all of it was on the disk."""
+    part.write_bytes(part.read_bytes()[: part.stat().st_size // 2])
+
+
+@pytest.mark.parametrize(
+    ("where", "spoil"),
+    [
+        ("pipeline.passes.label.save_manifest", lambda part: None),
+        ("pipeline.driver.fit.write_results", cut),
+    ],
+    ids=["not in the manifest", "cut"],
+)
 def test_labels_of_an_attempt_that_failed_are_not_in_the_answer(
-    run, trained, three_blobs, tmp_path, monkeypatch
+    run, trained, three_blobs, tmp_path, monkeypatch, where, spoil
 ):
     places = (f"--input={three_blobs.folder}", f"--output={tmp_path / 'out'}")
 
@@ -653,10 +739,11 @@ def test_labels_of_an_attempt_that_failed_are_not_in_the_answer(
         raise OSError(5, "Input/output error")
 
     with monkeypatch.context() as patch:
-        patch.setattr("pipeline.passes.label.save_manifest", fail)
+        patch.setattr(where, fail)
         assert run("fit", *places, *FIT).code == 5
     (left,) = (tmp_path / "out" / "_work").iterdir()
-    assert len(list((left / "labels").iterdir())) == 1
+    (part,) = (left / "labels").iterdir()
+    spoil(part)
     assert run("fit", *places, *FIT).code == 0
     parts = list((tmp_path / "out" / "labels").iterdir())
     assert [path.name for path in parts] == part_names(1)
