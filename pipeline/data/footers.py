@@ -10,6 +10,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from pipeline.data.kinds import has_other_lists
+from pipeline.data.page_sums import READING
 from pipeline.data.store import FileVersion, Store
 
 SMALL_FILE = 1 << 20  # read whole in one request, its footer with it
@@ -116,7 +117,7 @@ def _parquet(
         pre_buffer=False,
         buffer_size=buffer_bytes,
         coerce_int96_timestamp_unit=_INT96_UNIT,
-        page_checksum_verification=True,
+        **READING,
     )
 
 

@@ -13,6 +13,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from pipeline.data.digests import hash_values, row_hashes
+from pipeline.data.page_sums import READING
 from pipeline.data.store import Store
 from pipeline.errors import UsageError
 from pipeline.nights.previous import read_run
@@ -59,7 +60,7 @@ class Output:
         for file in files:
             try:
                 with self.store.open(file) as stream:
-                    for batch in pq.ParquetFile(stream).iter_batches(_BATCH_ROWS):
+                    for batch in pq.ParquetFile(stream, **READING).iter_batches(_BATCH_ROWS):
                         *key, label, _ = map(hash_values, batch.columns)
                         yield np.stack([row_hashes(key), row_hashes([*key, label])], 1)
             except (pa.ArrowException, OSError, ValueError) as error:

@@ -8,7 +8,6 @@ from datetime import date, timedelta
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.parquet as pq
 
 from kmeans_tf import METRICS, Model
 from kmeans_tf.start import INITS
@@ -16,6 +15,7 @@ from pipeline.command_line.dates import names_a_day, on
 from pipeline.command_line.options import FitOptions, default_init
 from pipeline.data.columns import Columns
 from pipeline.data.names import figure_names
+from pipeline.data.page_sums import whole_table
 from pipeline.data.store import Store
 from pipeline.errors import UsageError
 from pipeline.nights.previous import find_model, load_model
@@ -57,7 +57,7 @@ class Night:
         file = posixpath.join(path, "prototypes.parquet")
         try:
             run = RunRecord.parse(store.read(posixpath.join(path, RUN)))
-            table = pq.read_table(pa.BufferReader(store.read(file)))
+            table = whole_table(store.read(file))
             names = figure_names(run.schema.features)
             label, rows, weight, cost = (table[name].to_numpy() for name in names.values())
             mean = np.divide(cost, weight, out=np.full(len(cost), np.nan), where=weight > 0)

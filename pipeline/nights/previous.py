@@ -10,7 +10,6 @@ from decimal import Decimal
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.parquet as pq
 from pyarrow import types
 
 from kmeans_tf import Model
@@ -22,6 +21,7 @@ from pipeline.data.columns import Columns
 from pipeline.data.floats import as_numbers, to_float64
 from pipeline.data.kinds import is_list, is_numeric, plain
 from pipeline.data.names import figure_names, figures_among, instead_of, listed, meant
+from pipeline.data.page_sums import whole_table
 from pipeline.data.store import Store
 from pipeline.errors import UsageError
 from pipeline.output.publish import is_half_published
@@ -72,7 +72,7 @@ def read_prototypes(
         if file.endswith(".npy"):
             rows, labels = np.load(io.BytesIO(data), allow_pickle=False).astype(np.float64), None
         else:
-            rows, labels = _from_table(told, pq.read_table(pa.BufferReader(data)), columns)
+            rows, labels = _from_table(told, whole_table(data), columns)
     except (pa.ArrowException, KeyError, ValueError, OSError, EOFError) as error:
         raise UsageError(f"{told}: not prototypes: {str(error).splitlines()[0]}") from error
     if rows.ndim != 2 or rows.shape[1] != columns.dimension:

@@ -7,6 +7,7 @@ from dataclasses import dataclass, fields
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from pipeline.data.page_sums import WRITING, whole_table
 from pipeline.data.store import Store
 
 
@@ -59,9 +60,10 @@ REQUIRED = {"history": 4, "prototypes": 5}  # and how many columns they have, at
 
 
 def _read(store: Store, path: str, columns: int) -> pa.Table:
+    data = store.read(path)
     try:
-        table = pq.read_table(pa.BufferReader(store.read(path)))
-    except (pa.ArrowException, ValueError) as error:
+        table = whole_table(data)
+    except (pa.ArrowException, ValueError, OSError) as error:
         raise ValueError(f"{path} cannot be read: {str(error).splitlines()[0]}") from error
     if table.num_columns < columns:
         raise ValueError(f"{path} has {table.num_columns} columns, expected {columns}")
@@ -75,5 +77,5 @@ def table_names() -> list[str]:
 
 def _parquet(table: pa.Table) -> bytes:
     sink = pa.BufferOutputStream()
-    pq.write_table(table, sink, compression="zstd")
+    pq.write_table(table, sink, **WRITING)
     return sink.getvalue().to_pybytes()

@@ -17,6 +17,7 @@ from kmeans_tf.model import Model
 from kmeans_tf.points import piece_rows
 from pipeline.data.columns import PLACE_COLUMNS, Columns
 from pipeline.data.digests import digest_of, hash_values, row_hashes
+from pipeline.data.page_sums import WRITING
 from pipeline.data.partitions import partition_values
 from pipeline.data.places import Places
 from pipeline.data.plan import Plan
@@ -124,7 +125,7 @@ def label_part(spec: LabelSpec, blocks: BlockRange) -> LabelTotals:
     total = LabelTotals.zero(len(model.prototypes), {name: path})
     with (
         spec.work.store.create(path) as stream,
-        pq.ParquetWriter(stream, spec.schema, compression="zstd") as writer,
+        pq.ParquetWriter(stream, spec.schema, **WRITING) as writer,
     ):
         for group in grouped(_labelled(spec, model, blocks), _row_group_share, ROW_GROUP_BYTES):
             tables, totals = zip(*group, strict=True)

@@ -22,7 +22,9 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from pyarrow import types
 
+from pipeline.data.page_sums import READING
 from pipeline.data.store import FileVersion, Store
+from pipeline.errors import SetupError
 from pipeline.passes.archive import pack, unpack
 from pipeline.passes.checkpoint import WorkFolder
 from pipeline.passes.heartbeat import Heartbeat
@@ -138,9 +140,8 @@ def cut(spec: MovedSpec, labels: LabelFile) -> Iterator[tuple[int, Piece]]:
     heartbeat.began_files(labels.file)
     path = posixpath.join(_folder(spec.work), uuid.uuid4().hex)
     pieces, end = [], 0
-    with spec.store.open(labels.file) as source, spec.work.store.create(path) as stream:
-        columns = [*spec.keys, labels.label]
-        for batch in pq.ParquetFile(source).iter_batches(BATCH_ROWS, columns=columns):
+    with spec.work.store.create(path) as stream:
+        for batch in _batches(spec, labels):
             records = _records(spec, batch, labels.label)
             buckets = records["high"] % np.uint64(spec.buckets)
             order = np.argsort(buckets, kind="stable")
@@ -152,6 +153,17 @@ def cut(spec: MovedSpec, labels: LabelFile) -> Iterator[tuple[int, Piece]]:
             end += len(records)
             heartbeat.did_a_task()
     yield from pieces
+
+
+def _batches(spec: MovedSpec, labels: LabelFile) -> Iterator[pa.RecordBatch]:
+    columns = [*spec.keys, labels.label]
+    try:
+        with spec.store.open(labels.file) as source:
+            yield from pq.ParquetFile(source, **READING).iter_batches(BATCH_ROWS, columns=columns)
+    except (pa.ArrowException, OSError) as error:
+        remedy = "start again with --resume never" if labels.side else "name another --match"
+        reason = str(error).splitlines()[0]
+        raise SetupError(f"{labels.file.path} cannot be read ({reason}): {remedy}") from error
 
 
 def joined(earlier: np.ndarray, later: np.ndarray) -> Moved:

@@ -12,6 +12,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from pipeline.data.digests import digest_of, hash_values, row_hashes
+from pipeline.data.page_sums import whole_table
 from pipeline.output.run_record import RUN, RunRecord
 from tests.pipeline.answer import Answer
 from tests.tables import write_shards
@@ -222,6 +223,22 @@ def other_types(folder):
 def damaged_record(folder):
     (folder / RUN).write_text((folder / RUN).read_text()[:-100])
     return f"{folder / RUN} cannot be read"
+
+
+@pytest.mark.parametrize("name", ["labels", "prototypes.parquet", "history.parquet"])
+def test_no_bit_of_a_page_changes_unseen(one, name):
+    """Of numbers that do not compress, so that no other check would find it."""
+    path = one.folder / name
+    data = (next(path.iterdir()) if path.is_dir() else path).read_bytes()
+    table, random, refused = whole_table(data), np.random.default_rng(2), 0
+    for place in random.integers(4, len(data), 60):
+        spoilt = bytearray(data)
+        spoilt[place] ^= 1 << random.integers(8)
+        try:
+            assert whole_table(bytes(spoilt)).equals(table), place
+        except (pa.ArrowException, OSError, ValueError):
+            refused += 1
+    assert refused
 
 
 @pytest.mark.parametrize(

@@ -3,7 +3,9 @@
 import datetime
 import tracemalloc
 from collections import Counter
+from dataclasses import replace
 from decimal import Decimal
+from pathlib import Path
 
 import apache_beam as beam
 import numpy as np
@@ -13,6 +15,7 @@ import pytest
 from apache_beam.runners.portability.fn_api_runner import FnApiRunner
 
 from pipeline.data.store import Store
+from pipeline.errors import SetupError
 from pipeline.passes import moved
 from pipeline.passes.checkpoint import WorkFolder
 from pipeline.passes.moved import CountMoved, LabelFile, Moved, MovedSpec, cut, hashed, take_moved
@@ -94,6 +97,19 @@ def test_tables_without_rows_have_no_key_in_common(tmp_path):
     nothing = {"id": pa.array([], pa.int64()), "label": pa.array([], pa.int32())}
     files = written(tmp_path, 0, [nothing]) + written(tmp_path, 1, [nothing])
     assert counted(tmp_path, ("id",), files, 0) == Moved(0, 0)
+
+
+@pytest.mark.parametrize(
+    ("side", "remedy"), [(0, "name another --match"), (1, "start again with --resume never")]
+)
+def test_labels_that_are_damaged_are_named(tmp_path, side, remedy):
+    (labels,) = written(tmp_path, side, [{"n": range(500), "label": np.arange(500, dtype="i4")}])
+    path = Path(labels.file.path)
+    path.write_bytes(path.read_bytes()[:-99])
+    labels = replace(labels, file=Store().version(str(path)))
+    spec = MovedSpec.of(("n",), 500, WorkFolder(str(tmp_path / "work")), Store())
+    with pytest.raises(SetupError, match=rf"^{path} cannot be read \(.+\): {remedy}$"):
+        list(cut(spec, labels))
 
 
 def test_what_a_retry_left_is_not_counted(tmp_path):
