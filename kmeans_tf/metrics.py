@@ -223,7 +223,9 @@ def check_metric(metric: Metric) -> None:
     rows = tf.constant([[0.25, 0.5], [0.5, 1.0]], tf.float64)
     try:
         costs = metric.cost(rows, rows[::-1])
-    except Exception as error:
+    except KeyboardInterrupt:
+        raise
+    except BaseException as error:  # it may want to exit
         raise ValueError(f"{metric.name!r} fails on two rows: {_reason(error)}") from error
     if not tf.is_tensor(costs) or costs.dtype != tf.float64 or costs.shape != [2]:
         raise ValueError(

@@ -224,9 +224,11 @@ def test_an_object_without_a_hash_has_a_gradient_and_its_own_bound():
     np.testing.assert_allclose(product_gradient(name, rows, prototypes), expected, rtol=1e-6)
 
 
-def test_a_metric_that_fails_without_a_word_or_a_name_is_an_error():
+@pytest.mark.parametrize("error", [AssertionError, SystemExit, GeneratorExit])
+def test_a_metric_that_fails_without_a_word_or_a_name_is_an_error(monkeypatch, error):
+    monkeypatch.setattr("tests.user_metrics.Silent.error", error)
     metric = get_metric("tests.user_metrics:silent")
-    with pytest.raises(ValueError, match=r"silent' fails on two rows: AssertionError \("):
+    with pytest.raises(ValueError, match=rf"silent' fails on two rows: {error.__name__} \("):
         check_metric(metric)
 
 
