@@ -14,11 +14,13 @@ class HeldError(Exception):
     """Another process holds the file; its text is what that has written there."""
 
 
+class NoLocksError(Exception):
+    """The file system knows no locks."""
+
+
 @contextlib.contextmanager
 def locked(path: Path, holder: str) -> Iterator[Callable[[], bool]]:
     """Holds a file, which is deleted at the end.
-
-    Where the file system knows no locks, nobody is kept out.
 
     Args:
         holder: what others read in it.
@@ -28,6 +30,7 @@ def locked(path: Path, holder: str) -> Iterator[Callable[[], bool]]:
 
     Raises:
         HeldError: another process has it.
+        NoLocksError: nobody can hold it, and it is not there.
         OSError: it cannot be written.
     """
     descriptor = _take(path)
@@ -54,6 +57,10 @@ def _take(path: Path) -> int:
             _lock(descriptor)
             if _is_file_of(descriptor, path):
                 return descriptor  # and not one that its holder has just deleted
+        except NoLocksError:
+            os.close(descriptor)
+            path.unlink(missing_ok=True)
+            raise
         except BaseException:
             os.close(descriptor)
             raise
@@ -67,8 +74,9 @@ def _lock(descriptor: int) -> None:
         holder = os.read(descriptor, 1 << 12).decode(errors="replace")
         raise HeldError(holder or "which has just begun") from error
     except OSError as error:
-        if error.errno not in _NO_LOCKS:
-            raise
+        if error.errno in _NO_LOCKS:
+            raise NoLocksError from error
+        raise
 
 
 def _is_file_of(descriptor: int, path: Path) -> bool:

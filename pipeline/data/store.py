@@ -30,7 +30,7 @@ from pyarrow import fs
 
 from pipeline.data.addresses import OTHER_STORES, is_uri, masked, spelt
 from pipeline.data.leases import leased
-from pipeline.data.locks import locked
+from pipeline.data.locks import NoLocksError, locked
 from pipeline.data.walk import Entry, walk
 from pipeline.errors import DataError, SetupError, UsageError
 
@@ -311,13 +311,13 @@ class Store:
             HeldError: another has it.
             OSError: it cannot be written.
         """
-        if self.is_local(path):
-            with locked(Path(self.plain(path)), holder) as is_held:
-                yield is_held
-        else:
-            system, base = self._locate(path)
-            with leased(system, base, holder) as is_held:
-                yield is_held
+        system, base = self._locate(path)
+        with contextlib.ExitStack() as stack:
+            is_held = None
+            if self.is_local(path):
+                with contextlib.suppress(NoLocksError):
+                    is_held = stack.enter_context(locked(Path(base), holder))
+            yield is_held or stack.enter_context(leased(system, base, holder))
 
     def move(self, source: str, target: str) -> None:
         """Moves a file, over the target if there is one."""

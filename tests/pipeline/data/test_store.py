@@ -1,6 +1,8 @@
 """The one door to files: complete files or none, and the files that a pattern matches."""
 
 import dataclasses
+import errno
+import os
 import pickle
 import posixpath
 import socket
@@ -14,6 +16,7 @@ import pyarrow as pa
 import pytest
 from pyarrow import fs
 
+from pipeline.data.locks import HeldError
 from pipeline.data.store import FileVersion, Store
 from pipeline.errors import DataError, SetupError, UsageError
 
@@ -245,6 +248,22 @@ def test_a_store_that_arrow_cannot_reach_is_told_why(run, tmp_path, monkeypatch)
         "abfss://c@account/in cannot be reached: Unknown error: no token: check the address"
         in ran.stderr
     )
+
+
+def test_a_folder_that_knows_no_locks_is_held_by_a_file_that_is_renewed(tmp_path, monkeypatch):
+    def refuse(*_):
+        raise OSError(errno.ENOLCK, os.strerror(errno.ENOLCK))
+
+    monkeypatch.setattr("fcntl.flock", refuse)
+    path = str(tmp_path / "_work" / "held")
+    with store.held(path, "the first") as is_held:
+        with pytest.raises(HeldError, match=r"^the first; if it was killed"):
+            store.held(path, "the second").__enter__()
+        assert is_held()
+        (mine,) = (tmp_path / "_work").iterdir()
+        mine.unlink()
+        assert not is_held()
+    assert not [*(tmp_path / "_work").iterdir()]
 
 
 class Silent:
