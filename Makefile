@@ -13,7 +13,7 @@ export TF_CPP_MIN_LOG_LEVEL ?= 3
 export TF_ENABLE_ONEDNN_OPTS ?= 0
 
 .PHONY: help setup constraints run seed test lint type format bench regression wheel clean
-.PHONY: flink-up flink-down spark-up spark-down prism s3-up s3-down
+.PHONY: flink-up flink-down spark-up spark-down prism s3-up s3-down gs-up gs-down
 .PHONY: test-airflow test-clusters test-crashes test-dataflow test-stores
 
 help: ## List the targets
@@ -70,13 +70,19 @@ s3-up: setup ## Start SeaweedFS, a store of objects, on this machine
 s3-down: setup ## End it and delete what it holds
 	$(BIN)/python -m cluster s3-down
 
+gs-up: setup ## Build and start fake-gcs-server, a store like Google's, on this machine
+	$(BIN)/python -m cluster gs-up
+
+gs-down: setup ## End it and delete what it holds
+	$(BIN)/python -m cluster gs-down
+
 test-clusters: setup ## Run the job on Flink, Spark and Prism, faults included
 	$(BIN)/python -m pytest tests/clusters
 
 test-crashes: setup ## Kill the job, damage its input and run it hundreds of times
 	$(BIN)/python -m pytest tests/crashes --numprocesses auto --maxprocesses 2 --dist worksteal
 
-test-stores: setup ## Run the job on a store of objects
+test-stores: setup ## Run the job on stores of objects
 	$(BIN)/python -m pytest tests/object_stores
 
 test-dataflow: .venv-dataflow/installed ## Make the jobs that Dataflow would get, and send nothing
@@ -107,7 +113,7 @@ wheel: setup ## Build the wheel into dist/
 	$(BIN)/python -m build --wheel --outdir dist
 
 clean: ## Bring the clusters down and remove everything that git ignores
-	-@for name in flink spark prism s3; do \
+	-@for name in flink spark prism s3 gs; do \
 		if [ -x $(BIN)/python ]; then $(BIN)/python -m cluster $$name-down; fi; \
 	done
 	rm -rf .cluster .venv .venv-dataflow .venv-airflow build dist out *.egg-info

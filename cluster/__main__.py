@@ -6,12 +6,12 @@ import sys
 from collections.abc import Mapping, Sequence
 from types import ModuleType
 
-from cluster import flink, prism, processes, seaweed, spark
+from cluster import fake_gcs, flink, prism, processes, seaweed, spark
 from cluster.home import ClusterError
 
 FAILED = 5
 CLUSTERS: dict[str, ModuleType] = {"flink": flink, "spark": spark, "prism": prism}
-SERVERS: dict[str, ModuleType] = {**CLUSTERS, "s3": seaweed}
+SERVERS: dict[str, ModuleType] = {**CLUSTERS, "s3": seaweed, "gs": fake_gcs}
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -46,6 +46,8 @@ def parser() -> argparse.ArgumentParser:
     command.set_defaults(command=lambda a: bring_up(prism))
     command = commands.add_parser("s3-up", help="start SeaweedFS, a store of objects")
     command.set_defaults(command=lambda a: bring_up(seaweed))
+    command = commands.add_parser("gs-up", help="start fake-gcs-server, a store like Google's")
+    command.set_defaults(command=lambda a: bring_up(fake_gcs))
     for name, module in SERVERS.items():
         command = commands.add_parser(f"{name}-down", help=f"end all processes of {name}")
         command.set_defaults(command=lambda a, module=module: module.down())

@@ -64,20 +64,30 @@ def maven_jar(pom: Path) -> Path:
     return jar
 
 
-def beam_program(package: str) -> Path:
-    """Installs a Go program of Beam's, of the version installed here, once.
+def go_program(package: str, release: str) -> Path:
+    """Installs a Go program, once.
 
     Args:
-      package: where it is among Beam's Go packages; the last part is the program's name.
+      package: its path; the last part is the program's name.
+      release: as Go writes it, `v1.2.3`.
     """
-    release, name = f"v{version('apache-beam')}", package.rpartition("/")[2]
+    name = package.rpartition("/")[2]
     program = folder("bin") / f"{name}-{release}"
     if program.exists():
         return program
     go = require("go", f"Go builds {name}")
-    module = f"{BEAM_PACKAGES}/{package}@{release}"
-    run([go, "install", module], f"building {name}", go_environment(program.parent))
+    environment = go_environment(program.parent)
+    run([go, "install", f"{package}@{release}"], f"building {name}", environment)
     return (program.parent / name).replace(program)
+
+
+def beam_program(package: str) -> Path:
+    """Installs a Go program of Beam's, of the version installed here, once.
+
+    Args:
+      package: where it is among Beam's Go packages.
+    """
+    return go_program(f"{BEAM_PACKAGES}/{package}", f"v{version('apache-beam')}")
 
 
 def go_environment(programs: Path) -> dict[str, str]:

@@ -47,7 +47,10 @@ _UNSETTLED = (errno.EINVAL, errno.EOPNOTSUPP)  # by file systems that cannot tel
 _LIMIT = "retry_limit_seconds"
 _ADVICE = "check the address, the network and the right to it"
 _SILENT = ("no answer in", "NETWORK_CONNECTION", "UNAVAILABLE")  # and no refusal
-_REASON = re.compile(r"(?:AWS Error |google::cloud::Status\()([^\n]*?)\)?(?: \(Request ID.*)?$")
+_MISSING, _NO_BUCKET = "No such file or directory", "NOT_FOUND"  # in Google's words
+_REASON = re.compile(
+    r"(?:AWS Error |google::cloud::Status\()([^\n]*?)(?: error_info=.*|\)?(?: \(Request ID.*)?)$"
+)
 _T = TypeVar("_T")
 
 
@@ -237,8 +240,12 @@ class Store:
         system, base = self._locate(folder)
         if isinstance(system, fs.LocalFileSystem):
             return walk(base, recursive=recursive)
-        selector = fs.FileSelector(base, allow_not_found=True, recursive=recursive)
-        return (_entry(base, info, system) for info in _asked(system, folder, selector))
+        knows = _knows_folders(system)
+        selector = fs.FileSelector(base, allow_not_found=True, recursive=recursive or not knows)
+        entries = (_entry(base, info, system) for info in _asked(system, folder, selector))
+        if knows:
+            return entries
+        return (e for e in _with_folders(entries) if recursive or "/" not in e.below)
 
     def open(self, file: FileVersion) -> pa.NativeFile:
         """Opens a file for reading, if it is still the one that the job first saw.
@@ -478,6 +485,24 @@ def _has_objects(system: fs.FileSystem) -> bool:
     return system.type_name in _OF_OBJECTS
 
 
+def _knows_folders(system: fs.FileSystem) -> bool:
+    """Whether a store tells of folders, and not only of the files below them."""
+    return system.type_name != "gcs"
+
+
+def _with_folders(entries: Iterable[Entry]) -> Iterator[Entry]:
+    """All that is below a folder, by what is told of the files."""
+    seen = set[str]()
+    for entry in entries:
+        folder = entry.below.rstrip("/") if entry.is_folder else posixpath.dirname(entry.below)
+        while folder and folder not in seen:
+            seen.add(folder)
+            yield Entry(folder, is_folder=True)
+            folder = posixpath.dirname(folder)
+        if not entry.is_folder:
+            yield entry
+
+
 def _make_folder(system: fs.FileSystem, folder: str) -> None:
     if not _has_objects(system):
         system.create_dir(folder, recursive=True)
@@ -552,8 +577,12 @@ def _introduced(system: fs.FileSystem, path: str, base: str) -> fs.FileInfo:
 def _ask_below(system: fs.FileSystem, path: str, base: str) -> None:
     """Raises what a store says against listing what is below a path."""
     nothing = fs.FileSelector(posixpath.join(base, uuid.uuid4().hex))
-    with contextlib.suppress(FileNotFoundError):
+    try:
         _asked(system, path, nothing)
+    except OSError as error:
+        is_missing = isinstance(error, FileNotFoundError) or _MISSING in str(error)
+        if not is_missing or _NO_BUCKET in str(error):
+            raise
 
 
 def _modified(info: fs.FileInfo, system: fs.FileSystem) -> int:

@@ -1,15 +1,17 @@
-"""A store of objects on this machine, brought up once for all tests and then down."""
+"""Stores of objects on this machine, each brought up once for all tests and then down."""
 
 import shutil
 import uuid
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
+from types import ModuleType
 from typing import NamedTuple
 
 import pyarrow.parquet as pq
 import pytest
 
-from cluster import seaweed
+from cluster import fake_gcs, seaweed
 from pipeline.data.store import Store
 from tests.pipeline.answer import Answer, contents
 from tests.pipeline.conftest import fit, run, three_blobs
@@ -21,11 +23,13 @@ class Place(NamedTuple):
     """A folder in the bucket, its owner's.
 
     Attributes:
+        address: what a user writes for a place in the bucket.
         store: which reaches it.
         path: what it is called there.
         name: its path in the bucket.
     """
 
+    address: Callable[[str], str]
     store: Store
     path: str
     name: str
@@ -33,7 +37,7 @@ class Place(NamedTuple):
     @property
     def uri(self) -> str:
         """As a user writes it."""
-        return seaweed.address("owner", self.name)
+        return self.address(self.name)
 
     def below(self, name: str) -> "Place":
         return self._replace(path=f"{self.path}/{name}", name=f"{self.name}/{name}")
@@ -49,22 +53,34 @@ class Place(NamedTuple):
         return Answer(folder)
 
 
-@pytest.fixture(scope="session")
-def server() -> Iterator[None]:
-    """SeaweedFS, while it is up."""
+# By the kind of store: what is brought up, and the addresses of places in its bucket.
+SERVERS: dict[str, tuple[ModuleType, Callable[[str], str]]] = {
+    "s3": (seaweed, partial(seaweed.address, "owner")),
+    "gs": (fake_gcs, fake_gcs.address),
+}
+
+
+@pytest.fixture(scope="session", params=SERVERS)
+def server(request: pytest.FixtureRequest) -> Iterator[str]:
+    """A kind of store, while it is up."""
+    module, _ = SERVERS[request.param]
     try:
-        seaweed.up()
-        yield
+        module.up()
+        yield request.param
     finally:
-        seaweed.down()
+        module.down()
+
+
+only_s3 = pytest.mark.parametrize("server", ["s3"], indirect=True)
+only_gs = pytest.mark.parametrize("server", ["gs"], indirect=True)
 
 
 @pytest.fixture
-def place(server: None) -> Place:
+def place(server: str) -> Place:
     """A folder of the test's own."""
-    name = f"{seaweed.BUCKET}/{uuid.uuid4().hex}"
-    store = Store.reaching([seaweed.address("owner", name)])
-    return Place(store, f"s3://{name}", name)
+    (module, address) = SERVERS[server]
+    name = f"{module.BUCKET}/{uuid.uuid4().hex}"
+    return Place(address, Store.reaching([address(name)]), f"{server}://{name}", name)
 
 
 @pytest.fixture

@@ -1,4 +1,4 @@
-"""The job on a store of objects: the answer of local files, however it got there."""
+"""The job on stores of objects: the answer of local files, however it got there."""
 
 import signal
 import subprocess

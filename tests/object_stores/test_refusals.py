@@ -6,10 +6,10 @@ import time
 
 import pytest
 
-from cluster import seaweed
+from cluster import fake_gcs, seaweed
 from pipeline.data import leases
 from pipeline.data.locks import HeldError
-from tests.object_stores.conftest import ARGS
+from tests.object_stores.conftest import ARGS, only_gs, only_s3
 
 FIT = ("fit", *ARGS, "--max_iterations=1")
 
@@ -25,6 +25,7 @@ FIT = ("fit", *ARGS, "--max_iterations=1")
     ids=["secret", "key", "bucket", "option"],
 )
 @pytest.mark.parametrize("role", ["input", "output"])
+@only_s3
 def test_a_store_that_refuses(run, server, three_blobs, tmp_path, uri, words, role):
     paths = {"input": three_blobs.folder, "output": tmp_path / "out", role: uri}
     start = time.monotonic()
@@ -39,6 +40,19 @@ def test_a_store_that_refuses(run, server, three_blobs, tmp_path, uri, words, ro
     assert "Request ID" not in ran.stderr
 
 
+@only_gs
+def test_a_bucket_of_googles_that_is_not_there(run, server, three_blobs, tmp_path):
+    places = {"input": three_blobs.folder, "output": tmp_path / "out"}
+    for role in places:
+        paths = places | {role: fake_gcs.address("nowhere/at-all")}
+        ran = run(*FIT, *(f"--{name}={path}" for name, path in paths.items()))
+        assert ran.code == 2, ran.stderr
+        assert ran.stderr == (
+            "kmeans-tf: error: gs://nowhere/at-all cannot be reached: NOT_FOUND: Permanent error, "
+            "with a last message of Not Found: check the address, the network and the right to it\n"
+        )
+
+
 def test_a_store_that_is_not_there(run, three_blobs, tmp_path):
     uri = seaweed.address("owner", "kmeans/in").replace(f":{seaweed.S3_PORT}", ":1")
     ran = run(*FIT, f"--input={three_blobs.folder}", f"--output={uri}")
@@ -48,6 +62,7 @@ def test_a_store_that_is_not_there(run, three_blobs, tmp_path):
     assert ran.stderr.count("\n") == 1
 
 
+@only_s3
 def test_a_bucket_that_may_be_read_and_not_written(run, fit, rows, local, three_blobs, tmp_path):
     mine = seaweed.address("reader", rows.name)
     ran = run(*FIT, f"--input={three_blobs.folder}", f"--output={mine.replace('?', '-2?')}")

@@ -11,6 +11,7 @@ from pyiceberg.types import DoubleType, LongType, NestedField
 
 from cluster import seaweed
 from pipeline.data.addresses import masked
+from tests.object_stores.conftest import only_s3
 
 IDS = [*range(10, 40)]
 SCHEMA = Schema(NestedField(1, "id", LongType()), NestedField(2, "x", DoubleType()))
@@ -49,6 +50,7 @@ def write_iceberg(place, folder):
     return f"snapshot {table.metadata.current_snapshot_id}"
 
 
+@only_s3
 @pytest.mark.parametrize("write", [write_delta, write_iceberg])
 def test_a_table_is_what_its_log_says(run, place, tmp_path, write):
     table, output = place.below("table"), place.below("out")

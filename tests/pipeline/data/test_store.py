@@ -308,6 +308,36 @@ def test_a_store_that_refuses_says_why(monkeypatch):
     assert uris[1::2] == [f"gs://{uri}" for uri in (*asked, "b?retry_limit_seconds=7")]
 
 
+class Flat:
+    """A store's client that tells of files and no folders in its listings, as Google's does."""
+
+    type_name = "gcs"
+
+    def get_file_info(self, what):
+        infos = fs.LocalFileSystem().get_file_info(what)
+        if isinstance(what, fs.FileSelector):
+            if not what.allow_not_found and not infos:
+                raise OSError(f"No such file or directory '{what.base_dir}'")
+            return [info for info in infos if info.type == fs.FileType.File]
+        return infos
+
+    def __getattr__(self, name):
+        return getattr(fs.LocalFileSystem(), name)
+
+
+def test_folders_that_a_store_does_not_tell_of_are_found_by_their_files(tree, monkeypatch):
+    client = Flat()
+    monkeypatch.setattr("pipeline.data.store._remote", lambda uri, plain: (client, str(tree)))
+    assert store.version("gs://b/nothing") is None
+    assert store.folders("gs://b") == ["x"]
+    assert names(store.files("gs://b"), "gs://b") == [".hidden", "[1].txt", "a.txt", "b.txt"]
+    assert names(store.files("gs://b/x", recursive=True), "gs://b") == ["x/c.txt", "x/y/d.txt"]
+    assert store.match("gs://b/*/*").folders == ["x/y"]
+    (tree / "x/c.txt").unlink()
+    store.delete_empty("gs://b/x")
+    assert store.folders("gs://b/x") == ["y"], "of which something is left"
+
+
 def test_a_process_ends_although_a_store_is_silent(tmp_path):
     with socket.create_server(("127.0.0.1", 0)) as server:  # takes connections, and says nothing
         place = f"127.0.0.1:{server.getsockname()[1]}"
