@@ -150,23 +150,24 @@ def _default_features(shards: Sequence[Footer], names: ColumnNames) -> tuple[str
     if numeric:
         return numeric
     used = {*names.keys, names.weight}
-    first = shards[0]
-    lists = [f.name for f in first.schema if f.name not in used and is_numeric_list(f.type)]
+    fields = (field for shard in shards for field in shard.schema)
+    found = dict.fromkeys(field.name for field in fields if is_numeric_list(field.type))
+    lists = [name for name in found if name not in used]
     if len(lists) == 1:
         return (lists[0],)
     which = f"one of the columns of lists, {listed(lists)}, as " if lists else ""
     raise DataError(
-        f"{first.file.path} has no numeric column to cluster by: name {which}--features"
+        f"{shards[0].file.path} has no numeric column to cluster by: name {which}--features"
     )
 
 
 def _measures(shards: Sequence[Footer], names: ColumnNames) -> tuple[str, ...]:
-    """Every numeric column that is neither named otherwise nor a pandas index.
+    """Every numeric column that is not named otherwise and measures something.
 
     Raises:
         DataError: a file lacks one.
     """
-    other = {*names.keys, names.weight}.union(*(shard.index for shard in shards))
+    other = {*names.keys, names.weight}.union(*(shard.no_measures for shard in shards))
     found: dict[str, Footer] = {}
     for shard in shards:
         left_out = other.union(_folder_names(shard))

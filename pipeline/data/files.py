@@ -28,7 +28,8 @@ from pipeline.errors import DataError, UsageError
 
 FILE_THREADS = 16
 _AHEAD = 4 * FILE_THREADS
-_INDEX = b"index"
+_NO_MEASURES = b"no measures"
+_EXTENSION = b"ARROW:extension:name"  # stays in a field's metadata where the type is not known
 _UNNAMED_INDEX = re.compile(r"__index_level_\d+__")
 _SUFFIXES = (".parquet", ".parq", ".pq")  # in any case
 _SUFFIXES_TOLD = ".parquet, .parq or .pq"
@@ -46,7 +47,7 @@ def silent(line: str) -> None:
 class Footer:
     """What a Parquet file says of itself: its schema, and how many rows each row group has.
 
-    Of what else a schema carries it keeps which columns are the index of a pandas table.
+    Of what else a schema carries it keeps which columns are numbers that measure nothing.
     """
 
     file: FileVersion
@@ -54,9 +55,9 @@ class Footer:
     row_groups: tuple[int, ...]
 
     @property
-    def index(self) -> tuple[str, ...]:
-        """The columns that are the index of a pandas table."""
-        return tuple(json.loads((self.schema.metadata or {}).get(_INDEX, b"[]")))
+    def no_measures(self) -> tuple[str, ...]:
+        """The columns whose numbers stand for something else, as pandas' index and periods."""
+        return tuple(json.loads((self.schema.metadata or {}).get(_NO_MEASURES, b"[]")))
 
 
 class Footers(LazySequence[Footer]):
@@ -336,15 +337,24 @@ def _read_footer(store: Store, file: FileVersion) -> Footer:
 
 
 def _schema(schema: pa.Schema) -> pa.Schema:
-    """A schema of which nothing is left but the types and which columns are a pandas index."""
-    noted = _pandas_index((schema.metadata or {}).get(b"pandas", b"{}"))
-    index = [name for name in schema.names if name in noted or _UNNAMED_INDEX.fullmatch(name)]
+    """A schema of which nothing is left but the types and which columns measure nothing."""
+    noted = _noted((schema.metadata or {}).get(b"pandas", b"{}"))
+    apart = [
+        field.name
+        for field in schema
+        if field.name in noted
+        or _UNNAMED_INDEX.fullmatch(field.name)
+        or _EXTENSION in (field.metadata or {})
+    ]
     plain = pa.schema([field.remove_metadata() for field in schema])
-    return plain.with_metadata({_INDEX: json.dumps(index)}) if index else plain
+    return plain.with_metadata({_NO_MEASURES: json.dumps(apart)}) if apart else plain
 
 
-def _pandas_index(note: bytes) -> list[str]:
-    """The columns that are the index by pandas' note; an index that is a range is none."""
-    with contextlib.suppress(ValueError, LookupError, TypeError):  # whoever wrote the note
-        return [name for name in json.loads(note)["index_columns"] if isinstance(name, str)]
-    return []
+def _noted(note: bytes) -> set[str]:
+    """The columns that are the index or categories by pandas' note; an index may be no column."""
+    with contextlib.suppress(ValueError, LookupError, TypeError, AttributeError):  # anyone's note
+        told = json.loads(note)
+        columns = (c for c in told.get("columns", ()) if c["pandas_type"] == "categorical")
+        names = (column.get("field_name", column["name"]) for column in columns)
+        return {name for name in (*told["index_columns"], *names) if isinstance(name, str)}
+    return set()

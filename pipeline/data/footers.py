@@ -81,7 +81,7 @@ def read_footer(store: Store, file: FileVersion) -> pq.ParquetFile:
         DataError: it changed or is gone.
     """
     with store.open(file) as source:
-        return _parquet(source, _footer(store, file, source))
+        return _opened(store, file, source)
 
 
 @contextlib.contextmanager
@@ -101,11 +101,21 @@ def open_parquet(
     with store.open(file) as stored:
         small = file.size <= SMALL_FILE
         source = pa.BufferReader(stored.read_buffer()) if small else stored
-        parquet = _parquet(source, _footer(store, file, source), buffer_bytes)
+        parquet = _opened(store, file, source, buffer_bytes)
         if any(map(has_other_lists, parquet.schema_arrow.types)):
             footer = _footer(store, file, source, without_note=True)
             parquet = _parquet(source, footer, buffer_bytes)
         yield parquet
+
+
+def _opened(
+    store: Store, file: FileVersion, source: pa.NativeFile, buffer_bytes: int = 0
+) -> pq.ParquetFile:
+    try:
+        return _parquet(source, _footer(store, file, source), buffer_bytes)
+    except pa.ArrowNotImplementedError:  # the note has types of which this Arrow knows nothing
+        footer = _footer(store, file, source, without_note=True)
+        return _parquet(source, footer, buffer_bytes)
 
 
 def _parquet(

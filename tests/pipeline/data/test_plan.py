@@ -3,6 +3,7 @@
 import json
 
 import numpy as np
+import pandas
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
@@ -47,6 +48,43 @@ def test_an_index_of_pandas_is_no_feature(tmp_path):
     assert make_plan(str(tmp_path), ColumnNames()).columns.features == ("x", "y")
     named = ColumnNames(("row", "x"), ("__index_level_1__",))
     assert make_plan(str(tmp_path), named).columns.features == ("row", "x")
+
+
+def test_categories_and_periods_of_pandas_are_no_features(tmp_path):
+    frame = pandas.DataFrame(
+        {
+            "shop": pandas.Categorical([7, 9]),
+            "month": pandas.period_range("2024-01", periods=2, freq="M"),
+            "lasts": pandas.timedelta_range("1s", periods=2),
+            "at": pandas.date_range("2024-02-29", periods=2),
+            "count": pandas.array([1, None], "Int64"),
+            "is_new": [True, False],
+        }
+    )
+    frame.to_parquet(tmp_path / "a.parquet")
+    assert pq.read_schema(tmp_path / "a.parquet").field("shop").type == pa.int64(), "the premise"
+    assert make_plan(str(tmp_path), ColumnNames()).columns.features == ("count", "is_new")
+
+
+def test_numbers_of_a_type_that_is_not_known_are_no_features(tmp_path):
+    note = {"ARROW:extension:name": "other.ordinal", "ARROW:extension:metadata": ""}
+    fields = [pa.field("x", pa.int64()), pa.field("y", pa.int64(), metadata=note)]
+    pq.write_table(pa.table([[1], [2]], schema=pa.schema(fields)), tmp_path / "a.parquet")
+    assert make_plan(str(tmp_path), ColumnNames()).columns.features == ("x",)
+    assert make_plan(str(tmp_path), ColumnNames(("y", "x"))).columns.features == ("y", "x")
+
+
+@pytest.mark.parametrize("empty", [pa.nulls(2), pa.array([[], None], pa.list_(pa.null()))])
+def test_the_one_column_of_lists_may_be_empty_in_the_first_file(tmp_path, empty):
+    write(tmp_path / "a.parquet", id=["a", "b"], v=empty)
+    write(tmp_path / "b.parquet", id=["c"], v=[[1.0, 2.0]])
+    columns = make_plan(str(tmp_path), ColumnNames()).columns
+    assert (columns.features, columns.is_list, columns.dimension) == (("v",), True, 2)
+    write(tmp_path / "c.parquet", id=["c"], v=[[1.0, 2.0]], u=[[1.0]])
+    with pytest.raises(
+        DataError, match="name one of the columns of lists, 'v', 'u', as --features"
+    ):
+        make_plan(str(tmp_path), ColumnNames())
 
 
 def test_an_index_of_pandas_that_another_tool_wrote_again_is_no_feature(tmp_path):

@@ -4,6 +4,7 @@ import datetime
 import decimal
 
 import numpy as np
+import polars
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
@@ -37,6 +38,16 @@ def read(folder, names, batch_rows=1000):
         assert all(chunk.type.equals(kind) for chunk in chunks)
         keys[name] = [value for chunk in chunks for value in chunk.to_pylist()]
     return plan.columns, np.concatenate([r.values for r in rows]), keys
+
+
+def test_a_note_with_types_that_arrow_has_not_is_passed_over(tmp_path):
+    wide = polars.Series([5, -1], dtype=polars.Int128)
+    polars.DataFrame({"x": [1.5, 2.5], "wide": wide}).write_parquet(tmp_path / "a.parquet")
+    with pytest.raises(pa.ArrowNotImplementedError, match="more than 64 bits"):
+        pq.read_schema(tmp_path / "a.parquet")
+    columns, values, keys = read(tmp_path, ColumnNames(keys=("wide",)))
+    assert (columns.features, values.tolist()) == (("x",), [[1.5], [2.5]])
+    assert [int.from_bytes(key, "little", signed=True) for key in keys["wide"]] == [5, -1]
 
 
 # Keys
