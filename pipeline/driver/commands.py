@@ -26,6 +26,7 @@ from pipeline.command_line.options import (
     RunOptions,
 )
 from pipeline.console import SAYING, say, tell
+from pipeline.data.addresses import is_uri
 from pipeline.data.columns import Columns
 from pipeline.data.file_table import FileTable
 from pipeline.data.files import Footers, find_files, read_footers
@@ -34,7 +35,7 @@ from pipeline.data.plan import Plan, make_plan
 from pipeline.data.store import Store
 from pipeline.driver.checks import check_size
 from pipeline.driver.metric_identity import metric_identity
-from pipeline.errors import UsageError
+from pipeline.errors import JobError, UsageError
 from pipeline.nights.night import take_up
 from pipeline.nights.previous import (
     InitialPrototypes,
@@ -220,9 +221,27 @@ def _output(options: FitOptions | LabelOptions, paths: Sequence[str]) -> Output:
 def _reached(paths: Sequence[str]) -> Store:
     """The store of the paths, once it has answered for each."""
     store = Store.reaching(paths)
-    for path in paths:
-        store.check_reached(path)
+    far = [path for path in paths if is_uri(store.plain(path))]
+    if far:
+        _check_reached(store, far)
     return store
+
+
+def _check_reached(store: Store, paths: Sequence[str]) -> None:
+    """Asks the store of each path once; what programs write that it starts is no matter.
+
+    Raises:
+        UsageError, SetupError: one refuses, or does not answer.
+    """
+    failure = None
+    with native_notices_hidden(SAYING):  # Azure's client has a shell look for `az`
+        try:
+            for path in paths:
+                store.check_reached(path)
+        except JobError as error:  # is no reason to let out what was written
+            failure = error
+    if failure:
+        raise failure
 
 
 def _workplace(options: FitOptions | LabelOptions, output: Output) -> Callable[[], "Workplace"]:

@@ -9,7 +9,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from pipeline.errors import DataError
+from pipeline.data.store import Store
+from pipeline.errors import DataError, UsageError
 from tests.pipeline.answer import contents
 
 NAN, INF = float("nan"), float("inf")
@@ -658,3 +659,15 @@ def test_report_of_what_is_no_output(run, tmp_path):
     assert ran.code == USAGE
     assert f"report {tmp_path}: not an output of this job: {tmp_path / 'run.json'}" in ran.stderr
     assert not list(tmp_path.iterdir())
+
+
+def test_what_a_stores_client_writes_is_not_said(run, monkeypatch, capfd):
+    def refuse(self, path):
+        os.system("echo az: not found >&2")
+        raise UsageError(f"{path} cannot be reached: no right to it")
+
+    monkeypatch.setattr(Store, "check_reached", refuse)
+    ran = run("report", "abfss://container@account.host/out")
+    assert (ran.code, ran.stderr.count("\n")) == (2, 1), ran.stderr
+    assert "no right to it" in ran.stderr
+    assert capfd.readouterr() == ("", "")
