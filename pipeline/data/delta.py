@@ -42,7 +42,9 @@ def read_snapshot(store: Store, folder: str) -> Snapshot:
     below = [folders(zip(names, row, strict=True)) for row in zip(*values, strict=True)]
     paths = [path_of(folder, path) for path in actions["path"].to_pylist()]
     files = zip(paths, below or [""] * len(paths), strict=True)
-    return Snapshot("Delta table", folder, f"version {table.version()}", tuple(sorted(files)))
+    version, schema = f"version {table.version()}", pa.schema(table.schema().to_arrow())
+    stored = pa.schema([field for field in schema if field.name not in names])
+    return Snapshot("Delta table", folder, version, tuple(sorted(files)), stored, tuple(names))
 
 
 @contextlib.contextmanager
@@ -67,7 +69,7 @@ def _check(table: DeltaTable, folder: str) -> None:
             f"the columns of the Delta table {folder} have other names in its files "
             f"({_MAPPING} is {mode}): write it again without"
         )
-    if "deletionVectors" in (table.protocol().reader_features or []) and _has_deleted(table):
+    if _has_deleted(table):
         raise DataError(
             f"rows of the Delta table {folder} are deleted by vectors beside its files: {_ADVICE}"
         )

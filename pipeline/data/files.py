@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from functools import partial
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -20,7 +21,7 @@ from pipeline.data.foreign import is_foreign, recognised
 from pipeline.data.lazy import LazySequence
 from pipeline.data.names import split_list
 from pipeline.data.partitions import folders_of
-from pipeline.data.snapshot import Snapshot
+from pipeline.data.snapshot import Snapshot, folders
 from pipeline.data.store import FileVersion, Store, escaped, is_hidden
 from pipeline.data.streams import in_order
 from pipeline.data.table_logs import TableLogs, is_below
@@ -112,6 +113,23 @@ class Found:
     files: FileTable
     snapshots: tuple[Snapshot, ...] = ()
 
+    @property
+    def columns(self) -> Footers:
+        """What the logs say of the columns of tables without files, as of a file of no rows each.
+
+        Raises:
+            DataError: one does not say it.
+        """
+        untold = [table for table in self.snapshots if table.schema is None]
+        if untold:
+            raise DataError(f"the {untold[0]} has no file, and its log tells no columns")
+        return Footers(map(_of_no_rows, self.snapshots))
+
+
+def _of_no_rows(table: Snapshot) -> Footer:
+    below = folders((name, None) for name in table.partitions)
+    return Footer(FileVersion(table.folder, 0, 0, below), _schema(table.schema), ())
+
 
 def find_files(store: Store, spec: str, tell: Tell = silent) -> FileTable:
     """The files of `find_input`."""
@@ -149,59 +167,74 @@ def _each_once(
     for part in map(store.plain, parts):
         told = len(logs.snapshots)
         try:
-            files, others = _expand(store, logs, part)
+            meant = _expand(store, logs, part)
         except PermissionError as error:
             raise DataError(f"--input {part}: {error}") from error
-        if not files:
-            raise DataError("--input " + "; ".join(_nothing(store, part, others)))
-        for line in (*map(str, logs.snapshots[told:]), *_left_out(others)):
+        if not (meant.files or meant.tables):
+            raise DataError("--input " + "; ".join(_nothing(store, part, meant)))
+        for line in (*map(str, logs.snapshots[told:]), *_left_out(meant)):
             tell(f"--input {part}: {line}")
-        for file in files:
+        for file in meant.files:
             place = store.place(file.path)
             if place not in seen:
                 seen.add(place)
                 yield file
 
 
-_Files = tuple[list[FileVersion], list[FileVersion]]  # to be read, and others of their folders
+@dataclass(frozen=True)
+class _Meant:
+    """What a part of the input stands for.
 
-
-def _expand(store: Store, logs: TableLogs, part: str) -> _Files:
-    """The files that a part stands for, and the other files of its folders.
-
-    Of their paths below it the files keep the folders.
+    Attributes:
+        files: to be read; of their paths below the part they keep the folders.
+        tables: whose valid files are all among these, if there are any.
+        left: other files of the folders.
+        strange: the paths of what is neither a file nor a folder there, such as pipes.
     """
+
+    files: Sequence[FileVersion] = ()
+    tables: Sequence[str] = ()
+    left: Sequence[FileVersion] = ()
+    strange: Sequence[str] = ()
+
+
+def _expand(store: Store, logs: TableLogs, part: str) -> _Meant:
     file = store.version(part)
     if file:
         table = logs.above(part)
-        return (
-            logs.files(table, part)
-            if table
-            else [_kept(replace(file, below=posixpath.basename(part)))]
-        ), []
+        if table:
+            return _Meant(logs.files(table, part))
+        return _Meant([_kept(replace(file, below=posixpath.basename(part)))])
     _check_link(store, part)
     if store.is_folder(part):
         return _of_folder(store, logs, part, logs.above(part))
-    return _matching(store, logs, part) if set("*?[") & set(part) else ([], [])
+    return _matching(store, logs, part) if set("*?[") & set(part) else _Meant()
 
 
-def _matching(store: Store, logs: TableLogs, pattern: str) -> _Files:
+def _matching(store: Store, logs: TableLogs, pattern: str) -> _Meant:
     matches = store.match(pattern)
-    tables = logs.marked(matches.folder, matches.listed)
-    around = logs.above(posixpath.join(matches.folder, "*"))
+    found, above = matches.found, matches.found.folder
+    tables = logs.marked(above, matches.listed.below)
+    around = logs.above(posixpath.join(above, "*"))
 
     def table_of(path: str) -> str | None:
         return next((table for table in tables if is_below(path, table)), around)
 
-    files = _valid(logs, pattern, matches.files, table_of)
-    others: list[FileVersion] = []
+    files = _valid(logs, pattern, found.files, table_of)
     for file in files:
         _check_file(store, file)
-    for below in matches.folders:
-        folder = posixpath.join(matches.folder, below)
-        read, left = _of_folder(store, logs, folder, table_of(folder), below)
-        files, others = files + read, others + left
-    return sorted(files, key=lambda file: file.path), others
+    paths = [(posixpath.join(above, below), below) for below in found.folders]
+    parts = [_of_folder(store, logs, path, table_of(path), below) for path, below in paths]
+
+    def every(what: str) -> list[Any]:
+        return [each for part in parts for each in getattr(part, what)]
+
+    return _Meant(
+        files=sorted([*files, *every("files")], key=lambda file: file.path),
+        tables=every("tables"),
+        left=every("left"),
+        strange=[*found.others, *every("strange")],
+    )
 
 
 def _valid(
@@ -225,29 +258,38 @@ def _valid(
 
 def _of_folder(
     store: Store, logs: TableLogs, folder: str, table: str | None, below: str = ""
-) -> _Files:
-    """The Parquet files below a folder, and the other files there; neither has hidden ones.
+) -> _Meant:
+    """The Parquet files below a folder, and what else is there; neither has hidden ones.
 
     Args:
         table: that the folder lies in.
         below: where it lies below the wildcard that found it.
     """
-    listed = store.files(folder, recursive=True)
-    tables = logs.marked(folder, (file.below for file in listed))
+    listing = store.listing(folder, recursive=True)
+    tables = logs.marked(folder, listing.below)
     if table and tables != [folder]:
-        return logs.files(table, folder), []
+        return _Meant(logs.files(table, folder))
+
+    def is_seen(path: str) -> bool:
+        whole = posixpath.join(folder, path)
+        return not (_any_hidden(path) or any(is_below(whole, table) for table in tables))
+
     files = [
         replace(file, below=posixpath.join(below, file.below))
-        for file in listed
-        if not _any_hidden(file.below) and not any(is_below(file.path, t) for t in tables)
+        for file in listing.files
+        if is_seen(file.below)
     ]
     for file in files:
         _check_file(store, file)
     read = [_kept(file) for file in files if _is_parquet(file)]
-    for table in tables:
-        read += logs.files(table, table)
-    read.sort(key=lambda file: file.path)
-    return read, [file for file in files if not _is_parquet(file)]
+    for each in tables:
+        read += logs.files(each, each)
+    return _Meant(
+        files=sorted(read, key=lambda file: file.path),
+        tables=tables,
+        left=[file for file in files if not _is_parquet(file)],
+        strange=[posixpath.join(below, path) for path in filter(is_seen, listing.others)],
+    )
 
 
 def _is_parquet(file: FileVersion) -> bool:
@@ -259,40 +301,48 @@ def _kept(file: FileVersion) -> FileVersion:
     return replace(file, below=folders_of(file))
 
 
-def _nothing(store: Store, part: str, others: Sequence[FileVersion]) -> list[str]:
+def _nothing(store: Store, part: str, meant: _Meant) -> list[str]:
     """Why a part stands for nothing."""
     if not store.is_folder(part):
         there = store.is_there(part)
         why = "this is neither a file nor a folder" if there else "no file matches"
-        return [f"{part}: {why}", *_left_out(others)]
-    seen = _seen(store, part, others) if others else []
-    return [f"{part}: no file ending in {_SUFFIXES_TOLD} in or below this folder", *seen]
+        return [f"{part}: {why}", *_left_out(meant)]
+    why = f"no file ending in {_SUFFIXES_TOLD} in or below this folder"
+    return [f"{part}: {why}", *_seen(store, part, meant)]
 
 
-def _seen(store: Store, folder: str, others: Sequence[FileVersion]) -> list[str]:
+def _seen(store: Store, folder: str, meant: _Meant) -> list[str]:
     """What the files of a folder are, by one of them, and what to do."""
-    one = next((file for file in others if is_foreign(file.below)), others[0])
+    if not meant.left:
+        return _left_out(meant)
+    one = next((file for file in meant.left if is_foreign(file.below)), meant.left[0])
     head = store.head(one)
     known = recognised(head)
     if known:
         return [f"{escaped(one.below)} is {known}"]
     if not is_parquet(head):
-        return _left_out(others)
+        return _left_out(meant)
     pattern = glob.escape(folder.rstrip("/")) + "/*" * len(one.below.split("/"))
-    return [*_left_out(others), "to read them, name " + pattern.replace(",", "\\,")]
+    return [*_left_out(meant), "to read them, name " + pattern.replace(",", "\\,")]
 
 
 def _any_hidden(path: str) -> bool:
     return any(map(is_hidden, path.split("/")))
 
 
-def _left_out(files: Sequence[FileVersion]) -> list[str]:
-    """What is said of files of a folder that are no tables by their name, if there are any."""
-    if not files:
-        return []
-    names = ", ".join(escaped(file.below) for file in files[:_NAMED_FILES])
-    more = f" and {len(files) - _NAMED_FILES:,} more" if len(files) > _NAMED_FILES else ""
-    return [f"left out for not ending in {_SUFFIXES_TOLD}: {names}{more}"]
+def _left_out(meant: _Meant) -> list[str]:
+    """What is said of what lies in folders and is not read, if there is any."""
+    reasons = {
+        f"not ending in {_SUFFIXES_TOLD}": [file.below for file in meant.left],
+        "being neither files nor folders": meant.strange,
+    }
+    told = [f"for {why}: {_some(names)}" for why, names in reasons.items() if names]
+    return [f"left out {' and '.join(told)}"] if told else []
+
+
+def _some(names: Sequence[str]) -> str:
+    shown, more = ", ".join(map(escaped, names[:_NAMED_FILES])), len(names) - _NAMED_FILES
+    return f"{shown} and {more:,} more" if more > 0 else shown
 
 
 def _check_file(store: Store, file: FileVersion) -> None:

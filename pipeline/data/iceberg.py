@@ -54,7 +54,8 @@ def read_snapshot(store: Store, folder: str) -> Snapshot:
             raise DataError(f"{task.file.file_path} of the Iceberg table {folder} is no Parquet")
     files = sorted((_path(task.file.file_path), _folders(table, task.file)) for task in tasks)
     number = current.snapshot_id if current else "none"
-    return Snapshot("Iceberg table", folder, f"snapshot {number}", tuple(files))
+    schema = table.schema().as_arrow()
+    return Snapshot("Iceberg table", folder, f"snapshot {number}", tuple(files), schema)
 
 
 class _Stored(FileIO):

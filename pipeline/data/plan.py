@@ -75,6 +75,7 @@ def make_plan(
     footers = read(store, found.files)
     if dimension is None and not footers.row_groups.any():
         raise DataError(f"--input {spec}: no row in {len(footers)} file(s)")
-    columns = resolve_columns(store, footers, names, dimension)
+    shards = footers if len(footers) else found.columns
+    columns = resolve_columns(store, shards, names, dimension)
     rows = block_rows or chunk_rows(columns.dimension)
     return Plan(footers, columns, plan_blocks(footers, rows), store, found.snapshots)

@@ -5,6 +5,8 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from urllib.parse import quote, unquote
 
+import pyarrow as pa
+
 from pipeline.data.addresses import is_uri
 from pipeline.data.partitions import HIVE_NULL
 from pipeline.data.store import Store
@@ -20,12 +22,16 @@ class Snapshot:
         id: of the time, by the log's own count.
         files: the paths of the valid files, each with the folders that would have told its
             partition values, `day=1/`.
+        schema: the columns of such files; None where the log does not tell.
+        partitions: the names in such folders.
     """
 
     format: str
     folder: str
     id: str
     files: tuple[tuple[str, str], ...]
+    schema: pa.Schema | None = None
+    partitions: tuple[str, ...] = ()
 
     def __str__(self) -> str:
         return f"{self.format} {self.folder} at {self.id}"

@@ -16,7 +16,7 @@ import re
 import tempfile
 import threading
 import uuid
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass, field
 from functools import cache
@@ -73,20 +73,40 @@ class FileVersion:
 
 
 @dataclass(frozen=True)
+class Listing:
+    """What lies below a folder, sorted.
+
+    Attributes:
+        folder: its path.
+        files: a link to nothing is an empty one; see `Store.lost`.
+        folders: the paths below it of folders.
+        others: those of what is neither, such as pipes.
+    """
+
+    folder: str
+    files: Sequence[FileVersion] = ()
+    folders: Sequence[str] = ()
+    others: Sequence[str] = ()
+
+    @property
+    def below(self) -> Iterator[str]:
+        """The paths of files and folders below it, those of folders with a slash behind them."""
+        yield from (file.below for file in self.files)
+        yield from (f"{folder}/" for folder in self.folders)
+
+
+@dataclass(frozen=True)
 class Matches:
     """What matches a pattern.
 
     Attributes:
-        folder: the one in front of the first wildcard.
-        listed: the paths below it of all files that were held against the pattern.
-        files: those that match.
-        folders: the paths below `folder` of the folders that match.
+        listed: all that was held against the pattern, below the folder in front of its first
+            wildcard.
+        found: what of this matches.
     """
 
-    folder: str
-    listed: list[str]
-    files: list[FileVersion]
-    folders: list[str]
+    listed: Listing
+    found: Listing
 
 
 @dataclass(frozen=True)
@@ -178,17 +198,20 @@ class Store:
         return self._info(path).type == fs.FileType.Directory
 
     def files(self, folder: str, recursive: bool = False) -> list[FileVersion]:
-        """The files in a folder, sorted by name; none if there is no such folder.
-
-        A link to nothing is an empty file; see `lost`.
-        """
-        entries = self._entries(folder, recursive)
-        files = (_file(folder, entry) for entry in entries if not entry.is_folder)
-        return sorted(files, key=lambda file: file.path)
+        """The files in a folder, sorted by name; none if there is no such folder."""
+        return [*self._listing(folder, recursive).files]
 
     def folders(self, folder: str) -> list[str]:
         """The names of the folders in a folder, sorted."""
-        return sorted(entry.below for entry in self._entries(folder) if entry.is_folder)
+        return [*self._listing(folder).folders]
+
+    def listing(self, folder: str, recursive: bool = False) -> Listing:
+        """What is in a folder.
+
+        Raises:
+            FileNotFoundError, NotADirectoryError: there is no such folder.
+        """
+        return _listing(folder, [*self._entries(folder, recursive)])
 
     def match(self, pattern: str) -> Matches:
         """What matches: `*`, `?` and `[…]` within a name, `**` for any folders.
@@ -196,16 +219,14 @@ class Store:
         A wildcard at the beginning of a name stands for no hidden one.
         """
         folder, patterns = _split_pattern(pattern)
-        entries = [*self._entries(folder, "**" in patterns or len(patterns) > 1)]
-        files = [entry for entry in entries if not entry.is_folder]
-        matching = [e for e in entries if _matches(e.below.split("/"), patterns)]
-        found = (_file(folder, entry) for entry in matching if not entry.is_folder)
-        return Matches(
-            folder=folder,
-            listed=[entry.below for entry in files],
-            files=sorted(found, key=lambda file: file.path),
-            folders=sorted(entry.below for entry in matching if entry.is_folder),
-        )
+        listed = self._listing(folder, "**" in patterns or len(patterns) > 1)
+
+        def fits(below: str) -> bool:
+            return _matches(below.split("/"), patterns)
+
+        files = [file for file in listed.files if fits(file.below)]
+        folders, others = ([*filter(fits, each)] for each in (listed.folders, listed.others))
+        return Matches(listed, Listing(folder, files, folders, others))
 
     @staticmethod
     def lost(path: str) -> str | None:
@@ -236,12 +257,23 @@ class Store:
         """Whether a path is a link of this machine's own file system."""
         return self.is_local(path) and Path(self.plain(path)).is_symlink()
 
-    def _entries(self, folder: str, recursive: bool = False) -> Iterable[Entry]:
+    def _listing(self, folder: str, recursive: bool = False) -> Listing:
+        """What is in a folder; nothing if there is no such folder."""
+        try:
+            return self.listing(folder, recursive)
+        except (FileNotFoundError, NotADirectoryError):
+            return Listing(folder)
+
+    def _entries(self, folder: str, recursive: bool) -> Iterable[Entry]:
         system, base = self._locate(folder)
         if isinstance(system, fs.LocalFileSystem):
             return walk(base, recursive=recursive)
         knows = _knows_folders(system)
-        selector = fs.FileSelector(base, allow_not_found=True, recursive=recursive or not knows)
+        selector = fs.FileSelector(
+            base,
+            allow_not_found=not knows,  # whether there is one that holds nothing
+            recursive=recursive or not knows,
+        )
         entries = (_entry(base, info, system) for info in _asked(system, folder, selector))
         if knows:
             return entries
@@ -494,12 +526,13 @@ def _with_folders(entries: Iterable[Entry]) -> Iterator[Entry]:
     """All that is below a folder, by what is told of the files."""
     seen = set[str]()
     for entry in entries:
-        folder = entry.below.rstrip("/") if entry.is_folder else posixpath.dirname(entry.below)
+        is_folder = entry.kind == fs.FileType.Directory
+        folder = entry.below.rstrip("/") if is_folder else posixpath.dirname(entry.below)
         while folder and folder not in seen:
             seen.add(folder)
-            yield Entry(folder, is_folder=True)
+            yield Entry(folder, fs.FileType.Directory)
             folder = posixpath.dirname(folder)
-        if not entry.is_folder:
+        if not is_folder:
             yield entry
 
 
@@ -592,15 +625,28 @@ def _modified(info: fs.FileInfo, system: fs.FileSystem) -> int:
     return modified if is_local else modified // _SECOND * _SECOND
 
 
+def _listing(folder: str, entries: Sequence[Entry]) -> Listing:
+    files = (_file(folder, entry) for entry in entries if entry.kind == fs.FileType.File)
+
+    def below(kind: fs.FileType) -> list[str]:
+        return sorted(entry.below for entry in entries if entry.kind == kind)
+
+    return Listing(
+        folder,
+        files=sorted(files, key=lambda file: file.path),
+        folders=below(fs.FileType.Directory),
+        others=below(fs.FileType.Unknown),
+    )
+
+
 def _file(folder: str, entry: Entry) -> FileVersion:
     path = posixpath.join(folder, entry.below).removeprefix("./")
     return FileVersion(path, entry.size, entry.modified, entry.below)
 
 
 def _entry(folder: str, info: fs.FileInfo, system: fs.FileSystem) -> Entry:
-    is_folder = info.type == fs.FileType.Directory
     below = info.path[len(folder) :].lstrip("/")
-    return Entry(below, is_folder, info.size or 0, _modified(info, system))
+    return Entry(below, info.type, info.size or 0, _modified(info, system))
 
 
 def escaped(path: str) -> str:

@@ -23,6 +23,8 @@ def read_snapshot(store: Store, folder: str) -> Snapshot:
     matches = [_BATCH.fullmatch(file.below) for file in store.files(log)]
     batches = {int(match[1]): match[0] for match in matches if match}
     whole = [int(match[1]) for match in matches if match and match[2]]
+    if not batches:
+        raise DataError(f"the streaming sink {folder} cannot be read: {_LOG} has no batch")
     first, last = max(whole, default=0), max(batches)
     added: set[str] = set()
     deleted: set[str] = set()

@@ -22,7 +22,8 @@ class _Format:
 
     Attributes:
         name: what a table of the kind is called.
-        mark: the path below a table's folder by which it is known.
+        mark: the path below a table's folder by which it is known; that of a folder ends with a
+            slash.
         module: what reads the log; None if nothing does.
     """
 
@@ -33,15 +34,15 @@ class _Format:
 
 # Where a folder is of two kinds, one was made of the other, and the first is read.
 _FORMATS = (
-    _Format("Delta table", r"_delta_log/[^/]+\.(?:json|parquet)", "delta"),
+    _Format("Delta table", r"_delta_log/.*", "delta"),
     _Format("Iceberg table", r"metadata/[^/]+\.metadata\.json(?:\.gz)?", "iceberg"),
-    _Format("streaming sink", r"_spark_metadata/\d+(?:\.compact)?", "streaming_sink"),
-    _Format("Hudi table", r"\.hoodie/hoodie\.properties"),
+    _Format("streaming sink", r"_spark_metadata/.*", "streaming_sink"),
+    _Format("Hudi table", r"\.hoodie/.*|\.hoodie_partition_metadata(?:\.\w+)?"),
     _Format("Paimon table", r"snapshot/snapshot-\d+"),
     _Format("transactional Hive table", r"(?:base|(?:delete_)?delta_\d{7})_\d{7}[^/]*/[^/]+"),
     _Format("DuckLake table", r"ducklake-[0-9a-f-]{36}\.parquet"),
 )
-_MARK = re.compile(rf"(?:^|/)(?:{'|'.join(f'({known.mark})' for known in _FORMATS)})$")
+_MARK = re.compile(rf"(?:^|/)(?:{'|'.join(f'({known.mark})' for known in _FORMATS)})$", re.S)
 _MARK_FOLDERS = ("_delta_log", "metadata", "_spark_metadata", ".hoodie", "snapshot")
 
 
@@ -70,7 +71,7 @@ class TableLogs:
         return next((table for table in tables if table), None)
 
     def marked(self, folder: str, below: Iterable[str]) -> list[str]:
-        """The outermost tables that files below a folder mark."""
+        """The outermost tables that files and folders below a folder mark."""
         found: dict[str, _Format] = {}
         for path in (f"{folder.rstrip('/')}/{name}" for name in below):
             match = _MARK.search(path)
@@ -88,13 +89,14 @@ class TableLogs:
 
         Raises:
             UsageError: the package that reads the log is not installed.
-            DataError: none of these is valid, one is not there, or the log is not read.
+            DataError: none is valid in a part, one is not there, or the log is not read.
         """
         if table not in self._files:
             self._files[table] = self._versions(self._snapshot(table))
-        files, store = self._files[table], self._store
-        if table != part:
-            files = [file for file in files if store.inside(file.path, part)]
+        files = self._files[table]
+        if table == part:
+            return files
+        files = [file for file in files if self._store.inside(file.path, part)]
         if not files:
             raise self.nothing(table, part)
         return files
@@ -118,10 +120,10 @@ class TableLogs:
         found = []
         for name in _MARK_FOLDERS:
             try:
-                files = self._store.files(posixpath.join(folder, name))
-            except OSError:  # a user may have the right to the part alone
+                listing = self._store.listing(posixpath.join(folder, name))
+            except OSError:  # there is none, or a user has the right to the part alone
                 continue
-            matches = (_MARK.match(f"{name}/{file.below}") for file in files)
+            matches = (_MARK.match(f"{name}/{below}") for below in ("", *listing.below))
             found += [_kind(match) for match in matches if match]
         return min(found, key=_FORMATS.index, default=None)
 

@@ -96,7 +96,7 @@ class Job:
         )
 
     def _preflight(self, work: WorkFolder) -> list[Worker]:
-        return self.place.preflight(work, self.plan.files[0])
+        return self.place.preflight(work, next(iter(self.plan.files), None))
 
 
 def _check_gates(attempt: Attempt, output: Output, files: dict[str, str]) -> None:

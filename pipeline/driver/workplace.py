@@ -51,7 +51,7 @@ class Workplace:
         """What runs passes over a work folder."""
         return Runner(self.settings, work.path)
 
-    def preflight(self, work: WorkFolder, file: FileVersion) -> list[Worker]:
+    def preflight(self, work: WorkFolder, file: FileVersion | None) -> list[Worker]:
         """The workers, who are asked once whether they reach a work folder and the input."""
         if not self.workers:
             self.workers = preflight(self.runner(work), work, self.output.store, file)

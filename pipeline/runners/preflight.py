@@ -53,14 +53,16 @@ class _Report:
     problem: str | None
 
 
-def preflight(runner: Runner, work: WorkFolder, store: Store, file: FileVersion) -> list[Worker]:
+def preflight(
+    runner: Runner, work: WorkFolder, store: Store, file: FileVersion | None
+) -> list[Worker]:
     """Checks the workers of a runner whose endpoints are there.
 
     Args:
         runner: what is checked.
         work: the folder that workers must be able to write.
         store: where the file is.
-        file: an input file that workers must be able to read.
+        file: an input file that workers must be able to read, if there is one.
 
     Returns:
         The worker processes that answered, each once.
@@ -78,7 +80,8 @@ def preflight(runner: Runner, work: WorkFolder, store: Store, file: FileVersion)
     _check_reached(reports, sent, work)
     workers = sorted({report.worker for report in reports}, key=lambda w: (w.host, w.pid))
     _check_versions(workers)
-    _check_read(reports, file)
+    if file is not None:
+        _check_read(reports, file)
     return workers
 
 
@@ -135,14 +138,17 @@ def _answered(work: WorkFolder, attempt: str) -> str:
     )
 
 
-def probe(work: WorkFolder, attempt: str, store: Store, file: FileVersion, number: int) -> None:
-    """Runs on a worker: reads a byte, and writes down who it is.
+def probe(
+    work: WorkFolder, attempt: str, store: Store, file: FileVersion | None, number: int
+) -> None:
+    """Runs on a worker: reads a byte of a file, if there is one, and writes down who it is.
 
     Raises:
         RunError: it cannot be written down.
     """
     worker = this_worker()
-    report = json.dumps(asdict(worker) | {"problem": _problem(store, file)})
+    problem = None if file is None else _problem(store, file)
+    report = json.dumps(asdict(worker) | {"problem": problem})
     try:
         work.store.write(work.file(posixpath.join(attempt, f"{number}")), report.encode())
     except (JobError, OSError, pa.ArrowException) as error:

@@ -179,6 +179,17 @@ def test_what_is_neither_a_file_nor_a_folder(tmp_path):
     os.mkfifo(tmp_path / "a.parquet")
     with pytest.raises(DataError, match=r"a\.parquet: this is neither a file nor a folder"):
         find_files(Store(), str(tmp_path / "a.parquet"))
+    told = "left out for being neither files nor folders: a.parquet"
+    with pytest.raises(DataError, match=f"in or below this folder; {told}$"):
+        find_files(Store(), str(tmp_path))
+    touch(tmp_path, "b.parquet", "b.csv")
+    for spec, what in (
+        (tmp_path, "for not ending in .parquet, .parq or .pq: b.csv and "),
+        (f"{tmp_path}/*t", ""),
+    ):
+        said = []
+        assert len(find_files(Store(), str(spec), said.append)) == 1
+        assert said == [f"--input {spec}: left out {what}{told.removeprefix('left out ')}"]
 
 
 def test_parquet_is_known_by_several_endings(tmp_path):

@@ -85,13 +85,13 @@ def test_what_a_key_of_two_types_becomes(one, other, both):
 
 @pytest.mark.parametrize(("name", "mark", "said"), TABLES)
 def test_how_a_table_is_known_and_whether_it_is_refused(tmp_path, name, mark, said):
-    for file in (mark, "day=1/a.parquet"):
+    for file in ("day=1/a.parquet", mark):
         (tmp_path / file).parent.mkdir(parents=True, exist_ok=True)
-        (tmp_path / file).touch()
+        (tmp_path / file).mkdir() if file.endswith("/") else (tmp_path / file).touch()
     with pytest.raises(DataError) as error:
         find_files(Store(), str(tmp_path))
     kind = name.removeprefix("Spark's ")
     assert kind in str(error.value)
     assert ("a log that is not read" in str(error.value)) == (said == "refused")
-    (tmp_path / mark).unlink()
+    (tmp_path / mark).rmdir() if mark.endswith("/") else (tmp_path / mark).unlink()
     assert len(find_files(Store(), str(tmp_path))) == 1, "nothing else is it known by"

@@ -105,7 +105,7 @@ def test_files_and_folders_are_sorted(tree):
 def test_glob(tree, monkeypatch, pattern, expected, place):
     monkeypatch.chdir(tree)
     before = {"absolute": f"{tree}/", "relative": "", "dotted": "./"}[place]
-    files = store.match(before + pattern).files
+    files = store.match(before + pattern).found.files
     assert [file.path.removeprefix(before).removeprefix("./") for file in files] == expected
 
 

@@ -34,7 +34,9 @@ from pyiceberg.typedef import Record
 from pyiceberg.types import DateType, DoubleType, LongType, NestedField
 
 from pipeline.data.files import find_files, find_input
+from pipeline.data.names import ColumnNames
 from pipeline.data.partitions import partition_values
+from pipeline.data.plan import make_plan
 from pipeline.data.store import Store
 from pipeline.errors import DataError
 from tests.pipeline.answer import Answer
@@ -205,6 +207,34 @@ def test_partitions_of_a_delta_table_are_of_the_types_that_are_asked_for(run, tm
     assert "'hour' is a partition column" in ran.stderr
 
 
+def of_no_rows(folder: Path | str, **asked: str) -> dict[str, pa.DataType]:
+    """The keys of the tests' tables, of one that has no rows, with their types."""
+    names = ColumnNames(("x",), ("id", "day"), partition_types=tuple(asked.items()))
+    with pytest.raises(DataError, match="no row in 0 file"):
+        make_plan(str(folder), names)
+    plan = make_plan(str(folder), names, dimension=1)  # as for a model
+    assert (plan.rows, len(plan.files), len(plan.blocks)) == (0, 0, 0)
+    return {field.name: field.type for field in plan.columns.key_fields}
+
+
+def test_a_table_without_files_is_one_of_no_rows(delta, iceberg):
+    deltalake.DeltaTable(delta).delete()
+    iceberg.delete("id >= 0")
+    assert of_no_rows(delta) == {"id": pa.int64(), "day": pa.string()}
+    assert of_no_rows(delta, day="int8") == {"id": pa.int64(), "day": pa.int8()}
+    assert of_no_rows(iceberg.location()) == {"id": pa.int64(), "day": pa.date32()}
+    with pytest.raises(DataError, match=r"events 1: no column 'y'; it has 'id', 'x', 'day'"):
+        make_plan(str(delta), ColumnNames(("y",)), dimension=1)
+    pq.write_table(rows(0, 7, day="1"), delta.parent / "more.parquet")
+    assert ids(Store(), f"{delta},{delta.parent}/*") == [*range(7)]
+
+
+def test_a_sink_without_files_tells_no_columns(tmp_path):
+    sink = write_sink(tmp_path / "sink", {"0": []})
+    with pytest.raises(DataError, match=r"sink .* at batch 0 has no file, and its log tells no"):
+        make_plan(str(sink), ColumnNames(("x",)), dimension=1)
+
+
 def write_log(folder: Path, **more: object) -> Path:
     """A Delta log of one version with the file `a b.parquet`, whose entries say more."""
     folder.mkdir()
@@ -274,13 +304,15 @@ def deletion_vector(path: Path, *places: int) -> dict:
 def test_a_written_log_is_read(tmp_path):
     assert ids(Store(), write_log(tmp_path / "t")) == [0, 1, 2], "the premise of what is refused"
     vectors = write_log(tmp_path / "v", protocol=features("deletionVectors"))
+    assert not deltalake.DeltaTable(vectors).deletion_vectors().read_all().num_rows, "the premise"
     assert ids(Store(), vectors) == [0, 1, 2], "none is there"
 
 
+@pytest.mark.parametrize("named", [["deletionVectors"], []])
 @pytest.mark.parametrize("store", [Store(), Copied()], ids=["here", "elsewhere"])
-def test_deleted_rows_of_a_delta_table_are_refused(tmp_path, store):
+def test_deleted_rows_of_a_delta_table_are_refused(tmp_path, store, named):
     deleted = deletion_vector(tmp_path / "vector.bin", 1)
-    table = write_log(tmp_path / "t", protocol=features("deletionVectors"), add=deleted)
+    table = write_log(tmp_path / "t", protocol=features(*named), add=deleted)
     assert deltalake.DeltaTable(table).deletion_vectors().read_all().num_rows == 1, "the premise"
     with pytest.raises(DataError, match=r"rows of the Delta table .*/t are deleted .*PURGE"):
         find_files(store, str(table))
@@ -553,6 +585,24 @@ def test_a_sink_that_was_moved_is_named(tmp_path):
 
 
 # What no log is read of
+
+
+@pytest.mark.parametrize(
+    "name", ["_delta_log", "_delta_log/_commits", "_spark_metadata", ".hoodie"]
+)
+def test_files_beside_the_beginning_of_a_log_are_not_read(tmp_path, name):
+    (tmp_path / "t" / name).mkdir(parents=True)
+    pq.write_table(rows(0, 3), tmp_path / "t" / "a.parquet")
+    for spec in ("t", "*", "t/*", "t/a.parquet"):
+        with pytest.raises(DataError, match=r"/t (cannot be read: |is a Hudi table)"):
+            find_files(Store(), f"{tmp_path}/{spec}")
+
+
+def test_a_part_of_a_hudi_table_that_was_copied_is_refused(tmp_path):
+    pq.write_table(rows(0, 3), tmp_path / "a.parquet")
+    (tmp_path / ".hoodie_partition_metadata").touch()
+    with pytest.raises(DataError, match="is a Hudi table"):
+        find_files(Store(), str(tmp_path))
 
 
 @pytest.mark.parametrize(
