@@ -7,7 +7,10 @@ follow, as strftime has it: `{date:%Y/%m/%d}`.
 import re
 from datetime import UTC, date, datetime, timedelta
 
+from pipeline.errors import UsageError
+
 TODAY, YESTERDAY = "today", "yesterday"
+_PART = re.compile(r"%%|%[-_0^#EO]*[^%]")
 _DAY = re.compile(r"\{(date|yesterday)(?:-(\d{1,4}))?(?::([^{}]+))?\}")
 
 
@@ -28,12 +31,19 @@ def names_a_day(text: str) -> bool:
 
 
 def on(day: date | None, text: str) -> str:
-    """A path with the days in it; as it is where there is no day."""
+    """A path with the days in it; as it is where there is no day.
+
+    Raises:
+        UsageError: a form has what stands for no part of a day.
+    """
     if day is None:
         return text
 
     def written(match: re.Match) -> str:
         name, before, form = match.groups()
+        for part in _PART.findall(form or ""):
+            if day.strftime(part) == part:
+                raise UsageError(f"{text}: {part} stands for no part of a day")
         days = int(before or 0) + (name == YESTERDAY)
         return (day - timedelta(days)).strftime(form or "%Y-%m-%d")
 

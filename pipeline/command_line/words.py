@@ -34,9 +34,10 @@ def _underscored(name: str) -> str:
 def check_words(words: Sequence[str], actions: Mapping[str, argparse.Action]) -> None:
     """Raises a UsageError for an option that is given twice, is empty, or that another stands for.
 
-    The last would win, and an empty one is a script's variable that is not set.
+    The last would win, and an empty one is a script's variable that is not set. So it does for one
+    that is misspelt where it has to be.
     """
-    seen = set[str]()
+    seen, unknown = set[str](), list[str]()
     for i, word in enumerate(words):
         name, equals, value = word.partition("=")
         if not name.startswith("--"):
@@ -44,6 +45,7 @@ def check_words(words: Sequence[str], actions: Mapping[str, argparse.Action]) ->
         if _underscored(name) in _INSTEAD:
             raise UsageError(f"unknown option {name}: did you mean {_INSTEAD[_underscored(name)]}?")
         if name not in actions:
+            unknown.append(name)
             continue
         action = actions[name]
         if not equals and action.nargs != 0:
@@ -54,6 +56,11 @@ def check_words(words: Sequence[str], actions: Mapping[str, argparse.Action]) ->
             once = "put commas between its values" if name in _LISTS else "give it once"
             raise UsageError(f"{name} is given twice: {once}")
         seen.add(action.dest)
+    needed = [name for name, action in actions.items() if action.required]
+    missing = [name for name in needed if actions[name].dest not in seen]
+    for name in unknown:
+        for meant in difflib.get_close_matches(_underscored(name), missing, 1):
+            raise UsageError(f"unknown option {name}: did you mean {meant}?")
 
 
 def beam_options(

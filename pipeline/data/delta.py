@@ -6,18 +6,16 @@ import re
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
-from textwrap import shorten
 
 import pyarrow as pa
 from deltalake import DeltaTable
 from deltalake.exceptions import DeltaError
 
-from pipeline.data.snapshot import Snapshot, folders, path_of
+from pipeline.data.snapshot import Snapshot, folders, path_of, unreadable
 from pipeline.data.store import Store
 from pipeline.errors import DataError
 
 _LOG = "_delta_log"
-_REASON_SIZE = 200  # of characters: the package prints all that it knows
 _NOT_IN_URIS = re.compile(r"[%\\\x00-\x1f\x7f]")
 _MAPPING = "delta.columnMapping.mode"
 _ADVICE = "run REORG TABLE … APPLY (PURGE) on it first"
@@ -35,8 +33,7 @@ def read_snapshot(store: Store, folder: str) -> Snapshot:
             _check(table, folder)
             actions = pa.table(table.get_add_actions(flatten=True))
     except (DeltaError, ValueError) as error:
-        reason = shorten(str(error).splitlines()[0], _REASON_SIZE, placeholder=" …")
-        raise DataError(f"the Delta table {folder} cannot be read: {reason}") from error
+        raise unreadable("Delta table", folder, error) from error
     names = table.metadata().partition_columns
     values = [actions[f"partition.{name}"].cast(pa.string()).to_pylist() for name in names]
     below = [folders(zip(names, row, strict=True)) for row in zip(*values, strict=True)]

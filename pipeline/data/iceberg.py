@@ -7,7 +7,6 @@ from collections import defaultdict
 from typing import Any, NoReturn
 
 from pyiceberg.catalog.noop import NoopCatalog
-from pyiceberg.exceptions import NotInstalledError, ValidationError
 from pyiceberg.io import FileIO, InputFile, InputStream
 from pyiceberg.manifest import DataFile, FileFormat
 from pyiceberg.schema import index_name_by_id
@@ -15,14 +14,13 @@ from pyiceberg.serializers import FromInputFile
 from pyiceberg.table import StaticTable
 from pyiceberg.transforms import IdentityTransform
 
-from pipeline.data.snapshot import Snapshot, folders
+from pipeline.data.snapshot import Snapshot, folders, unreadable
 from pipeline.data.store import Store
-from pipeline.errors import DataError
+from pipeline.errors import DataError, JobError
 
 _METADATA = "metadata"
 _HINT = "version-hint.text"
 _VERSION = re.compile(r"v?(\d+)(?:-.*)?\.metadata\.json(?:\.gz)?|v?(\d+)\.gz\.metadata\.json")
-_UNREADABLE = (ValidationError, NotInstalledError, NotImplementedError, ValueError, LookupError)
 _FILE = re.compile(r"^file:/+")
 
 
@@ -38,11 +36,10 @@ def read_snapshot(store: Store, folder: str) -> Snapshot:
         table = StaticTable(("table",), metadata, location, stored, NoopCatalog("none"))
         current = table.current_snapshot()
         tasks = [*table.scan().plan_files()] if current else []
-    except PermissionError:
+    except (PermissionError, JobError):
         raise
-    except (*_UNREADABLE, OSError) as error:
-        reason = str(error).splitlines()[0]
-        raise DataError(f"the Iceberg table {folder} cannot be read: {reason}") from error
+    except Exception as error:  # of what is garbled the package may raise anything
+        raise unreadable("Iceberg table", folder, error) from error
     _check_names(table, folder)
     for task in tasks:
         if task.delete_files:
@@ -97,11 +94,15 @@ def _newest(store: Store, folder: str) -> str:
     A hint that is but a number is where a reader may begin to look for later ones.
     """
     files = store.files(posixpath.join(folder, _METADATA))
-    hints = [store.read(file.path).decode().strip() for file in files if file.below == _HINT]
+    hints = [store.read(f.path).decode(errors="replace").strip() for f in files if f.below == _HINT]
     found = [(match, file) for file in files if (match := _VERSION.fullmatch(file.below))]
-    named = [(match, file) for match, file in found if file.below.split(".")[0] in _stems(hints)]
+    stems = _stems(hints)
+    named = [(match, file) for match, file in found if file.below.split(".")[0] in stems]
     if not found:
         raise DataError(f"the Iceberg table {folder} has no metadata with a number in its name")
+    if stems and not named:
+        told = f"its {_HINT} names metadata that are not there, {hints[0]!r}"
+        raise DataError(f"the Iceberg table {folder} cannot be read: {told}")
 
     def age(entry: tuple[re.Match, Any]) -> tuple[int, int]:
         match, file = entry

@@ -3,6 +3,7 @@
 import posixpath
 from collections.abc import Iterable
 from dataclasses import dataclass
+from textwrap import shorten
 from urllib.parse import quote, unquote
 
 import pyarrow as pa
@@ -10,6 +11,9 @@ import pyarrow as pa
 from pipeline.data.addresses import is_uri
 from pipeline.data.partitions import HIVE_NULL
 from pipeline.data.store import Store
+from pipeline.errors import DataError
+
+_REASON_SIZE = 200  # of characters: packages print all that they know
 
 
 @dataclass(frozen=True)
@@ -35,6 +39,12 @@ class Snapshot:
 
     def __str__(self) -> str:
         return f"{self.format} {self.folder} at {self.id}"
+
+
+def unreadable(format: str, folder: str, error: Exception) -> DataError:
+    """That a table cannot be read, with what a package says of it in short."""
+    reason = shorten(str(error) or type(error).__name__, _REASON_SIZE, placeholder=" …")
+    return DataError(f"the {format} {folder} cannot be read: {reason}")
 
 
 def folders(values: Iterable[tuple[str, str | None]]) -> str:

@@ -46,6 +46,8 @@ _NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)  # of which Arrow does not 
 _UNSETTLED = (errno.EINVAL, errno.EOPNOTSUPP)  # by file systems that cannot tell of folders
 _LIMIT = "retry_limit_seconds"
 _ADVICE = "check the address, the network and the right to it"
+_NO_CLIENT = "Unable to load lib"
+_CLIENT_ADVICE = "install Java and Hadoop, and set JAVA_HOME and HADOOP_HOME"
 _SILENT = ("no answer in", "NETWORK_CONNECTION", "UNAVAILABLE")  # and no refusal
 _MISSING, _NO_BUCKET = "No such file or directory", "NOT_FOUND"  # in Google's words
 _REASON = re.compile(
@@ -548,12 +550,18 @@ def reason(error: Exception) -> str:
     return masked(told[1] if told else line).rstrip(".")
 
 
+def _unreached(path: str, error: Exception) -> str:
+    why = reason(error)
+    advice = _CLIENT_ADVICE if why.startswith(_NO_CLIENT) else _ADVICE
+    return f"{path} cannot be reached: {why}: {advice}"
+
+
 def _asked(system: fs.FileSystem, path: str, what: Any) -> Any:
     """What a store says of a path or of what is below it."""
     try:
         return system.get_file_info(what)
     except pa.ArrowException as error:  # none of those that a disk or a network has
-        raise UsageError(f"{path} cannot be reached: {reason(error)}: {_ADVICE}") from error
+        raise UsageError(_unreached(path, error)) from error
 
 
 _REACHED: list[fs.FileSystem] = []  # which has no hash
@@ -587,7 +595,7 @@ def _first_answer(path: str, ask: Callable[[], _T]) -> _T:
             raise OSError(f"no answer in {_PATIENCE:.0f} s")
         return answer.result()
     except OSError as error:
-        raise SetupError(f"{path} cannot be reached: {reason(error)}: {_ADVICE}") from error
+        raise SetupError(_unreached(path, error)) from error
 
 
 def _introduced(system: fs.FileSystem, path: str, base: str) -> fs.FileInfo:

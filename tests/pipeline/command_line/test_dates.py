@@ -23,6 +23,7 @@ LEAP = date(2028, 3, 1)
         ("out/{date-7}/day={yesterday-1}", "out/2028-02-23/day=2028-02-28"),
         ("s3://b/{date:%Y/%m/%d}/x", "s3://b/2028/03/01/x"),
         ("{yesterday:%Y%m%d}", "20280229"),
+        ("{date:%-d%%d}", "1%d"),
         ("out/{tomorrow}-{}-{dates}", "out/{tomorrow}-{}-{dates}"),
     ],
 )
@@ -30,6 +31,12 @@ def test_days_in_paths(text, expected):
     assert on(LEAP, text) == expected
     assert names_a_day(text) == (text != expected)
     assert on(None, text) == text
+
+
+@pytest.mark.parametrize("form", ["%Q", "%Y%%%q", "%%%N"])
+def test_a_form_that_stands_for_no_day_is_refused(form):
+    with pytest.raises(UsageError, match=f"{form[-2:]} stands for no part of a day"):
+        on(LEAP, f"out/{{date:{form}}}")
 
 
 def today():

@@ -197,6 +197,21 @@ def test_an_unknown_option_offers_the_nearest_name(run, unknown, offered):
     )
 
 
+@pytest.mark.parametrize(
+    ("words", "offered"),
+    [
+        (["fit", "--inputs=a", "--output=o"], "--input"),
+        (["label", "--input", "a", "--out-put", "o", "--model=m"], "--output"),
+        (["label", "--input=a", "--output=o", "--modle=m"], "--model"),
+    ],
+)
+def test_a_misspelt_option_that_has_to_be_there_is_told_so(words, offered):
+    with pytest.raises(UsageError, match=f"unknown option .*: did you mean {offered}\\?$"):
+        parse(words)
+    with pytest.raises(UsageError, match="required: --input, --output"):
+        parse(["fit", "--keys=a"])
+
+
 def test_options_are_taken_with_dashes():
     words = ["--on-bad-row=null", "--max-iterations", "3", "--label-column=a-b"]
     options = parse([*FIT, *words, "--direct-num-workers=2", "--job-server-timeout=9"])

@@ -236,18 +236,19 @@ def test_no_home_at_all(home, monkeypatch):
         store.plain("~/out")
 
 
-def test_a_store_that_arrow_cannot_reach_is_told_why(run, tmp_path, monkeypatch):
+@pytest.mark.parametrize(
+    ("why", "advice"),
+    [("Unknown error: no token", "check the address"), ("Unable to load libhdfs", "install Java")],
+)
+def test_a_store_that_arrow_cannot_reach_is_told_why(run, tmp_path, monkeypatch, why, advice):
     class Unreachable:
         def get_file_info(self, what):
-            raise pa.ArrowException("Unknown error: no token\nSee a log")
+            raise pa.ArrowException(f"{why}\nSee a log")
 
     monkeypatch.setattr("pipeline.data.store._remote", lambda uri, plain: (Unreachable(), "c"))
     ran = run("fit", "--input=abfss://c@account/in", f"--output={tmp_path / 'out'}", "--k=2")
     assert ran.code == 2
-    assert (
-        "abfss://c@account/in cannot be reached: Unknown error: no token: check the address"
-        in ran.stderr
-    )
+    assert f"abfss://c@account/in cannot be reached: {why}: {advice}" in ran.stderr
 
 
 def test_a_folder_that_knows_no_locks_is_held_by_a_file_that_is_renewed(tmp_path, monkeypatch):

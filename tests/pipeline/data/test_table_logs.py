@@ -499,9 +499,20 @@ def test_deleted_rows_of_an_iceberg_table_are_refused(iceberg, content, words):
         find_files(Store(), str(folder_of(iceberg)))
 
 
-def test_garbled_metadata_are_named(iceberg):
-    (folder_of(iceberg) / "metadata" / "v99.metadata.json").write_text('{"format-version": 2}')
-    with pytest.raises(DataError, match=r"the Iceberg table .*/events cannot be read: "):
+@pytest.mark.parametrize(
+    ("name", "content", "words"),
+    [
+        ("v99.metadata.json", b'{"format-version": 4}', "1 validation error for .*Input tag '4'"),
+        ("version-hint.text", b"gone.metadata.json", r"names metadata .*, 'gone\.metadata\.json'"),
+        ("version-hint.text", b"\xff\xfe", "names metadata that are not there"),
+        ("*.avro", b"Obj\1garbled", ""),
+    ],
+)
+def test_garbled_metadata_are_named(iceberg, name, content, words):
+    metadata = folder_of(iceberg) / "metadata"
+    for path in [*metadata.glob(name)] or [metadata / name]:
+        path.write_bytes(content)
+    with pytest.raises(DataError, match=f"the Iceberg table .*/events cannot be read: .*{words}"):
         find_files(Store(), str(folder_of(iceberg)))
 
 
