@@ -40,6 +40,8 @@ class _Parser(argparse.ArgumentParser):
     commands: Mapping[str, argparse.ArgumentParser]
 
     def error(self, message: str) -> NoReturn:
+        if message.endswith("expected one argument"):
+            message += ", with = before one that begins with a dash"
         raise UsageError(message)
 
 

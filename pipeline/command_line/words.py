@@ -10,6 +10,7 @@ from collections.abc import Collection, Mapping, Sequence
 from pipeline.errors import UsageError
 
 _INSTEAD = {"--dry_run": "--check"}  # Beam's, of another meaning
+_LONG_DASHES = ("\N{EN DASH}", "\N{EM DASH}")  # which word processors make of two
 _LISTS = ("--input", "--features", "--keys")
 _ONE_VALUE = argparse._StoreAction | argparse._StoreConstAction  # others collect what they get
 
@@ -40,6 +41,8 @@ def check_words(words: Sequence[str], actions: Mapping[str, argparse.Action]) ->
     seen, unknown = set[str](), list[str]()
     for i, word in enumerate(words):
         name, equals, value = word.partition("=")
+        if word[0:1] in _LONG_DASHES and _as_known(f"--{name[1:]}", actions) in actions:
+            raise UsageError(f"{name} begins with a long dash: write --{name[1:]}, with two short")
         if not name.startswith("--"):
             continue
         if _underscored(name) in _INSTEAD:
@@ -59,7 +62,7 @@ def check_words(words: Sequence[str], actions: Mapping[str, argparse.Action]) ->
     needed = [name for name, action in actions.items() if action.required]
     missing = [name for name in needed if actions[name].dest not in seen]
     for name in unknown:
-        for meant in difflib.get_close_matches(_underscored(name), missing, 1):
+        for meant in difflib.get_close_matches(_underscored(name).lower(), missing, 1):
             raise UsageError(f"unknown option {name}: did you mean {meant}?")
 
 
@@ -94,10 +97,10 @@ def beam_options(
 
 
 def _unknown(word: str, known: Collection[str], others: Mapping[str, str]) -> str:
-    if not word.startswith("--"):
+    if not word.startswith("--") or word == "--":
         return f"unexpected argument {word!r}"
     name = word.partition("=")[0]
     if _underscored(name) in others:
         return f"{name} is an option of {others[_underscored(name)]}: leave it out here"
-    nearest = difflib.get_close_matches(_underscored(name), known, 1)
+    nearest = difflib.get_close_matches(_underscored(name).lower(), known, 1)
     return f"unknown option {name}" + (f": did you mean {nearest[0]}?" if nearest else "")

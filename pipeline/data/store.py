@@ -145,7 +145,7 @@ class Store:
         """
         path = spelt(path)
         if not is_uri(path):
-            return posixpath.abspath(path)
+            return re.sub("^//", "/", posixpath.abspath(path))  # two are one, but to POSIX
         scheme, _, rest = _OPTIONS.sub("", path).partition("://")
         bucket, slash, below = rest.partition("/")
         return f"{scheme}://{_without_user(scheme, bucket)}{slash}{below}".rstrip("/")

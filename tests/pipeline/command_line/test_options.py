@@ -203,6 +203,7 @@ def test_an_unknown_option_offers_the_nearest_name(run, unknown, offered):
         (["fit", "--inputs=a", "--output=o"], "--input"),
         (["label", "--input", "a", "--out-put", "o", "--model=m"], "--output"),
         (["label", "--input=a", "--output=o", "--modle=m"], "--model"),
+        (["fit", "--INPUT=a", "--output=o"], "--input"),
     ],
 )
 def test_a_misspelt_option_that_has_to_be_there_is_told_so(words, offered):
@@ -210,6 +211,21 @@ def test_a_misspelt_option_that_has_to_be_there_is_told_so(words, offered):
         parse(words)
     with pytest.raises(UsageError, match="required: --input, --output"):
         parse(["fit", "--keys=a"])
+
+
+@pytest.mark.parametrize(
+    ("words", "told"),
+    [
+        (["\N{EM DASH}keys", "a"], "\N{EM DASH}keys begins with a long dash: write --keys"),
+        (["\N{EN DASH}max-iterations=3"], "write --max-iterations, with two short"),
+        (["--features", "-x"], "--features: expected one argument, with = before one that begins"),
+        (["--"], "unexpected argument '--'"),
+        (["--Seed=3"], "unknown option --Seed: did you mean --seed"),
+    ],
+)
+def test_dashes_and_capitals_that_are_not_meant(words, told):
+    with pytest.raises(UsageError, match=told):
+        parse([*FIT, *words])
 
 
 def test_options_are_taken_with_dashes():

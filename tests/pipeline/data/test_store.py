@@ -189,6 +189,7 @@ def home(tmp_path, monkeypatch):
         ),
         ("abfs://account:secret@box.host/in", "abfs://box.host/in"),
         ("./~", "{home}/../~"),
+        ("//a//b", "/a/b"),
         ("day:1/a", "{home}/../day:1/a"),
         ("/data/x://y", "/data/x:/y"),
     ],
