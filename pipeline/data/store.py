@@ -272,13 +272,13 @@ class Store:
             return walk(base, recursive=recursive)
         knows = _knows_folders(system)
         selector = fs.FileSelector(
-            base,
-            allow_not_found=not knows,  # whether there is one that holds nothing
-            recursive=recursive or not knows,
+            base, allow_not_found=not knows, recursive=recursive or not knows
         )
-        entries = (_entry(base, info, system) for info in _asked(system, folder, selector))
+        entries = [_entry(base, info, system) for info in _asked(system, folder, selector)]
         if knows:
             return entries
+        if not (entries or self.is_bucket(folder)):
+            raise FileNotFoundError(folder)
         return (e for e in _with_folders(entries) if recursive or "/" not in e.below)
 
     def open(self, file: FileVersion) -> pa.NativeFile:

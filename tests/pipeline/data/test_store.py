@@ -334,7 +334,9 @@ def test_folders_that_a_store_does_not_tell_of_are_found_by_their_files(tree, mo
     assert store.folders("gs://b") == ["x"]
     assert names(store.files("gs://b"), "gs://b") == [".hidden", "[1].txt", "a.txt", "b.txt"]
     assert names(store.files("gs://b/x", recursive=True), "gs://b") == ["x/c.txt", "x/y/d.txt"]
-    assert store.match("gs://b/*/*").folders == ["x/y"]
+    assert store.match("gs://b/*/*").found.folders == ["x/y"]
+    with pytest.raises(FileNotFoundError):
+        store.listing("gs://b/nothing")
     (tree / "x/c.txt").unlink()
     store.delete_empty("gs://b/x")
     assert store.folders("gs://b/x") == ["y"], "of which something is left"
