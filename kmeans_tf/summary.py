@@ -162,6 +162,13 @@ class Summary:
                 )
         return None
 
+    @property
+    def largest_cost(self) -> float:
+        """What no row costs more than, times its weight, as a squared distance from the others."""
+        reach = self.maximum - self.minimum
+        with np.errstate(over="ignore"):
+            return self.largest_weight * float(reach @ reach)
+
     def completed(self, metric: Metric) -> "Summary":
         """With the columns' means where the sample's rows have NaN; rows that are bad still go."""
         if self.moments is None or np.isfinite(self.sample.rows).all():

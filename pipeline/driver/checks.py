@@ -1,7 +1,8 @@
 """Whether the rows can be clustered and labelled as asked, by what the passes found out."""
 
 from kmeans_tf import Model
-from kmeans_tf.exact import to_float
+from kmeans_tf.exact import LARGEST_PRODUCT, to_float
+from kmeans_tf.metrics import get_metric
 from kmeans_tf.points import PIECE_ELEMENTS, piece_rows
 from kmeans_tf.start import INITS, PrecisionError
 from kmeans_tf.summary import Summary
@@ -61,6 +62,18 @@ def check_scanned(options: FitOptions, k: int, columns: Columns, summary: Summar
     if wrong := summary.out_of_range():
         j, text = wrong
         raise DataError(f"column {columns.feature(j)!r} {text}")
+    if get_metric(options.metric).rescale and options.scale == "none" and not _only_labels(options):
+        _check_costs(options.names.weight, summary)
+
+
+def _check_costs(weight: str | None, summary: Summary) -> None:
+    """Weights and distances whose product is beyond what can be added are no answer to wait for."""
+    if not summary.largest_cost < LARGEST_PRODUCT:
+        raise DataError(
+            f"--weight {weight}: weights up to {summary.largest_weight:g} of rows as far apart as "
+            f"{(summary.maximum - summary.minimum).max():g} in a column make costs that are too "
+            "large to be added: divide all weights by one number, or rescale the columns"
+        )
 
 
 def _check_means(columns: Columns, summary: Summary) -> None:

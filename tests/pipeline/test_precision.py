@@ -223,6 +223,21 @@ def test_a_cost_that_cannot_be_added_is_refused(fit, run, tmp_path, row, weight)
 
 
 @pytest.mark.filterwarnings("error::RuntimeWarning")
+@pytest.mark.parametrize(("far", "weight"), [(1e120, 2e58), (3e119, 1e60)])
+def test_weighted_costs_too_large_to_add_are_refused_before_training(run, tmp_path, far, weight):
+    rows = np.array([[0.0, 1.0], [far, 2.0], [far / 2, 3.0]])
+    write_shards(tmp_path / "in", rows, weights=[weight, weight, weight / 3])
+    places = (f"--input={tmp_path / 'in'}", f"--output={tmp_path / 'out'}", "--features=f0,f1")
+    ran = run("fit", *places, "--k=2", "--weight=weight")
+    assert ran.code == 3, ran.stderr
+    assert f"--weight weight: weights up to {weight:g} of rows" in ran.stderr
+    assert "divide all weights by one number" in ran.stderr
+    assert "seed:" not in ran.stderr
+    scaled = run("fit", *places, "--k=2", "--weight=weight", "--scale=standard")
+    assert scaled.code == 0, scaled.stderr
+
+
+@pytest.mark.filterwarnings("error::RuntimeWarning")
 @pytest.mark.parametrize("scale", ["none", "standard"])
 def test_magnitudes_that_cannot_be_squared_are_named(run, tmp_path, scale):
     write_shards(tmp_path / "in", np.array([[1.0, 2.0], [3.0, 1e170], [4.0, 5.0]]))
