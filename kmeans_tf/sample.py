@@ -98,7 +98,9 @@ class Sample:
     ) -> "Sample":
         """The sample of (n, d) rows whose chances are as their sizes (n,) float64 from 0.
 
-        Equal rows of another size are other entries.
+        Equal rows of another size are other entries. That of their total is not known before all
+        rows are: of rows that many parts have a little of, none might be among a part's first, and
+        all together would be. Without their weights in the sizes heavy rows would be missed.
 
         Args:
             highest: see `of`.
