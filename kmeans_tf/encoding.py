@@ -3,7 +3,8 @@
     point = (row - centre) * factor, rounded to float32 and to a multiple of the column's quantum
 
 Where the structure of the rows is finer than float32 about one centre can hold, a point stays the
-float64 number, and the centre is 0 where subtracting it would round: precision 'double'.
+float64 number, and the centre is 0 where float64 about it is coarser than about 0: precision
+'double'.
 
 `centre` keeps the points near zero, where float32 is fine and the rounding bound of a label is
 tight; `factor` holds the standard scaling and one power of two so that |point|**2 cannot
@@ -26,9 +27,9 @@ RANGE_BITS = {
     SINGLE: 35,
     DOUBLE: 70,
 }  # a quantum lies this far below the largest |point| of its column ...
-SPREAD_BITS = 30  # ... and at least this far below its spread, so that no outlier coarsens it
+SPREAD_BITS = {SINGLE: 30, DOUBLE: 50}  # ... and below its spread, so that no outlier coarsens it
 LEAST_QUANTUM = {SINGLE: 2.0**-149, DOUBLE: 2.0**-900}  # what float32 holds; float64, and sums
-CENTRING = 2.0**-16  # of the spread: what subtracting the centre may cost a point of float64
+CENTRING = 2.0**-44  # of the spread: what being about the centre may cost a point of float64
 _TILE_ROWS = 1 << 11  # rows that are encoded at once, so that the steps of it stay in cache
 
 
@@ -84,7 +85,7 @@ class Encoding:
         means = summary.moments.mean() if impute and summary.moments else None
         centre, factor, spread = _scaling(summary, metric, standard)
         if precision == DOUBLE:
-            spread = np.minimum(spread, _finest_spread(summary.sample.rows) * factor)
+            spread = np.minimum(spread, finest_spread(summary.sample.rows) * factor)
             if metric.translation_invariant:
                 centre = _where_exact(centre, summary.sample.rows, spread / factor)
         largest = _reach(summary, centre) * factor
@@ -200,15 +201,19 @@ def _snap(centre: np.ndarray, spread: np.ndarray) -> np.ndarray:
     return np.where(step > 0, snapped, centre)
 
 
-def _finest_spread(rows: np.ndarray) -> np.ndarray:
-    """(d,) the least range of a quarter of the values (n, d) of a column that are not all one."""
-    ranges = np.diff(np.percentile(rows, [0, 25, 50, 75, 100], axis=0), axis=0)
+def finest_spread(rows: np.ndarray, parts: int = 4) -> np.ndarray:
+    """(d,) the least range of a part of a column's values (n, d) that are not all one."""
+    ranges = np.diff(np.percentile(rows, np.linspace(0, 100, parts + 1), axis=0), axis=0)
     return np.where(ranges > 0, ranges, np.inf).min(0)
 
 
 def _where_exact(centre: np.ndarray, rows: np.ndarray, spread: np.ndarray) -> np.ndarray:
-    """The centre (d,), 0 where subtracting it from rows (n, d) would round away from a spread."""
-    error = np.abs(two_sum(rows, -centre)[1]).max(0)
+    """The centre (d,), 0 where rows (n, d) nearer to 0 would lose too much of a spread about it.
+
+    A mean of such rows would too, where they themselves lose nothing, as whole numbers.
+    """
+    away = np.abs(rows - centre)
+    error = 2.0**-53 * np.where(away > 2 * np.abs(rows), away, 0.0).max(0)
     return np.where(error > CENTRING * spread, 0.0, centre)
 
 
@@ -217,7 +222,7 @@ def _quantum(largest: float, spread: float, precision: str) -> float:
         return 1.0
     quantum = ceil_power_of_two(largest) * 2.0 ** -RANGE_BITS[precision]
     if spread > 0:
-        quantum = min(quantum, ceil_power_of_two(spread) * 2.0**-SPREAD_BITS)
+        quantum = min(quantum, ceil_power_of_two(spread) * 2.0 ** -SPREAD_BITS[precision])
     return max(quantum, LEAST_QUANTUM[precision])
 
 

@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from kmeans_tf.assign import nearest
-from kmeans_tf.encoding import DOUBLE, LEAST_QUANTUM, SINGLE, Encoding
+from kmeans_tf.encoding import DOUBLE, LEAST_QUANTUM, SINGLE, Encoding, finest_spread
 from kmeans_tf.fixed_point import ceil_power_of_two
 from kmeans_tf.layout import SumLayout
 from kmeans_tf.metrics import Metric
@@ -33,6 +33,10 @@ AUTO, K_MEANS_PARALLEL = "auto", "k-means-parallel"
 INITS = (AUTO, K_MEANS_PLUS_PLUS, K_MEANS_PARALLEL, RANDOM)
 PRECISIONS = (AUTO, SINGLE, DOUBLE)
 NOISE = 1e-9  # of the cost: what rounding may add before points are kept finer
+_LOST = 2.0**-16  # of a value, and ...
+_HIDDEN = 2.0**-10  # ... of what a part of its column spans: few may be moved by more than both
+_PARTS, _FEW = 16, 1 / 64  # of a column; of its values
+_JUDGING = 64  # prototypes that rounding is held against where the start is from elsewhere
 _OWN = 2.0**-50  # of a number: what its float64 arithmetic may cost
 _PASSES = 3  # over all rows: as long as training on the sample may take, where that is not quick
 _QUICK = 1 << 37  # products of a feature of a point with a prototype's, which are quick
@@ -313,7 +317,7 @@ def _begun(summary: Summary, metric: Metric, options: StartOptions) -> _Begun:
     """Points of the precision that is asked for, or that the rows ask for."""
     rows = summary.sample.rows
     begun = _Begun.of(summary, metric, options, DOUBLE if options.precision == DOUBLE else SINGLE)
-    if options.precision == AUTO and _is_too_coarse(begun, rows, metric):
+    if options.precision == AUTO and _is_too_coarse(begun, rows, metric, options):
         begun = _Begun.of(summary, metric, options, DOUBLE)
     if begun.layout.encoding.precision == DOUBLE and metric.sums_suffice:
         columns = _coarse_columns(begun, rows, metric)
@@ -336,26 +340,67 @@ def _untrained(
     )
 
 
-def _is_too_coarse(begun: _Begun, rows: np.ndarray, metric: Metric) -> bool:
-    """Whether rounding moves the sample's rows by more than `NOISE` of their cost.
+@np.errstate(over="ignore")
+def _is_too_coarse(begun: _Begun, rows: np.ndarray, metric: Metric, options: StartOptions) -> bool:
+    """Whether rounding moves the sample's rows by more than `NOISE` of their cost, or hides some.
 
     So it does where it leaves fewer distinct points than prototypes, or nothing of a column. Where
     weights take several limbs, a cluster's mean may be one heavy row and its rounding.
     """
-    if begun.too_few or np.any(begun.layout.encoding.quantum <= LEAST_QUANTUM[SINGLE]):
+    encoding, sample = begun.layout.encoding, begun.sample
+    if begun.too_few or np.any(encoding.quantum <= LEAST_QUANTUM[SINGLE]):
         return True
     if not metric.sums_suffice:
         return False
-    layout, sample = begun.layout, begun.sample
-    if len(layout.weights.quantum) > 1:
+    if len(begun.layout.weights.quantum) > 1:
         return True
-    noise, size = 0.0, chunk_rows(rows.shape[1])
+    noise, lost, size = 0.0, np.zeros(rows.shape[1]), chunk_rows(rows.shape[1])
     for start in range(0, len(rows), size):
         part = slice(start, start + size)
-        moved = layout.encoding.moved(rows[part], sample.points[part])
+        moved = encoding.moved(rows[part], sample.points[part])
         noise += float(sample.weights[part] @ (moved * moved).sum(1))
-    cost = float(sample.weights @ nearest(metric, sample.points, begun.prototypes)[1])
-    return metric.scale * noise > NOISE * cost
+        lost += _is_lost(encoding, rows[part], moved).sum(0)
+    suspect = np.flatnonzero(lost > _FEW * len(rows))
+    if not encoding.normalize and len(suspect) and _hides(begun, rows, suspect):
+        return True
+    return noise > NOISE * _cost(begun, metric, options)
+
+
+def _is_lost(encoding: Encoding, rows: np.ndarray, moved: np.ndarray) -> np.ndarray:
+    """(n, d) bool: which values of (n, d) rows rounding moves by much of themselves."""
+    return np.abs(moved) > _LOST * np.abs(rows * encoding.factor)
+
+
+def _hides(begun: _Begun, rows: np.ndarray, columns: np.ndarray) -> bool:
+    """Whether rounding moves many values of a column by much of what lies near each other in it.
+
+    In the whole cost these may not show, nor in clusters that are none yet.
+    """
+    encoding = begun.layout.encoding
+    moved = encoding.moved(rows, begun.sample.points)
+    finest = finest_spread(rows[:, columns], _PARTS) * encoding.factor[columns]
+    hidden = np.abs(moved[:, columns]) > _HIDDEN * finest
+    hidden &= _is_lost(encoding, rows, moved)[:, columns]
+    return bool((hidden.mean(0) > _FEW).any())
+
+
+def _cost(begun: _Begun, metric: Metric, options: StartOptions) -> float:
+    """What the sample's points cost, as a squared distance.
+
+    Prototypes that are random, or given, may not part the rows at all: others are held beside them.
+    """
+    points, weights = begun.sample.points, begun.sample.weights
+    prototypes = [begun.prototypes]
+    if options.first is not None or options.init == RANDOM:
+        k = min(options.k, len(points), _JUDGING)
+        try:
+            seed = options.seed
+            apart = initial_prototypes(K_MEANS_PLUS_PLUS, metric, points, weights, k, seed)
+        except TooFewPointsError as error:
+            apart = error.chosen
+        prototypes.append(apart)
+    costs = [float(weights @ nearest(metric, points, some)[1]) for some in prototypes]
+    return min(costs) / metric.scale
 
 
 @np.errstate(over="ignore")

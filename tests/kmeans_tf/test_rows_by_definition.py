@@ -298,12 +298,15 @@ FAR_APART = {
 
 
 @pytest.mark.filterwarnings("error::RuntimeWarning")
-@pytest.mark.parametrize("name", FAR_APART)
-def test_prototypes_are_the_means_of_their_rows_beside_others_far_away(name):
+@pytest.mark.parametrize(
+    ("name", "standard"),
+    [*((name, False) for name in FAR_APART), ("whole numbers beside others near 2**53", True)],
+)
+def test_prototypes_are_the_means_of_their_rows_beside_others_far_away(name, standard):
     rows, k, start = FAR_APART[name]()
     first = {} if start is None else {"init": np.array(start)[:, None]}
     options = TrainingOptions(tolerance=0)
-    model, state = kmeans_tf.fit(rows, k, **first, options=options)
+    model, state = kmeans_tf.fit(rows, k, standard=standard, **first, options=options)
     assert state.precision == "double"
     labels, _ = model.label(rows)
     assert len(np.unique(labels)) == k
@@ -311,7 +314,7 @@ def test_prototypes_are_the_means_of_their_rows_beside_others_far_away(name):
         own = [Fraction(x) for x in rows[labels == label, 0]]
         mean = sum(own) / len(own)
         spread = max(own) - min(own)
-        rest = spread / 10**9 + abs(mean) / 2**52
+        rest = spread / 10**12 + abs(mean) / 2**52
         assert abs(Fraction(float(prototype)) - mean) <= rest
 
 

@@ -236,6 +236,29 @@ def test_points_are_double_where_rounding_adds_to_the_cost(spread):
     assert expected == ("single" if spread > 2e-4 else "double")
 
 
+def beside_far_ones(d):
+    """(n, d) whole numbers below 10, in some features of some rows others near 2**53."""
+    rng = np.random.default_rng(1)
+    rows = rng.integers(0, 10, (300, d))
+    return np.where(rng.random((300, d)) < 0.4, 2**53 - rows, rows).astype(np.float64)
+
+
+@pytest.mark.parametrize("options", [
+    {"init": "k-means++"},
+    {"init": "random"},
+    {"init": "k-means++", "first": np.array([[1.0, 1, 1], [2, 2, 2]])},
+])  # fmt: skip
+@pytest.mark.parametrize("seed", [0, 2])
+@pytest.mark.parametrize("d", [1, 3])
+def test_points_are_double_where_float32_hides_rows_beside_others_far_away(options, seed, d):
+    """Whatever the start is: one that leaves the far rows to others makes all else look small."""
+    options = {name: v[:, :d] if name == "first" else v for name, v in options.items()}
+    layout, _ = choose_start(
+        summary_of(beside_far_ones(d)), SQEUCLIDEAN, StartOptions(2, seed=seed, **options)
+    )
+    assert layout.encoding.precision == "double"
+
+
 @pytest.mark.parametrize("init", INITS)
 @pytest.mark.parametrize("precision", ["single", "double"])
 def test_a_precision_that_is_asked_for_is_used(init, precision):
