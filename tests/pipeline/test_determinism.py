@@ -16,10 +16,11 @@ pytestmark = pytest.mark.xdist_group("determinism")  # for the fixtures of this 
 
 N, K = 900, 5
 SAMPLE = 200  # rows: the sample leaves most out
-PLAIN = ("--init=k-means++", "--max_iterations=4")
+# By themselves, rows of such weights are double.
+PLAIN = ("--init=k-means++", "--max_iterations=4", "--precision=single")
 TRAINING = {
     "lloyd": PLAIN,
-    "double": (*PLAIN, "--precision=double"),
+    "double": tuple(with_options(PLAIN, "--precision=double")),
     "random": ("--init=random", "--max_iterations=4"),
     "k-means||": ("--init=k-means-parallel", "--max_iterations=8"),
     "trained start": ("--max_iterations=4",),
