@@ -17,8 +17,7 @@ BAD_LABEL = -1
 LARGEST_LABEL = 2**31 - 1
 CLOSE = 2.0**-16  # a squared distance of directions, below which their rounding shows
 
-_TILE = 1 << 16  # differences at once, which stay in cache, ...
-_TILE_ROWS = 1 << 10  # ... of so many rows at least
+_TILE_ROWS, _TILE_COLUMNS = 1 << 12, 16  # of differences at once, which stay in cache
 
 Places = slice | np.ndarray
 
@@ -144,24 +143,23 @@ def squares_by_label(
         factors: (d,) float64, of the differences; None stands for ones.
         power: (n,) float64, of the differences too, by row.
     """
-    squares, d = np.empty(len(labels)), targets.values.shape[1]
+    squares = np.zeros(len(labels))
     columns = np.ascontiguousarray(targets.values.T)
-    size = max(_TILE_ROWS, _TILE // d)
-    for start in range(0, len(labels), size):
-        tile = slice(start, start + size)
-        some, chosen = rows.take(tile), labels[tile]
-        differences = some.values.T - columns.take(chosen, 1)
-        if factors is not None:
-            differences *= factors[:, None]
-        if some.rests is not None and targets.rests is not None:
-            differences += (some.rests - targets.rests[chosen]).T
-        if power is not None:
-            differences *= power[tile]
-        differences *= differences
-        total, *others = differences
-        for more in others:
-            total += more
-        squares[tile] = total
+    for start in range(0, len(labels), _TILE_ROWS):
+        tile = slice(start, start + _TILE_ROWS)
+        some, chosen, total = rows.take(tile), labels[tile], squares[tile]
+        for first in range(0, len(columns), _TILE_COLUMNS):
+            part = slice(first, first + _TILE_COLUMNS)
+            differences = some.values.T[part] - columns[part].take(chosen, 1)
+            if factors is not None:
+                differences *= factors[part, None]
+            if some.rests is not None and targets.rests is not None:
+                differences += (some.rests[:, part] - targets.rests[chosen, part]).T
+            if power is not None:
+                differences *= power[tile]
+            differences *= differences
+            for more in differences:
+                total += more
     return squares
 
 

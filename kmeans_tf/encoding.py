@@ -30,7 +30,7 @@ RANGE_BITS = {
 SPREAD_BITS = {SINGLE: 30, DOUBLE: 50}  # ... and below its spread, so that no outlier coarsens it
 LEAST_QUANTUM = {SINGLE: 2.0**-149, DOUBLE: 2.0**-900}  # what float32 holds; float64, and sums
 CENTRING = 2.0**-44  # of the spread: what being about the centre may cost a point of float64
-_TILE_ROWS = 1 << 11  # rows that are encoded at once, so that the steps of it stay in cache
+_TILE = 1 << 15  # numbers that are encoded at once, so that the steps of it stay in cache
 
 
 @dataclass(frozen=True)
@@ -127,19 +127,21 @@ class Encoding:
         """
         coarse = np.empty(rows.shape, np.float32)
         fine = np.empty(rows.shape) if self.precision == DOUBLE else None
-        for tile in tiles(len(rows)):
+        for tile in tiles(*rows.shape):
             self.encode_tile(rows[tile], coarse[tile], None if fine is None else fine[tile])
         return coarse, fine
 
     def encode_tile(self, rows: np.ndarray, coarse: np.ndarray, fine: np.ndarray | None) -> None:
         """Encodes rows (n, d), float32 or float64, into what `encode_limbs` gives of them."""
         points = self.exactly(rows)
-        if fine is None:
-            coarse[:] = points
-            coarse[:] = self._rounded(coarse, points)
-        else:
-            points = self._rounded(points, points)
-            coarse[:] = points
+        if np.any(self.quantum):
+            if fine is None:
+                points[:] = points.astype(np.float32)
+            points *= 1.0 / np.asarray(self.quantum)  # as exact as to divide by powers of two
+            np.rint(points, out=points)
+            points *= self.quantum
+        coarse[:] = points
+        if fine is not None:
             np.subtract(points, coarse, out=fine)
 
     def moved(self, rows: np.ndarray, points: np.ndarray) -> np.ndarray:
@@ -155,15 +157,6 @@ class Encoding:
         points *= self.factor
         return unit_rows(points) if self.normalize else points
 
-    def _rounded(self, points: np.ndarray, out: np.ndarray) -> np.ndarray:
-        """Points (n, d) as whole quanta, in `out` (n, d) float64 unless they are not rounded."""
-        if not np.any(self.quantum):
-            return points
-        np.divide(points, self.quantum, out=out)
-        np.rint(out, out=out)
-        out *= self.quantum
-        return out
-
     def decode(self, prototypes: np.ndarray) -> np.ndarray:
         """Prototypes (k, d) float64 -> the input's units."""
         return prototypes / self.factor + self.centre
@@ -173,9 +166,10 @@ class Encoding:
         return (rows - self.centre) * self.factor
 
 
-def tiles(rows: int) -> Iterator[slice]:
+def tiles(rows: int, features: int) -> Iterator[slice]:
     """Which of so many rows are encoded at once."""
-    return (slice(start, start + _TILE_ROWS) for start in range(0, rows, _TILE_ROWS))
+    size = max(1, _TILE // features)
+    return (slice(start, start + size) for start in range(0, rows, size))
 
 
 def _scaling(summary: Summary, metric: Metric, standard: bool):

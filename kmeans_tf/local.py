@@ -12,7 +12,7 @@ from kmeans_tf.layout import SumLayout
 from kmeans_tf.metrics import get_metric
 from kmeans_tf.model import Model
 from kmeans_tf.oversampling import PASSES
-from kmeans_tf.points import Points, chunk_rows, piece_rows
+from kmeans_tf.points import Points, chunk_rows, scan_rows
 from kmeans_tf.rows import array_rows, check_rows, feature_text, row_weights
 from kmeans_tf.runtime import configure, processors
 from kmeans_tf.sample import sample_capacity
@@ -110,7 +110,7 @@ def fit(
 def _summary(
     rows: np.ndarray, weights: np.ndarray, of: Callable[..., Summary], threads: int
 ) -> Summary:
-    size = piece_rows(rows.shape[1])
+    size = scan_rows(rows.shape[1])
     starts = iter(range(0, len(rows), size))  # each thread gets the next that none has had
 
     def share(_: int) -> list[Summary]:

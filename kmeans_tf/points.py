@@ -26,6 +26,11 @@ def piece_rows(features: int) -> int:
     return chunk_rows(features, PIECE_ELEMENTS)
 
 
+def scan_rows(features: int) -> int:
+    """The same for the scan and the labels: enough to be worth a call for each column."""
+    return max(piece_rows(features), min(CAPACITIES[1], chunk_rows(features)))
+
+
 def capacity_for(rows: int) -> int:
     """The padded size of a chunk of `rows` rows."""
     return next(c for c in CAPACITIES if rows <= c)
@@ -75,7 +80,7 @@ class Points:
         values, norms = pages((capacity, d)), pages((capacity,))
         fine = np.empty((n, d)) if encoding.precision == DOUBLE else None
         done = 0
-        for rows in (part[tile] for part in parts for tile in tiles(len(part))):
+        for rows in (part[tile] for part in parts for tile in tiles(len(part), d)):
             place = slice(done, done + len(rows))
             encoding.encode_tile(rows, values[place], None if fine is None else fine[place])
             norms[place] = _norms_rounded_up(values[place])

@@ -19,8 +19,12 @@ MAX_BYTES = 64 << 20  # a machine of 2 GB bears it, with all that is made of it;
 MOST_BYTES = 96 << 20  # ... and this, where many prototypes need it
 
 
-_HASHED = 1 << 20  # numbers at a time, ...
-_HASHED_ROWS = 1 << 11  # ... or as many as are worth a column's instructions
+_HASHED_ROWS, _HASHED_COLUMNS = 1 << 13, 16  # at a time, which stay in cache
+_STEP, _FIRST, _SECOND = (  # as arrays, which NumPy need not make of them at every call
+    np.array(number, np.uint64)
+    for number in (0x9E3779B97F4A7C15, 0xBF58476D1CE4E5B9, 0x94D049BB133111EB)
+)
+_SHIFTS = np.array([30, 27, 31], np.uint64)
 
 
 def sample_capacity(features: int, prototypes: int) -> int:
@@ -199,23 +203,24 @@ def hash_rows(rows: np.ndarray, seed: int) -> np.ndarray:
     Every feature's bits go through the finaliser of SplitMix64 (Steele, Lea and Flood 2014).
     """
     hashes = np.full(len(rows), np.uint64(seed & (2**64 - 1)))
-    size = max(_HASHED_ROWS, _HASHED // rows.shape[1])
-    for start in range(0, len(rows), size):
-        _hash_into(hashes[start : start + size], rows[start : start + size])
+    for start in range(0, len(rows), _HASHED_ROWS):
+        some = slice(start, start + _HASHED_ROWS)
+        for first in range(0, rows.shape[1], _HASHED_COLUMNS):
+            _hash_into(hashes[some], rows[some, first : first + _HASHED_COLUMNS])
     return hashes
 
 
 def _hash_into(hashes: np.ndarray, rows: np.ndarray) -> None:
-    for column in np.add(rows.T, 0.0, order="C", dtype=np.float64).view(
-        np.uint64
-    ):  # each contiguous
+    shifted, (one, two, three) = np.empty_like(hashes), _SHIFTS[:, None]
+    columns = np.add(rows.T, 0.0, order="C", dtype=np.float64)  # each contiguous
+    for column in columns.view(np.uint64):
         hashes ^= column
-        hashes += np.uint64(0x9E3779B97F4A7C15)
-        hashes ^= hashes >> np.uint64(30)
-        hashes *= np.uint64(0xBF58476D1CE4E5B9)
-        hashes ^= hashes >> np.uint64(27)
-        hashes *= np.uint64(0x94D049BB133111EB)
-        hashes ^= hashes >> np.uint64(31)
+        hashes += _STEP
+        hashes ^= np.right_shift(hashes, one, out=shifted)
+        hashes *= _FIRST
+        hashes ^= np.right_shift(hashes, two, out=shifted)
+        hashes *= _SECOND
+        hashes ^= np.right_shift(hashes, three, out=shifted)
 
 
 def _bottom(rows: np.ndarray, ranks: np.ndarray, weights: ExactVector, capacity: int) -> Sample:

@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from kmeans_tf.assign import nearest
-from kmeans_tf.encoding import DOUBLE, LEAST_QUANTUM, SINGLE, Encoding, finest_spread
+from kmeans_tf.encoding import DOUBLE, LEAST_QUANTUM, SINGLE, Encoding, finest_spread, tiles
 from kmeans_tf.fixed_point import ceil_power_of_two
 from kmeans_tf.layout import SumLayout
 from kmeans_tf.metrics import Metric
@@ -354,9 +354,8 @@ def _is_too_coarse(begun: _Begun, rows: np.ndarray, metric: Metric, options: Sta
         return False
     if len(begun.layout.weights.quantum) > 1:
         return True
-    noise, lost, size = 0.0, np.zeros(rows.shape[1]), chunk_rows(rows.shape[1])
-    for start in range(0, len(rows), size):
-        part = slice(start, start + size)
+    noise, lost = 0.0, np.zeros(rows.shape[1])
+    for part in tiles(*rows.shape):
         moved = encoding.moved(rows[part], sample.points[part])
         noise += float(sample.weights[part] @ (moved * moved).sum(1))
         lost += _is_lost(encoding, rows[part], moved).sum(0)

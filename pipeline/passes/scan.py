@@ -8,7 +8,7 @@ import apache_beam as beam
 import numpy as np
 
 from kmeans_tf.metrics import get_metric
-from kmeans_tf.points import piece_rows
+from kmeans_tf.points import scan_rows
 from kmeans_tf.summary import Summary, beside
 from pipeline.data.columns import Columns
 from pipeline.data.rows import Rows, count_bad, read_block
@@ -71,7 +71,7 @@ class SummarizeBlocks(SumBlocks):
         self.spec = spec
 
     def tasks(self, blocks: BlockRange) -> Iterator[Task]:
-        spec, limit = self.spec, piece_rows(self.spec.columns.dimension)
+        spec, limit = self.spec, scan_rows(self.spec.columns.dimension)
         for block in fetch_blocks(self.heartbeat, blocks):
             read = read_block(spec.store, spec.columns, block, limit)
             for rows in spec.cache.keep_rows(block, read):

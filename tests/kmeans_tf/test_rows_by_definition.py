@@ -8,6 +8,7 @@ import pytest
 
 import kmeans_tf
 from kmeans_tf import Model, TrainingOptions
+from kmeans_tf.definition import Parts, squares_by_label
 from kmeans_tf.start import PrecisionError
 from tests import reference
 
@@ -338,3 +339,15 @@ def test_too_few_directions_are_no_matter_of_precision():
     rows = np.array([[1.0, 1], [2, 2], [4, 4], [0, 1]])
     with pytest.raises(ValueError, match="k = 3, but there are only 2 distinct points"):
         kmeans_tf.fit(rows, 3, options=TrainingOptions("cosine"))
+
+
+def test_squared_distances_are_added_feature_by_feature(monkeypatch):
+    monkeypatch.setattr("kmeans_tf.definition._TILE_ROWS", 4)
+    random = np.random.default_rng(0)
+    rows, targets, factors = (random.normal(size=shape) for shape in ((11, 37), (3, 37), 37))
+    labels = random.integers(0, 3, 11)
+    expected = np.zeros(11)
+    for j in range(37):
+        expected += ((rows[:, j] - targets[labels, j]) * factors[j]) ** 2
+    found = squares_by_label(Parts(rows), Parts(targets), labels, factors)
+    assert found.tolist() == expected.tolist()

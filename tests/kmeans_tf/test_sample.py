@@ -104,8 +104,9 @@ def test_rows_beyond_the_highest_hash_may_be_left_out(distinct):
     assert whole.full == (distinct > 100)
 
 
-def test_hashes_are_those_of_plain_integers():
-    rows = np.random.default_rng(0).standard_normal((50, 4))
+def test_hashes_are_those_of_plain_integers(monkeypatch):
+    monkeypatch.setattr("kmeans_tf.sample._HASHED_ROWS", 20)
+    rows = np.random.default_rng(0).standard_normal((50, 37))
     for layout in (rows, np.asfortranarray(rows), rows[::2], rows[:, ::-1]):
         expected = [splitmix_hash(row, -5) for row in layout]
         assert hash_rows(layout, -5).tolist() == expected
