@@ -12,7 +12,8 @@ never compiled by XLA, which contracts to fused multiply-adds.
 """
 
 from collections.abc import Callable
-from functools import cache
+from dataclasses import dataclass
+from functools import cache, cached_property
 
 import numpy as np
 
@@ -105,25 +106,45 @@ def runners_up(
     return resolve(points.take(slice(None)), metric.project(prototypes), excluded=labels)
 
 
-def assign_rows(
-    metric: Metric, rows: Compared, targets: Compared, factors: np.ndarray
-) -> np.ndarray:
+@dataclass(frozen=True)
+class Targets:
+    """What rows are compared with.
+
+    Attributes:
+        compared: k of them.
+        factors: (d,) float64, of the differences before they are squared.
+    """
+
+    compared: Compared
+    factors: np.ndarray
+
+    @cached_property
+    def encoding(self) -> Encoding:
+        """From rows to points near which these are."""
+        return Encoding.around(self.compared.values, self.factors)
+
+    @cached_property
+    def encoded(self) -> np.ndarray:
+        """(k, d) float64, in the points' units."""
+        return self.encoding.encode_prototypes(self.compared.values)
+
+
+def assign_rows(metric: Metric, rows: Compared, targets: Targets) -> np.ndarray:
     """Labels (n,) int32: the index of each row's target, by the definition above.
 
     Args:
         metric: what to compare with.
         rows: n of them, at most 2**16.
         targets: k.
-        factors: (d,) float64, of the differences before they are squared.
     """
+    compared, factors = targets.compared, targets.factors
     if not metric.sums_suffice:
-        return _assign_by_cost(metric, rows.values, targets.values)
-    if len(targets) == 1:
+        return _assign_by_cost(metric, rows.values, compared.values)
+    if len(compared) == 1:
         return np.zeros(len(rows), np.int32)
-    encoding = Encoding.around(targets.values, factors)
-    encoded = encoding.encode_prototypes(targets.values)
+    encoding, encoded = targets.encoding, targets.encoded
     turned = encoding.unit if metric.normalize else 0.0
-    if is_few(len(rows), len(factors), len(targets), once=True):
+    if is_few(len(rows), len(factors), len(compared), once=True):
         labels, unsure = np.empty(len(rows), np.int32), np.arange(len(rows))
     else:
         points = Points.encode(encoding, rows.values)
@@ -132,7 +153,7 @@ def assign_rows(
         scored = score(points, encoded)
         labels, unsure = scored.labels.copy(), scored.unsure
     if len(unsure):
-        exactly = targets.parts()
+        exactly = compared.parts()
         labels[unsure] = resolve(
             encoding.encode_prototypes(rows.values[unsure]),
             encoded,

@@ -54,6 +54,11 @@ def exact_sum(values: np.ndarray) -> int:
     return exact_sums(flat, np.zeros(len(flat), np.int64), 1)[0]
 
 
+def exact_counts(counts: np.ndarray) -> tuple[int, ...]:
+    """Whole numbers (k,) as exact sums of so many ones."""
+    return tuple(count << UNIT_BITS for count in counts.tolist())
+
+
 def to_float(total: int) -> float:
     """The float64 nearest to an exact sum."""
     return total / (1 << UNIT_BITS)

@@ -15,7 +15,7 @@ from functools import cached_property
 import numpy as np
 
 from kmeans_tf import saved_model
-from kmeans_tf.assign import assign_rows, assigned_costs
+from kmeans_tf.assign import Targets, assign_rows, assigned_costs
 from kmeans_tf.definition import BAD_LABEL, Compared, costs_by_definition
 from kmeans_tf.encoding import Encoding
 from kmeans_tf.metrics import get_metric, good_rows
@@ -148,7 +148,7 @@ class Model:
         with np.errstate(all="ignore"):  # what overflows is infinitely far, and said to be
             compared = self._compared(rows)
             metric = get_metric(self.metric)
-            index = assign_rows(metric, compared, self._targets, self._factors)
+            index = assign_rows(metric, compared, self._nearby)
             return index, *self._measured(compared, index)
 
     @np.errstate(all="ignore")
@@ -231,6 +231,11 @@ class Model:
     def _targets(self) -> Compared:
         """The k prototypes as rows are compared with them."""
         return Compared.targets(get_metric(self.metric), self._scaled(self.prototypes))
+
+    @cached_property
+    def _nearby(self) -> Targets:
+        """The same, with what is found of them once for all rows."""
+        return Targets(self._targets, self._factors)
 
     def _scaled(self, rows: np.ndarray) -> np.ndarray:
         return rows if self._scales_differences else (rows - self.offset) * self.scale

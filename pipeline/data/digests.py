@@ -158,6 +158,10 @@ def _powers(base: int) -> np.ndarray:
 
 def _mixed(numbers: np.ndarray) -> np.ndarray:
     """(n,) uint64 that differ in half of their bits where numbers (n,) differ in one."""
-    numbers = (numbers ^ (numbers >> _U64(30))) * _FIRST
-    numbers = (numbers ^ (numbers >> _U64(27))) * _SECOND
-    return numbers ^ (numbers >> _U64(31))
+    mixed = numbers >> _U64(30)
+    mixed ^= numbers
+    mixed *= _FIRST
+    mixed ^= mixed >> _U64(27)
+    mixed *= _SECOND
+    mixed ^= mixed >> _U64(31)
+    return mixed

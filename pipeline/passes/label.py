@@ -11,17 +11,17 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from kmeans_tf.exact import addable, exact_sums, two_product
+from kmeans_tf.exact import addable, exact_counts, exact_sums, two_product
 from kmeans_tf.metrics import get_metric, good_rows
 from kmeans_tf.model import Model
-from kmeans_tf.points import piece_rows
+from kmeans_tf.points import scan_rows
 from pipeline.data.columns import PLACE_COLUMNS, Columns
 from pipeline.data.digests import digest_of, hash_values, row_hashes
 from pipeline.data.page_sums import WRITING
 from pipeline.data.partitions import partition_values
 from pipeline.data.places import Places
 from pipeline.data.plan import Plan
-from pipeline.data.rows import Rows, count_bad, read_block, read_keys
+from pipeline.data.rows import Numbers, Rows, count_bad, read_block, read_keys
 from pipeline.data.store import Store
 from pipeline.data.streams import grouped, in_order
 from pipeline.errors import DataError
@@ -89,6 +89,12 @@ class LabelSpec:
             cache or JobCache(work.path),
         )
 
+    @property
+    def repeating(self) -> list[str]:
+        """The columns that are worth a dictionary: of what differs from row to row it is none."""
+        different = {self.columns.answer[1], *(() if self.columns.keys else PLACE_COLUMNS[1:])}
+        return [name for name in self.schema.names if name not in different]
+
 
 def part_rows(dimension: int, rows: int) -> int:
     """How many of a table's rows a part of the labels is to have: whoever labels, the same."""
@@ -125,7 +131,7 @@ def label_part(spec: LabelSpec, blocks: BlockRange) -> LabelTotals:
     total = LabelTotals.zero(len(model.prototypes), {name: path})
     with (
         spec.work.store.create(path) as stream,
-        pq.ParquetWriter(stream, spec.schema, **WRITING) as writer,
+        pq.ParquetWriter(stream, spec.schema, use_dictionary=spec.repeating, **WRITING) as writer,
     ):
         for group in grouped(_labelled(spec, model, blocks), _row_group_share, ROW_GROUP_BYTES):
             tables, totals = zip(*group, strict=True)
@@ -151,7 +157,7 @@ def _labelled(
 def _rows(
     spec: LabelSpec, model: Model, heartbeat: Heartbeat, blocks: BlockRange
 ) -> Iterator[Rows]:
-    limit, metric = piece_rows(spec.columns.dimension), get_metric(model.metric)
+    limit, metric = scan_rows(spec.columns.dimension), get_metric(model.metric)
     for block in fetch_blocks(heartbeat, blocks):
         known = spec.cache.take_rows(block)
         # What is wrong with a row stands in its columns.
@@ -176,8 +182,11 @@ def label_rows(spec: LabelSpec, model: Model, rows: Rows) -> tuple[pa.Table, Lab
         usable = np.flatnonzero(model.good_rows(values))
     else:
         usable = np.flatnonzero(good)
-    index, cost, distance = model.nearest(values[usable])
-    weights = rows.numbers.weights_or_ones[usable]
+    numbers = Numbers(values, rows.numbers.weights)
+    if len(usable) < len(rows):
+        numbers = numbers[usable]
+    index, cost, distance = model.nearest(numbers.values)
+    weights = numbers.weights_or_ones
     held = _held(spec, model, rows, usable, distance)
     _check_costs(rows, usable, weights, cost)
     labels = _nullable(len(rows), usable, model.labels[index])
@@ -185,7 +194,7 @@ def label_rows(spec: LabelSpec, model: Model, rows: Rows) -> tuple[pa.Table, Lab
     answer = [*map(_plain, keys, spec.schema.types), labels, _nullable(len(rows), usable, held)]
     table = pa.Table.from_arrays(answer, schema=spec.schema)
     digest = digest_of(row_hashes([*map(hash_values, keys), hash_values(labels)]))
-    counted, weight, costs = _totals(model, weights, index, cost)
+    counted, weight, costs = _totals(model, numbers.weights, index, cost)
     bad_rows = int(len(rows) - good.sum())
     keys = table.select(list(range(len(spec.columns.keys))))
     near = typical_rows(index, distance, usable, rows.places, keys)
@@ -237,20 +246,21 @@ def _row(rows: Rows, places: np.ndarray, which: np.ndarray) -> str:
 
 def _nullable(n: int, places: np.ndarray, values: np.ndarray) -> pa.Array:
     """n values of which those at `places` are given, the others null."""
+    if len(places) == n:
+        return pa.array(values)
     full, missing = np.zeros(n, values.dtype), np.ones(n, bool)
     full[places], missing[places] = values, False
     return pa.array(full, mask=missing)
 
 
-def _totals(model: Model, weights: np.ndarray, index: np.ndarray, cost: np.ndarray):
+def _totals(model: Model, weights: np.ndarray | None, index: np.ndarray, cost: np.ndarray):
     k = len(model.prototypes)
+    counted = np.bincount(index, minlength=k)
+    if weights is None:
+        return counted, exact_counts(counted), tuple(exact_sums(cost, index, k))
     product, error = two_product(weights, cost)
     costs = zip(exact_sums(product, index, k), exact_sums(error, index, k), strict=True)
-    return (
-        np.bincount(index, minlength=k),
-        tuple(exact_sums(weights, index, k)),
-        tuple(a + b for a, b in costs),
-    )
+    return counted, tuple(exact_sums(weights, index, k)), tuple(a + b for a, b in costs)
 
 
 def _key_columns(spec: LabelSpec, rows: Rows) -> list[pa.Array | pa.ChunkedArray]:

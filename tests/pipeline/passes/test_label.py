@@ -140,6 +140,9 @@ def test_row_groups_of_the_labels_are_large(tmp_path, points, monkeypatch, limit
     meta = pq.read_metadata(path)
     assert [meta.row_group(i).num_rows for i in range(meta.num_row_groups)] == expected
     assert totals.all_rows == 300
+    columns = map(meta.row_group(0).column, range(meta.num_columns))
+    dictionaries = {c.path_in_schema for c in columns if c.has_dictionary_page}
+    assert dictionaries == {"file", "label"}
 
 
 def test_a_row_that_is_too_far_is_told_by_its_file_and_row(tmp_path, points):
