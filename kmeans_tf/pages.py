@@ -4,6 +4,7 @@ What an allocator keeps for its next request fits no other: rows that gave way t
 slightly larger size doubled a process.
 """
 
+import contextlib
 import math
 import mmap
 
@@ -18,5 +19,7 @@ def pages(
     size = max(1, count * np.dtype(kind).itemsize)
     # Private maps are merged by the system, which has room for some 65,000.
     memory = mmap.mmap(-1, size, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
+    with contextlib.suppress(AttributeError, OSError):  # a system without large pages
+        memory.madvise(mmap.MADV_HUGEPAGE)  # to be given small ones took as long as to fill them
     flat = np.frombuffer(memory, kind, count)
     return flat.reshape(shape) if order == "C" else flat.reshape(shape[::-1]).T
