@@ -8,6 +8,7 @@ from pipeline.data.columns import Columns
 from pipeline.output.run_record import Scatter
 
 POINTS = 2000
+_ROUNDING = 1e-12  # of the largest square: what is below it is rounding
 ROW, PROTOTYPE, BEFORE = "row", "prototype", "before"
 
 
@@ -45,13 +46,29 @@ def _axes(
     if columns.dimension == 2:
         return np.eye(2), (columns.feature(0), columns.feature(1)), nothing
     centre = rows.mean(0)
-    _, lengths, vectors = np.linalg.svd((rows - centre) * model.scale, full_matrices=False)
-    squares = np.append(lengths**2, [0.0, 0.0])
-    shares = squares / (squares.sum() or 1.0)
+    axes, shares = _principal((rows - centre) * model.scale)
     names = [f"principal component {i + 1} ({shares[i]:.0%} of the variance)" for i in (0, 1)]
-    axes = np.zeros((columns.dimension, 2))
-    axes[:, : len(vectors[:2])] = vectors[:2].T
     return model.scale[:, None] * axes, (names[0], names[1]), centre
+
+
+def _principal(away: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """The first two principal axes (d, 2) of rows (m, d) around 0, and their shares (2,).
+
+    An axis along which rows do not differ is 0. To find all axes takes several times as long.
+    """
+    from scipy.linalg import eigh  # which is slow to load
+
+    m, d = away.shape
+    products = away @ away.T if m < d else away.T @ away
+    last = len(products) - 1
+    squares, vectors = eigh(products, subset_by_index=[max(0, last - 1), last])
+    axes, shares = np.zeros((d, 2)), np.zeros(2)
+    for place, (square, vector) in enumerate(zip(squares[::-1], vectors.T[::-1], strict=True)):
+        if square > _ROUNDING * squares[-1]:
+            along = away.T @ vector if m < d else vector
+            axes[:, place] = along / np.linalg.norm(along)
+            shares[place] = square / np.square(away).sum()
+    return axes, shares
 
 
 def _placed(kind: str, places: np.ndarray, labels: np.ndarray) -> pa.Table:
