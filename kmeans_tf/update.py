@@ -112,7 +112,8 @@ def _lloyd(
     prototypes = np.where(undefined[:, None], trial.prototypes, minimizer)
     if not empty.any():
         return prototypes, 0
-    kept = prototypes[~empty]
+    kept = prototypes.copy()
+    kept[empty] = prototypes[empty.argmin()]  # as many as ever, for which there is a program
     farthest = farthest_points(metric, sample_points(), kept, int(empty.sum()))
     places = np.flatnonzero(empty)[: len(farthest)]
     prototypes[places] = farthest
