@@ -11,7 +11,7 @@ row and the prototypes alone, not on the tile, the threads or the instruction se
 never compiled by XLA, which contracts to fused multiply-adds.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from functools import cache, cached_property
 
@@ -21,9 +21,9 @@ from kmeans_tf.bounds import Bounded
 from kmeans_tf.definition import Compared, Parts, labels_by_definition, squares_by_label
 from kmeans_tf.encoding import Encoding
 from kmeans_tf.metrics import Metric
-from kmeans_tf.points import Points, chunk_rows
+from kmeans_tf.points import Points, capacity_for, chunk_rows
 from kmeans_tf.runtime import on_processor, tf
-from kmeans_tf.scoring import score
+from kmeans_tf.scoring import compile_ahead, score
 
 _RESOLVE_ELEMENTS = 1 << 20
 _FEW = 1 << 22  # products that float64 finds so soon, again and again, that no program is worth it
@@ -74,6 +74,14 @@ def assign_bounded(points: Points, projected: np.ndarray, before: Bounded | None
 def is_few(rows: int, d: int, k: int, *, once: bool = False) -> bool:
     """Whether rows of d features are compared with k prototypes sooner than a program compiles."""
     return rows * k * (d + _SCORE) <= (_FEW_ONCE if once else _FEW)
+
+
+def prepare(metric: Metric, rows: int, d: int, ks: Iterable[int]) -> None:
+    """Compiles, in a thread, what nearly all chunks of so many rows need to compare them."""
+    chunk = min(rows, chunk_rows(d))
+    scored = [k for k in dict.fromkeys(ks) if not is_few(chunk, d, k)]
+    if metric.sums_suffice and scored:
+        compile_ahead(capacity_for(chunk), d, scored)
 
 
 def _compared(points: Points, projected: np.ndarray, places: np.ndarray | None = None) -> Bounded:

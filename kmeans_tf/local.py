@@ -8,6 +8,7 @@ from numbers import Integral
 import numpy as np
 
 from kmeans_tf.advance import advance
+from kmeans_tf.assign import prepare
 from kmeans_tf.layout import SumLayout
 from kmeans_tf.metrics import get_metric
 from kmeans_tf.model import Model
@@ -81,6 +82,7 @@ def fit(
     ones = np.ones(len(rows)) if weights is None else weights
     threads = threads or processors()
     configure(threads)
+    prepare(metric, *rows.shape, [k])
     capacity = sample_capacity(rows.shape[1], k)
     of = partial(Summary.of, seed=seed, capacity=capacity, moments=standard)
     summary = _summary(rows, ones, of, threads)

@@ -9,17 +9,15 @@ import apache_beam as beam
 import numpy as np
 
 from kmeans_tf import Model, TrainingOptions, TrainingState, Trial
-from kmeans_tf.assign import is_few
+from kmeans_tf.assign import prepare
 from kmeans_tf.encoding import DOUBLE
 from kmeans_tf.figures import SILHOUETTE, Figures, Trials
 from kmeans_tf.fixed_point import WeightError
 from kmeans_tf.layout import SumLayout
 from kmeans_tf.matching import free_numbers
 from kmeans_tf.metrics import Metric
-from kmeans_tf.points import capacity_for, chunk_rows
 from kmeans_tf.proof import PROVEN
 from kmeans_tf.sample import sample_capacity
-from kmeans_tf.scoring import compile_ahead
 from kmeans_tf.start import PrecisionError, StartOptions, choose_starts, layout_for
 from kmeans_tf.state import DEADLINE, DIVERGED
 from kmeans_tf.summary import Summary
@@ -159,29 +157,23 @@ class Fit:
         summary = find_summary(self.attempt.work)
         if summary is not None:
             return summary.completed(self.metric)
+        plan = self.attempt.plan
         spec = ScanSpec(
-            columns=self.attempt.plan.columns,
+            columns=plan.columns,
             metric=self.metric.name,
             seed=self.options.seed,
-            capacity=sample_capacity(self.attempt.plan.columns.dimension, max(self.ks)),
+            capacity=sample_capacity(plan.columns.dimension, max(self.ks)),
             moments=self.options.scale == "standard" or self._impute,
             impute=self._impute,
             work=self.attempt.work,
-            store=self.attempt.plan.store,
+            store=plan.store,
             cache=self.attempt.cache,
         )
         with self.attempt.clock.stage("scan"):
-            self._compile_ahead()
+            if self.attempt.runner.settings.one_process:  # this one is the worker
+                prepare(self.metric, plan.rows, plan.columns.dimension, self.ks)
             self.attempt.run(lambda blocks: blocks | Scan(spec))
         return load_summary(self.attempt.work).completed(self.metric)
-
-    def _compile_ahead(self) -> None:
-        """Compiles what nearly all chunks will need, where this process is the worker."""
-        rows, d = self.attempt.plan.rows, self.attempt.plan.columns.dimension
-        chunk = min(rows, chunk_rows(d))
-        ks = [k for k in dict.fromkeys(self.ks) if not is_few(chunk, d, k)]
-        if self.attempt.runner.settings.one_process and self.metric.sums_suffice and ks:
-            compile_ahead(capacity_for(chunk), d, ks)
 
     def start(self, summary: Summary) -> tuple[SumLayout, TrainingState]:
         """The layout and the state to train on: from the latest checkpoint, or a new start."""
