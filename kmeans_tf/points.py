@@ -27,7 +27,7 @@ def piece_rows(features: int) -> int:
 
 
 def scan_rows(features: int) -> int:
-    """The same for the scan and the labels: enough to be worth a call for each column."""
+    """The same where rows are hashed: enough of them to be worth some calls for each column."""
     return max(piece_rows(features), min(CAPACITIES[1], chunk_rows(features)))
 
 

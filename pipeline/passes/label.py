@@ -14,7 +14,7 @@ import pyarrow.parquet as pq
 from kmeans_tf.exact import addable, exact_counts, exact_sums, two_product
 from kmeans_tf.metrics import get_metric, good_rows
 from kmeans_tf.model import Model
-from kmeans_tf.points import scan_rows
+from kmeans_tf.points import piece_rows
 from pipeline.data.columns import PLACE_COLUMNS, Columns
 from pipeline.data.digests import digest_of, hash_values, row_hashes
 from pipeline.data.page_sums import WRITING
@@ -157,7 +157,7 @@ def _labelled(
 def _rows(
     spec: LabelSpec, model: Model, heartbeat: Heartbeat, blocks: BlockRange
 ) -> Iterator[Rows]:
-    limit, metric = scan_rows(spec.columns.dimension), get_metric(model.metric)
+    limit, metric = piece_rows(spec.columns.dimension), get_metric(model.metric)
     for block in fetch_blocks(heartbeat, blocks):
         known = spec.cache.take_rows(block)
         # What is wrong with a row stands in its columns.
