@@ -21,6 +21,7 @@ from kmeans_tf.layout import SumLayout
 from kmeans_tf.memo import Memo
 from kmeans_tf.points import Points
 from kmeans_tf.runtime import configure, load
+from kmeans_tf.scoring import compared
 from kmeans_tf.stats import ClusterStats, IterationStats
 from kmeans_tf.step import step
 from kmeans_tf.summary import Summary
@@ -43,7 +44,7 @@ FILES = Case(200_000, 16, 8, 2_000)
 METRIC = "sqeuclidean"
 _SUMS = (4096, 256)  # k and d of sums that are written, read and added: 8 MB
 _REPEATS = 5
-_WORTH_CHOOSING = 0.8  # of the rows: where more are in doubt, the step compares all
+_WORTH_CHOOSING = 0.8  # of the distances: where more are in doubt, the step finds all
 
 
 @dataclass(frozen=True)
@@ -112,8 +113,8 @@ def _alone(case: Case, iterations: int) -> _Alone:
     options = TrainingOptions(tolerance=0.0, max_iterations=iterations + 1)
     step(layout, METRIC, state, chunks[0].points())  # the program is compiled
     for _ in range(iterations):
-        compared, total = _steps(case, layout, state, chunks, result)
-        result.compared.append(compared / case.n)
+        rows, total = _steps(case, layout, state, chunks, result)
+        result.compared.append(rows / case.n)
         start = time.process_time()
         after = update(layout, options, state, total, lambda: prototypes)
         result.updates.append(Counted((case.k * case.d,), time.process_time() - start))
@@ -124,18 +125,18 @@ def _alone(case: Case, iterations: int) -> _Alone:
 
 def _steps(
     case: Case, layout: SumLayout, state: TrainingState, chunks: Sequence[Chunk], result: _Alone
-) -> tuple[int, IterationStats]:
+) -> tuple[float, IterationStats]:
     """A step of every chunk: how many rows it compared, and its sums."""
-    compared = sum(_compared(chunk, state.trials[0].prototypes) for chunk in chunks)
+    rows = sum(_compared(chunk, state.trials[0].prototypes) for chunk in chunks)
     first, total = not chunks[0].memo.trials, IterationStats.zero()
     start = time.process_time()
     for chunk in chunks:
         step(layout, METRIC, state, chunk.points(), total, chunk.memo)
     seconds = time.process_time() - start
     added = case.n if first or chunks[0].memo.trials[0].stats is None else 0
-    counts = (compared * case.d * case.k, compared * case.k, added * case.d, case.n)
+    counts = (rows * case.d * case.k, rows * case.k, added * case.d, case.n)
     result.steps.append(Counted(counts, seconds))
-    return compared, total
+    return rows, total
 
 
 def _read(case: Case) -> tuple[Counted, list[Chunk], SumLayout]:
@@ -165,12 +166,12 @@ def layout(d: int) -> SumLayout:
     return SumLayout.fit(summary, get_metric(METRIC), standard=False, impute=False)
 
 
-def _compared(chunk: Chunk, prototypes: np.ndarray) -> int:
-    """How many rows a step will compare."""
+def _compared(chunk: Chunk, prototypes: np.ndarray) -> float:
+    """How many rows a step will compare, each counted by its share of the prototypes."""
     rows, known = chunk.points().rows, chunk.memo.trials.get(0)
     if known is None:
         return rows
-    doubtful = len(known.bounded.moved(prototypes).doubtful())
+    doubtful = float(compared(known.bounded.moved(prototypes)[1]).sum() / len(prototypes))
     return rows if doubtful > _WORTH_CHOOSING * rows else doubtful
 
 

@@ -17,13 +17,13 @@ from functools import cache, cached_property
 
 import numpy as np
 
-from kmeans_tf.bounds import Bounded
+from kmeans_tf.bounds import Bounded, Doubt
 from kmeans_tf.definition import Compared, Parts, labels_by_definition, squares_by_label
 from kmeans_tf.encoding import Encoding
 from kmeans_tf.metrics import Metric
 from kmeans_tf.points import Points, capacity_for, chunk_rows
 from kmeans_tf.runtime import on_processor, tf
-from kmeans_tf.scoring import compile_ahead, score
+from kmeans_tf.scoring import compared, compile_ahead, score
 
 _RESOLVE_ELEMENTS = 1 << 20
 _FEW = 1 << 22  # products that float64 finds so soon, again and again, that no program is worth it
@@ -31,7 +31,7 @@ _FEW_ONCE = 1 << 25  # the same where it is done once
 _SCORE = 64  # products that a score is worth beside those that it is the sum of
 _TURNED = 2.0**-52  # what rounding moves directions by, of rows and of prototypes together ...
 _TURNED_OVER_BOUND = 2.0**-30  # ... and more than that over G
-_WORTH_CHOOSING = 0.8  # of the points: where more are in doubt, all are compared
+_WORTH_CHOOSING = 0.8  # of the distances: where more are in doubt, all are found
 _COST_TILE = 1 << 12  # rows whose costs are found at once
 
 
@@ -62,13 +62,12 @@ def assign_bounded(points: Points, projected: np.ndarray, before: Bounded | None
     with np.errstate(over="ignore", invalid="ignore"):  # what overflows is far from everything
         if before is None:
             return _compared(points, projected)
-        bounded = before.moved(projected)
-        doubtful = bounded.doubtful()
-        if not len(doubtful):
+        bounded, doubt = before.moved(projected)
+        if not len(doubt.places):
             return bounded
-        if len(doubtful) > _WORTH_CHOOSING * points.rows:
+        if compared(doubt).sum() > _WORTH_CHOOSING * points.rows * len(projected):
             return _compared(points, projected)
-        return bounded.with_some(doubtful, _compared(points, projected, doubtful))
+        return bounded.with_some(doubt.places, _compared(points, projected, doubt))
 
 
 def is_few(rows: int, d: int, k: int, *, once: bool = False) -> bool:
@@ -84,16 +83,16 @@ def prepare(metric: Metric, rows: int, d: int, ks: Iterable[int]) -> None:
         compile_ahead(capacity_for(chunk), d, scored)
 
 
-def _compared(points: Points, projected: np.ndarray, places: np.ndarray | None = None) -> Bounded:
-    if places is None and is_few(points.rows, *projected.shape[::-1]):
+def _compared(points: Points, projected: np.ndarray, doubt: Doubt | None = None) -> Bounded:
+    if doubt is None and is_few(points.rows, *projected.shape[::-1]):
         unknown = np.full(points.rows, np.inf, np.float32)  # that is, to be compared again
         labels = resolve(points.take(slice(None)), projected)
         return Bounded(projected, labels, unknown, np.zeros_like(unknown))
-    scored = score(points, projected, places)
+    scored = score(points, projected, doubt)
     labels, unsure = scored.labels, scored.unsure
     if len(unsure):
         labels = labels.copy()
-        rows = unsure if places is None else places[unsure]
+        rows = unsure if doubt is None else doubt.places[unsure]
         labels[unsure] = resolve(points.take(rows), projected)
     return Bounded(projected, labels, scored.upper, scored.lower)
 

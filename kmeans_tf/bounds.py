@@ -1,8 +1,10 @@
-"""Bounds on distances that outlive an iteration (Hamerly 2010), in which most labels stay.
+"""Bounds on distances that outlive an iteration, in which most labels stay.
 
 A point whose own prototype is nearer than any other can be, by how far all have moved since the
-bounds were found, has the label that it had: it need not be compared again. Bounds are rounded
-outward, by more than what the float64 distances of the definition are rounded by.
+bounds were found, has the label that it had: it need not be compared again (Hamerly 2010). One that
+is in doubt need only be compared with the prototypes that have moved farthest: the bound on the
+others has shrunk by no more than the farthest of them has moved. Bounds are rounded outward, by
+more than what the float64 distances of the definition are rounded by.
 """
 
 from dataclasses import dataclass
@@ -11,6 +13,7 @@ import numpy as np
 
 _UP, _DOWN = np.float32(1 + 2.0**-20), np.float32(1 - 2.0**-20)
 _DRIFT = 1 + 1e-9  # more than the rounding of a drift
+_KEPT = np.float32(0.5)  # of the gap between the bounds, where it need not be found anew so soon
 
 
 @dataclass(frozen=True)
@@ -33,19 +36,18 @@ class Bounded:
     def nbytes(self) -> int:
         return self.labels.nbytes + self.upper.nbytes + self.lower.nbytes
 
-    def moved(self, prototypes: np.ndarray) -> "Bounded":
-        """The same labels with the bounds for prototypes that are elsewhere."""
+    def moved(self, prototypes: np.ndarray) -> tuple["Bounded", "Doubt"]:
+        """The same labels with the bounds for prototypes that are elsewhere; what that leaves."""
         drift = _drift(self.prototypes, prototypes)
-        second, first = np.argsort(drift)[-2:]
+        order = np.argsort(-drift, kind="stable")
+        first, second = order[:2]
         of_others = np.full(len(drift), drift[first])
         of_others[first] = drift[second]
         upper = (self.upper + drift[self.labels]) * _UP
         lower = (self.lower - of_others[self.labels]) * _DOWN
-        return Bounded(prototypes, self.labels, upper, lower)
-
-    def doubtful(self) -> np.ndarray:
-        """The places of the points that may be nearer to another prototype."""
-        return np.flatnonzero(~(self.upper * _UP < self.lower))
+        places = np.flatnonzero(~(upper * _UP < lower))
+        some = places, self.labels[places], upper[places], self.lower[places]
+        return Bounded(prototypes, self.labels, upper, lower), Doubt(*some, order, drift[order])
 
     def with_some(self, places: np.ndarray, others: "Bounded") -> "Bounded":
         """With what was found anew for the points at some places (m,)."""
@@ -54,8 +56,40 @@ class Bounded:
         return Bounded(self.prototypes, labels, upper, lower)
 
 
+@dataclass(frozen=True)
+class Doubt:
+    """Which of the points may be nearer to another prototype, and to which.
+
+    Attributes:
+        places: (m,) of the points.
+        own: (m,) int32, their labels.
+        upper: (m,) float32, about the distance to their own prototypes; no bound rests on it.
+        before: (m,) float32, at most the distance to any other before it moved.
+        order: (k,) the prototypes, the one that has moved farthest first.
+        drifts: (k,) float32, at least how far each of these has moved.
+    """
+
+    places: np.ndarray
+    own: np.ndarray
+    upper: np.ndarray
+    before: np.ndarray
+    order: np.ndarray
+    drifts: np.ndarray
+
+    def blocks(self, size: int) -> np.ndarray:
+        """(m,) how many blocks of the prototypes in order each point is worth comparing with."""
+        kept = _KEPT * (self.before - self.upper)  # -inf where no label was proven: then all
+        return np.maximum(1, np.searchsorted(-self.drifts[::size], -kept, side="right"))
+
+    def lower(self, compared: np.ndarray) -> np.ndarray:
+        """(m,) float32, at most the distance to any prototype but own and the first `compared`."""
+        drifts = np.append(self.drifts, np.float32(-np.inf))  # where none is left
+        return (self.before - drifts[compared]) * _DOWN
+
+
 def _drift(before: np.ndarray, after: np.ndarray) -> np.ndarray:
     """(k,) float32, at least how far each prototype has moved."""
     moves = after - before
     drift = np.sqrt(np.einsum("kd,kd->k", moves, moves)) * _DRIFT
-    return np.nextafter(drift.astype(np.float32), np.float32(np.inf))
+    drift = np.nextafter(drift.astype(np.float32), np.float32(np.inf))
+    return np.where(np.isnan(drift), np.float32(np.inf), drift)

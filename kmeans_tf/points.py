@@ -119,6 +119,14 @@ class Points:
         coarse = self._coarse
         return coarse if self.fine is None else coarse.astype(np.float64) + self.fine
 
+    def coarse(self, rows: np.ndarray) -> np.ndarray:
+        """The values of some of the points, (m, d) float32."""
+        return self._coarse.take(rows, 0)
+
+    def squares(self, rows: np.ndarray) -> np.ndarray:
+        """The norms of some of the points, (m,) float32."""
+        return np.asarray(self.norms)[rows]
+
     def take(self, rows: np.ndarray | slice, columns: slice = slice(None)) -> np.ndarray:
         """Some columns of some of the points, (m, c) float64."""
         coarse = self._coarse[rows, columns].astype(np.float64)

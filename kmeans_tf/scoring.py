@@ -25,11 +25,12 @@ term is at most G/4 D_k + 4 h**2 / G, and the bound has G q and G |s_1| to spare
 import contextlib
 import threading
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache
 
 import numpy as np
 
+from kmeans_tf.bounds import Doubt
 from kmeans_tf.points import Points
 from kmeans_tf.runtime import full_precision, tf
 
@@ -40,6 +41,8 @@ _LARGEST = 2.0**90  # |x|**2 and the best score stay below this where a label is
 _FAR = 2.0**100  # |w|**2 beyond this is only known to be beyond it
 _UNIT_ROUNDOFF = 2.0**-24
 _TILE_SCORES, _LEAST_TILE = 1 << 20, 64  # of a tile: its scores, and rows that are worth a product
+_MANY, _BLOCKS = 512, 8  # so many prototypes are worth comparing with in so many blocks
+_PIECE_ELEMENTS = 1 << 16  # that are multiplied at once, and stay in cache
 _OUTWARD = 2.0**-20  # more than the few roundings on the way to a bound
 _MAKING = threading.Lock()  # a program, of which several threads come to need the same at once
 
@@ -65,37 +68,110 @@ class Scored:
         return np.flatnonzero(self.upper == np.inf)
 
 
-def score(points: Points, prototypes: np.ndarray, places: np.ndarray | None = None) -> Scored:
+def score(points: Points, prototypes: np.ndarray, doubt: Doubt | None = None) -> Scored:
     """Scores points against prototypes (k, d) float64, k from 2.
 
     Args:
-        places: (m,) of the points that are meant; None for all.
+        doubt: the points that are meant, and what they are compared with; None: all with all.
     """
     capacity, d = points.values.shape
+    k, block = len(prototypes), _block_prototypes(len(prototypes))
     roundoffs = (d + 12) * _UNIT_ROUNDOFF
     bound = 1.01 * roundoffs / (1 - roundoffs)
+    order = np.arange(k) if doubt is None else doubt.order
+    padding = np.zeros(-k % block, np.int64)  # they are far
     norms = (prototypes * prototypes).sum(1)
     # At a NaN XLA's minimum may be anything, so no score may overflow: a far prototype gets one
     # that is finite, larger than any that is proven and smaller than its distance.
     far = ~(norms <= _FAR)
-    prototypes = np.where(far[:, None], 0.0, prototypes)
     norms = np.where(far, _FAR / 2, norms * (1 - 2 * bound))
-    count = points.rows if places is None else len(places)
-    chosen: tuple[tf.Tensor, ...] = ()
-    if places is not None:
-        padded = np.zeros(capacity, np.int32)
-        padded[:count] = places
-        chosen = (tf.constant(padded),)
-    scored = _program(capacity, d, len(prototypes), bool(chosen))(
+    prototypes = -2 * np.where(far[:, None], 0.0, prototypes)
+    arguments = [
         points.values,
         points.norms,
-        tf.constant(-2 * prototypes, tf.float32),
-        tf.constant(norms, tf.float32),
+        tf.constant(prototypes[np.append(order, padding)], tf.float32),
+        tf.constant(np.append(norms[order], padding + _FAR / 2), tf.float32),
+        tf.constant(np.append(order, padding), tf.int32),
         tf.constant(bound, tf.float32),
-        tf.constant(-(-count // _tile_rows(capacity, len(prototypes)))),
-        *chosen,
-    )
+    ]
+    program = _program(capacity, d, k, doubt is not None)
+    tile = _tile_rows(capacity, k)
+    if doubt is None:
+        scored = program(*arguments, tf.constant(-(-points.rows // tile)))
+        return Scored(*(np.asarray(each)[: points.rows] for each in scored))
+    if block < k:
+        own = _own_scores(points, prototypes, norms, doubt)
+        return _ordered_scored(program, arguments, doubt, own, tile, block)
+    count = len(doubt.places)
+    places = tf.constant(_padded(doubt.places, capacity))
+    scored = program(*arguments, tf.constant(-(-count // tile)), places)
     return Scored(*(np.asarray(each)[:count] for each in scored))
+
+
+def _own_scores(
+    points: Points, prototypes: np.ndarray, norms: np.ndarray, doubt: Doubt
+) -> np.ndarray:
+    """(m,) float32, the scores of points in doubt and their own prototypes.
+
+    Args:
+        prototypes, norms: (k, d) and (k,), as they are scored.
+    """
+    factors = prototypes.astype(np.float32)
+    scores = points.squares(doubt.places) + norms.astype(np.float32)[doubt.own]
+    size = max(1, _PIECE_ELEMENTS // factors.shape[1])
+    for start in range(0, len(scores), size):
+        part = slice(start, start + size)
+        own = factors.take(doubt.own[part], 0)
+        scores[part] += np.einsum("ij,ij->i", points.coarse(doubt.places[part]), own)
+    return scores + np.float32(_FLOOR)
+
+
+def _ordered_scored(
+    program, arguments: list, doubt: Doubt, own: np.ndarray, tile: int, block: int
+) -> Scored:
+    """What scores say of points in doubt, those first that are compared with most.
+
+    Args:
+        own: (m,) float32, their scores with their own prototypes.
+        tile, block: how many points and prototypes the program compares at once.
+    """
+    capacity, k = arguments[0].shape[0], len(doubt.order)
+    tight = np.minimum(doubt.upper, np.sqrt(np.maximum(own, 0)))
+    doubt = replace(doubt, upper=np.where(doubt.upper < np.inf, tight, doubt.upper))
+    blocks = doubt.blocks(block).astype(np.uint8)  # which is sorted soonest
+    sort = np.argsort(~blocks, kind="stable")
+    of_tiles = blocks[sort[::tile]].astype(np.int32)
+    done = np.empty(len(sort), np.int64)
+    done[sort] = np.minimum(k, of_tiles.repeat(tile)[: len(sort)] * block)
+    rank = np.empty(k, np.int64)
+    rank[doubt.order] = np.arange(k)
+    beside = np.where(rank[doubt.own] >= done, own, np.float32(_FAR / 2))
+    sorted_ = [_padded(each[sort], capacity) for each in (doubt.places, doubt.own, beside)]
+    sorted_.append(_padded(of_tiles, capacity // tile))
+    scored = program(*arguments, *map(tf.constant, (np.int32(len(of_tiles)), *sorted_)))
+    labels, upper, lower = (_unsorted(np.asarray(each), sort) for each in scored)
+    rest = doubt.lower(done)
+    proven = upper * np.float32(1.0 + _OUTWARD) < rest
+    return Scored(labels, np.where(proven, upper, np.float32(np.inf)), np.minimum(lower, rest))
+
+
+def _padded(values: np.ndarray, size: int) -> np.ndarray:
+    """Whole numbers as int32, and any as a program takes them: so many of them."""
+    padded = np.zeros(size, np.float32 if values.dtype.kind == "f" else np.int32)
+    padded[: len(values)] = values
+    return padded
+
+
+def _unsorted(values: np.ndarray, sort: np.ndarray) -> np.ndarray:
+    unsorted = np.empty(len(sort), values.dtype)
+    unsorted[sort] = values[: len(sort)]
+    return unsorted
+
+
+def compared(doubt: Doubt) -> np.ndarray:
+    """(m,) with how many prototypes each point in doubt is compared, but for its tile's others."""
+    block = _block_prototypes(len(doubt.order))
+    return np.minimum(len(doubt.order), doubt.blocks(block) * block)
 
 
 def compile_ahead(capacity: int, d: int, ks: Iterable[int]) -> None:
@@ -105,10 +181,8 @@ def compile_ahead(capacity: int, d: int, ks: Iterable[int]) -> None:
     def begin() -> None:
         with contextlib.suppress(ImportError):  # who asks for TensorFlow will hear of that
             for k, some in wanted:
-                shapes = (capacity, d), (capacity,), (k, d), (k,), ()
-                nothing = [tf.zeros(shape) for shape in shapes] + [tf.constant(0)]
-                nothing += [tf.zeros(capacity, tf.int32)] * some
-                _program(capacity, d, k, some)(*nothing)
+                specs = _arguments(capacity, d, k, some)
+                _program(capacity, d, k, some)(*(tf.zeros(s.shape, s.dtype) for s in specs))
 
     threading.Thread(target=begin, name="compile_scores").start()
 
@@ -128,27 +202,67 @@ def _tile_rows(rows: int, prototypes: int) -> int:
     return min(rows, tile)
 
 
+def _block_prototypes(k: int) -> int:
+    """How many prototypes are compared at once."""
+    return k if k < _MANY else -(-k // _BLOCKS)
+
+
+def _arguments(capacity: int, d: int, k: int, some: bool) -> "list[tf.TensorSpec]":
+    """What a program takes: see `_made`."""
+    tiles, padded = capacity // _tile_rows(capacity, k), k + -k % _block_prototypes(k)
+    shapes = [(capacity, d), (capacity,), (padded, d), (padded,), (padded,), (), ()]
+    types = [tf.float32] * 4 + [tf.int32, tf.float32, tf.int32]
+    if some:
+        shapes, types = [*shapes, (capacity,)], [*types, tf.int32]
+    if some and _block_prototypes(k) < k:
+        shapes += [(capacity,), (capacity,), (tiles,)]
+        types += [tf.int32, tf.float32, tf.int32]
+    return [tf.TensorSpec(*each) for each in zip(shapes, types, strict=True)]
+
+
 @cache
 def _made(capacity: int, d: int, k: int, some: bool):
     """One XLA program for all tiles of a chunk, or for some of its rows: the three of `Scored`.
 
-    Scores are (k, tile), so that reductions run along the outer axis and vectorise over rows. The
-    low bits of a score carry its label: one minimum gives both, and the next smallest score is
+    Prototypes come in blocks, of which a tile of some rows is compared with as many as it is told,
+    beside each row's own.
+
+    Scores are (block, tile), so that reductions run along the outer axis and vectorise over rows.
+    The low bits of a score carry its label: one minimum gives both, and the next smallest score is
     one more minimum with the first masked.
     """
-    tile = _tile_rows(capacity, k)
-    tiles = capacity // tile
+    tile, block = _tile_rows(capacity, k), _block_prototypes(k)
+    tiles, blocks = capacity // tile, -(-k // block)
     label_bits = (k - 1).bit_length()
     low = (1 << label_bits) - 1
     packing = 1.001 * 2.0 ** (label_bits - 23)
+    infinity = np.float32(np.inf)
 
-    def tile_scored(x, q, w, norms, bound):
-        scores = tf.matmul(w, x, transpose_b=True) + norms[:, None] + q[None] + _FLOOR
+    def packed(scores, labels):
         bits = tf.bitwise.bitwise_and(tf.bitcast(scores, tf.int32), ~low)
-        bits = tf.bitwise.bitwise_or(bits, tf.range(k)[:, None])
-        scores = tf.bitcast(bits, tf.float32)
-        best = tf.reduce_min(scores, 0)
-        second = tf.reduce_min(tf.where(scores == best, np.float32(np.inf), scores), 0)
+        return tf.bitcast(tf.bitwise.bitwise_or(bits, labels), tf.float32)
+
+    def two_smallest(x, q, w, norms, labels, own, until):
+        """The packed scores of a tile: its rows' own, where there are, and the blocks until one."""
+
+        def body(b, best, second):
+            part = tf.slice(w, [b * block, 0], [block, d])
+            scores = tf.matmul(part, x, transpose_b=True)
+            scores += tf.slice(norms, [b * block], [block])[:, None] + q[None] + _FLOOR
+            scores = packed(scores, tf.slice(labels, [b * block], [block])[:, None])
+            least = tf.reduce_min(scores, 0)
+            next_ = tf.reduce_min(tf.where(scores == least, infinity, scores), 0)
+            larger = tf.maximum(best, least)
+            return b + 1, tf.minimum(best, least), tf.minimum(larger, tf.minimum(second, next_))
+
+        second = tf.fill([tile], infinity)
+        best = second if own is None else packed(*own)
+        if blocks == 1:
+            return body(0, best, second)[1:]
+        loop = 0, best, second
+        return tf.while_loop(lambda b, *_: b < until, body, loop, parallel_iterations=1)[1:]
+
+    def bounds_of(best, second, q, bound):
         magnitude, other = tf.abs(best), tf.abs(second)
         margin = packing * (magnitude + other) + bound * (13.0 * q + 10.0 * magnitude)
         proven = (second - best > 1.001 * margin + _UNDERFLOW) & (magnitude > _SMALLEST)
@@ -158,19 +272,27 @@ def _made(capacity: int, d: int, k: int, some: bool):
         upper = tf.sqrt(tf.maximum(most, 0.0)) * (1.0 + _OUTWARD)
         lower = tf.sqrt(tf.maximum(least, 0.0)) * (1.0 - _OUTWARD)
         labels = tf.bitwise.bitwise_and(tf.bitcast(best, tf.int32), low)
-        return labels, tf.where(proven, upper, np.float32(np.inf)), lower
+        return labels, tf.where(proven, upper, infinity), lower
 
     @tf.function(jit_compile=True, autograph=False)
-    def program(values, q, w, norms, bound, used, places=None):
+    def program(
+        values, q, w, norms, labels, bound, used, places=None, own=None, scores=None, until=None
+    ):
         def tile_of(i):
             if places is None:
-                return tf.slice(values, [i * tile, 0], [tile, d]), tf.slice(q, [i * tile], [tile])
+                x = tf.slice(values, [i * tile, 0], [tile, d])
+                return x, tf.slice(q, [i * tile], [tile]), None, blocks
             those = tf.slice(places, [i * tile], [tile])
-            return tf.gather(values, those), tf.gather(q, those)
+            x, squares = tf.gather(values, those), tf.gather(q, those)
+            if blocks == 1:
+                return x, squares, None, 1
+            owned = [tf.slice(each, [i * tile], [tile]) for each in (scores, own)]
+            return x, squares, owned, until[i]
 
         def body(i, *arrays):
-            x, squares = tile_of(i)
-            scored = tile_scored(x, squares, w, norms, bound)
+            x, squares, owned, last = tile_of(i)
+            best, second = two_smallest(x, squares, w, norms, labels, owned, last)
+            scored = bounds_of(best, second, squares, bound)
             return i + 1, *(a.write(i, each) for a, each in zip(arrays, scored, strict=True))
 
         types = (tf.int32, tf.float32, tf.float32)
@@ -180,8 +302,6 @@ def _made(capacity: int, d: int, k: int, some: bool):
         )
         return [each.concat() for each in arrays]
 
-    numbers = [(capacity, d), (capacity,), (k, d), (k,), ()]
-    specs = [tf.TensorSpec(shape, tf.float32) for shape in numbers] + [tf.TensorSpec((), tf.int32)]
-    specs += [tf.TensorSpec((capacity,), tf.int32)] * some
+    specs = _arguments(capacity, d, k, some)
     program.get_concrete_function(*specs)  # at calls that trace TensorFlow would warn
     return program

@@ -1,13 +1,14 @@
 """A step with a memo adds what a step without one does, to the bit."""
 
 import copy
+import functools
 
 import hypothesis
 import numpy as np
 import pytest
 from hypothesis import strategies as st
 
-from kmeans_tf import TrainingState, Trial, get_metric
+from kmeans_tf import TrainingState, Trial, assign, get_metric, scoring
 from kmeans_tf import memo as memo_module
 from kmeans_tf.memo import Memo
 from kmeans_tf.points import Points
@@ -17,6 +18,7 @@ from tests.kmeans_tf.build import chunks_of, layout_of
 from tests.tables import blobs
 
 SQEUCLIDEAN = get_metric("sqeuclidean")
+_in_blocks = functools.cache(scoring._made.__wrapped__)  # programs that others shall not get
 memos = pytest.mark.parametrize(
     "bounds, sums", [(True, True), (True, False), (False, True), (False, False)]
 )
@@ -26,6 +28,16 @@ memos = pytest.mark.parametrize(
 def sums_of_any_size(monkeypatch):
     """The chunks of tests are small beside their sums."""
     monkeypatch.setattr(memo_module, "_SUMS_SHARE", 1e9)
+
+
+@pytest.fixture
+def few_are_many(monkeypatch):
+    """A few points are scored, a few at a time against a few prototypes."""
+    monkeypatch.setattr(assign, "_FEW", 0)
+    monkeypatch.setattr(scoring, "_MANY", 9)
+    monkeypatch.setattr(scoring, "_TILE_SCORES", 0)
+    monkeypatch.setattr(scoring, "_LEAST_TILE", 8)
+    monkeypatch.setattr(scoring, "_made", _in_blocks)
 
 
 def content(stats):
@@ -65,11 +77,38 @@ def jumps(rng, start, steps):
     return path
 
 
+def glides(rng, start, steps):
+    """Prototypes that go on at a pace of their own, each in its direction."""
+    pace = 10.0 ** rng.uniform(-3, -0.7, (len(start), 1))
+    velocity = pace * rng.standard_normal(start.shape)
+    return [start + i * velocity for i in range(steps)]
+
+
 @hypothesis.given(
     st.integers(0, 10**6), st.integers(2, 20), st.integers(1, 6), st.booleans(), st.booleans()
 )
-@hypothesis.settings(deadline=None, max_examples=60)
+@hypothesis.settings(deadline=None, max_examples=30)
 def test_any_path_of_prototypes(seed, k, d, weighted, lattice):
+    follow(jumps, seed, k, d, weighted, lattice)
+
+
+@hypothesis.given(
+    st.sampled_from([jumps, glides]),
+    st.integers(0, 10**6),
+    st.sampled_from([2, 20]),
+    st.booleans(),
+    st.booleans(),
+)
+@hypothesis.settings(
+    deadline=None,
+    max_examples=30,
+    suppress_health_check=[hypothesis.HealthCheck.function_scoped_fixture],
+)
+def test_any_path_of_prototypes_in_blocks(few_are_many, path, seed, k, weighted, lattice):
+    follow(path, seed, k, 3, weighted, lattice)
+
+
+def follow(path, seed, k, d, weighted, lattice):
     rng = np.random.default_rng(seed)
     rows = rng.standard_normal((300, d))
     if lattice:  # many rows half way between prototypes, and many alike
@@ -78,13 +117,13 @@ def test_any_path_of_prototypes(seed, k, d, weighted, lattice):
     layout = layout_of(rows, weights)
     (points,) = chunks_of(layout, rows, weights)
     start = layout.encoding.encode_prototypes(rows[rng.integers(0, 300, k)])
-    remembered_as_plain(layout, SQEUCLIDEAN, points, jumps(rng, start, 12), Memo())
+    remembered_as_plain(layout, SQEUCLIDEAN, points, path(rng, start, 12), Memo())
 
 
 @memos
 @pytest.mark.parametrize("make", ADVERSARIES, ids=lambda make: make.__name__)
 @pytest.mark.filterwarnings("ignore:overflow", "ignore:invalid value", "ignore:divide by zero")
-def test_adversarial_points(make, bounds, sums):
+def test_adversarial_points(few_are_many, make, bounds, sums):
     rng = np.random.default_rng(4)
     points, prototypes = case_of(make, 17, 2)
     rows = points.astype(np.float64)
@@ -129,11 +168,10 @@ def converging(seed):
 def test_few_are_compared_again_where_little_moves(monkeypatch):
     layout, points, path = converging(7)
     compared = []
-    from kmeans_tf import assign
 
-    def counting(points, prototypes, places=None):
-        compared.append(points.rows if places is None else len(places))
-        return score(points, prototypes, places)
+    def counting(points, prototypes, doubt=None):
+        compared.append(points.rows if doubt is None else len(doubt.places))
+        return score(points, prototypes, doubt)
 
     score = assign.score
     monkeypatch.setattr(assign, "score", counting)

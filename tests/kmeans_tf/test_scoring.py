@@ -4,8 +4,9 @@ import numpy as np
 import pytest
 
 from kmeans_tf import scoring
+from kmeans_tf.bounds import Bounded
 from kmeans_tf.points import CAPACITIES, Points
-from kmeans_tf.scoring import compile_ahead, score
+from kmeans_tf.scoring import compared, compile_ahead, score
 from tests import reference
 from tests.kmeans_tf.adversaries import ADVERSARIES, SIZES, N, case_of
 from tests.kmeans_tf.build import chunks_of, layout_of, raw_points
@@ -67,17 +68,30 @@ def test_bounds_are_tight_on_blobs():
     assert (scored.upper[far] <= own[far] * 1.01)[np.isfinite(scored.upper[far])].all()
 
 
-def test_some_of_the_points():
-    """Those that are asked for, in their order, as they are scored among all."""
+@pytest.mark.parametrize("k", [20, 600])
+@pytest.mark.parametrize("stale", [0, 0.3])
+def test_points_in_doubt(k, stale):
+    """Bounds that were found with a part of the prototypes hold for all."""
     rng = np.random.default_rng(3)
     points = raw_points(rng.standard_normal((5000, 6)).astype(np.float32))
-    prototypes = rng.standard_normal((20, 6))
-    whole = score(points, prototypes)
-    for count in (0, 1, 700, 4000):
-        places = rng.permutation(5000)[:count].astype(np.int32)
-        some = score(points, prototypes, places)
-        assert np.array_equal(some.labels, whole.labels[places])
-        assert len(some.upper) == len(some.lower) == count
+    start = rng.standard_normal((k, 6))
+    scored = score(points, start)
+    before = Bounded(start, scored.labels, scored.upper + stale, scored.lower - stale)
+    for share in (0.0, 0.02, 0.3):
+        some = rng.random((k, 1)) < share
+        prototypes = start + np.where(some, 0.5, 0.0005) * rng.standard_normal((k, 6))
+        _, doubt = before.moved(prototypes)
+        found = score(points, prototypes, doubt)
+        distances = exact_distances(points.array, prototypes)[doubt.places]
+        sure = np.flatnonzero(np.isfinite(found.upper))
+        assert len(sure) > 0.9 * len(doubt.places) > 20
+        assert np.array_equal(found.labels[sure], distances.argmin(1)[sure])
+        own = np.arange(len(distances)), found.labels
+        assert (found.upper >= distances[own]).all()
+        distances[own] = np.inf
+        assert (found.lower <= distances.min(1))[sure].all()
+        if k == 600 and not stale and share == 0.02:
+            assert compared(doubt).mean() < 0.5 * k
 
 
 @pytest.mark.parametrize("k, d", [(3, 2), (16, 16), (64, 16), (256, 32)])
@@ -112,7 +126,8 @@ def test_what_is_compiled_ahead_is_not_made_again():
     rows = np.random.default_rng(0).standard_normal((300, 3))
     points = Points.of(rows)
     score(points, rows[:29])
-    score(points, rows[:29], np.arange(7))
+    before = Bounded(rows[:29], *(np.zeros(300, t) for t in (np.int32, np.float32, np.float32)))
+    score(points, rows[:29], before.moved(rows[1:30])[1])
     assert scoring._made.cache_info().misses == made
     score(points, rows[:28])
     assert scoring._made.cache_info().misses == made + 1
