@@ -21,7 +21,7 @@ from kmeans_tf.layout import SumLayout
 from kmeans_tf.memo import Memo
 from kmeans_tf.points import Points
 from kmeans_tf.runtime import configure, load
-from kmeans_tf.scoring import compared
+from kmeans_tf.scoring import comparisons
 from kmeans_tf.stats import ClusterStats, IterationStats
 from kmeans_tf.step import step
 from kmeans_tf.summary import Summary
@@ -171,7 +171,7 @@ def _compared(chunk: Chunk, prototypes: np.ndarray) -> float:
     rows, known = chunk.points().rows, chunk.memo.trials.get(0)
     if known is None:
         return rows
-    doubtful = float(compared(known.bounded.moved(prototypes)[1]).sum() / len(prototypes))
+    doubtful = float(comparisons(known.bounded.moved(prototypes)[1]).sum() / len(prototypes))
     return rows if doubtful > _WORTH_CHOOSING * rows else doubtful
 
 

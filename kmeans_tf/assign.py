@@ -23,7 +23,7 @@ from kmeans_tf.encoding import Encoding
 from kmeans_tf.metrics import Metric
 from kmeans_tf.points import Points, capacity_for, chunk_rows
 from kmeans_tf.runtime import on_processor, tf
-from kmeans_tf.scoring import compared, compile_ahead, score
+from kmeans_tf.scoring import comparisons, compile_ahead, score
 
 _RESOLVE_ELEMENTS = 1 << 20
 _FEW = 1 << 22  # products that float64 finds so soon, again and again, that no program is worth it
@@ -65,7 +65,7 @@ def assign_bounded(points: Points, projected: np.ndarray, before: Bounded | None
         bounded, doubt = before.moved(projected)
         if not len(doubt.places):
             return bounded
-        if compared(doubt).sum() > _WORTH_CHOOSING * points.rows * len(projected):
+        if comparisons(doubt).sum() > _WORTH_CHOOSING * points.rows * len(projected):
             return _compared(points, projected)
         return bounded.with_some(doubt.places, _compared(points, projected, doubt))
 

@@ -168,7 +168,7 @@ def _unsorted(values: np.ndarray, sort: np.ndarray) -> np.ndarray:
     return unsorted
 
 
-def compared(doubt: Doubt) -> np.ndarray:
+def comparisons(doubt: Doubt) -> np.ndarray:
     """(m,) with how many prototypes each point in doubt is compared, but for its tile's others."""
     block = _block_prototypes(len(doubt.order))
     return np.minimum(len(doubt.order), doubt.blocks(block) * block)

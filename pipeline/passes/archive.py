@@ -11,6 +11,7 @@ itself named by a digest of the configuration: a damaged file is found, and so i
 import hashlib
 import io
 import json
+import threading
 import zipfile
 from collections import Counter
 from collections.abc import Callable, Sequence
@@ -24,6 +25,7 @@ _SEAL_BYTES = 16
 _OWN_PARTS = 3  # of a path: the configuration's folder, a folder in it, the file
 # NumPy's and zipfile's of bytes that are no archive, or a damaged one.
 _DAMAGE = (ValueError, TypeError, KeyError, RuntimeError, EOFError, OSError, zipfile.BadZipFile)
+_READING = threading.Lock()  # NumPy parses headers by ast, of which Python 3.11 confuses threads
 
 
 def pack(value: Any, path: str) -> bytes:
@@ -81,7 +83,7 @@ def unpack(data: bytes, kinds: Sequence[type], path: str) -> Any:
     """
     content = unsealed(data, path)
     try:
-        with np.load(io.BytesIO(content), allow_pickle=False) as archive:
+        with _READING, np.load(io.BytesIO(content), allow_pickle=False) as archive:
             arrays = {name: archive[name] for name in archive.files}
         header = json.loads(arrays.pop("header").tobytes())
     except _DAMAGE as error:

@@ -6,7 +6,7 @@ import pytest
 from kmeans_tf import scoring
 from kmeans_tf.bounds import Bounded
 from kmeans_tf.points import CAPACITIES, Points
-from kmeans_tf.scoring import compared, compile_ahead, score
+from kmeans_tf.scoring import comparisons, compile_ahead, score
 from tests import reference
 from tests.kmeans_tf.adversaries import ADVERSARIES, SIZES, N, case_of
 from tests.kmeans_tf.build import chunks_of, layout_of, raw_points
@@ -91,7 +91,7 @@ def test_points_in_doubt(k, stale):
         distances[own] = np.inf
         assert (found.lower <= distances.min(1))[sure].all()
         if k == 600 and not stale and share == 0.02:
-            assert compared(doubt).mean() < 0.5 * k
+            assert comparisons(doubt).mean() < 0.5 * k
 
 
 @pytest.mark.parametrize("k, d", [(3, 2), (16, 16), (64, 16), (256, 32)])
