@@ -1,6 +1,7 @@
 """The constants of `scale_model`, measured: the job's own code, in seconds of a core.
 
-The processor's time is taken, not the clock's, so that other work on the machine changes little.
+The processor's time is taken, not the clock's, so that other work on the machine changes little;
+but by the clock for how cores crowd one another, where a thread may wait for what another holds.
 """
 
 import statistics
@@ -194,7 +195,7 @@ def _bytes() -> tuple[float, float, float]:
 
 
 def _crowded(case: Case) -> float:
-    """How much longer a step takes while all cores are at one."""
+    """How much longer a step takes while all cores are at one, by the clock."""
     cores = usable_cores()
     _, chunks, layout = _read(case)
     prototypes = layout.encoding.encode_prototypes(np.load(case.start).astype(np.float64))
@@ -206,16 +207,16 @@ def _crowded(case: Case) -> float:
             step(layout, METRIC, state, of, memo=Memo())
 
     with ThreadPoolExecutor(cores) as pool:
-        alone = _median(lambda: list(map(steps, points)))
-        together = _median(lambda: list(pool.map(steps, points)))
-    return max(1.0, together / alone)
+        alone = _median(lambda: list(map(steps, points)), time.perf_counter)
+        together = _median(lambda: list(pool.map(steps, points)), time.perf_counter)
+    return max(1.0, together * cores / alone)
 
 
-def _median(work: Callable[[], object]) -> float:
-    return statistics.median(_timed(work) for _ in range(_REPEATS))
+def _median(work: Callable[[], object], clock: Callable[[], float] = time.process_time) -> float:
+    return statistics.median(_timed(work, clock) for _ in range(_REPEATS))
 
 
-def _timed(work: Callable[[], object]) -> float:
-    start = time.process_time()
+def _timed(work: Callable[[], object], clock: Callable[[], float] = time.process_time) -> float:
+    start = clock()
     work()
-    return time.process_time() - start
+    return clock() - start
