@@ -18,7 +18,7 @@ from tests.clusters.slow_fit import JOB_SECONDS, run_with_fault, slow_fit
 from tests.connections import cut
 from tests.waiting import wait_for
 
-STALL_SECONDS = 60
+STALL_SECONDS = 40
 POOLS = {"flink": flink.POOL, "spark": spark.POOL}
 
 
@@ -50,7 +50,8 @@ def resumed(command: list[str]) -> None:
 
 def test_a_worker_that_is_stopped(cluster, runner, rows, tmp_path):
     output, stopped = tmp_path / "out", []
-    command = slow_fit(rows, output, *runner, f"--stall_timeout={STALL_SECONDS}s")
+    options = (f"--stall_timeout={STALL_SECONDS}s",)
+    command = slow_fit(rows, output, *runner, *options)
 
     def stop(_: subprocess.Popen) -> None:
         stopped.append(worker_of(output))
@@ -68,7 +69,7 @@ def test_a_worker_that_is_stopped(cluster, runner, rows, tmp_path):
     assert f" pid {stopped[0]}, " in last
     assert last.endswith("; run the same command again to resume")
     wait_for(lambda: not CLUSTERS[cluster].jobs())
-    resumed(command)
+    resumed(slow_fit(rows, output, *options))  # here, which is sooner over
 
 
 def test_a_channel_that_is_closed(cluster, runner, rows, tmp_path):
