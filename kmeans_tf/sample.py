@@ -12,6 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from kmeans_tf.exact import ExactVector
+from kmeans_tf.splitmix import STEP, mix
 
 MIN_ROWS = 1 << 16
 ROWS_PER_PROTOTYPE, LEAST_ROWS_PER_PROTOTYPE = 64, 8
@@ -20,11 +21,6 @@ MOST_BYTES = 96 << 20  # ... and this, where many prototypes need it
 
 
 _HASHED_ROWS, _HASHED_COLUMNS = 1 << 13, 16  # at a time, which stay in cache
-_STEP, _FIRST, _SECOND = (  # as arrays, which NumPy need not make of them at every call
-    np.array(number, np.uint64)
-    for number in (0x9E3779B97F4A7C15, 0xBF58476D1CE4E5B9, 0x94D049BB133111EB)
-)
-_SHIFTS = np.array([30, 27, 31], np.uint64)
 
 
 def sample_capacity(features: int, prototypes: int) -> int:
@@ -211,16 +207,12 @@ def hash_rows(rows: np.ndarray, seed: int) -> np.ndarray:
 
 
 def _hash_into(hashes: np.ndarray, rows: np.ndarray) -> None:
-    shifted, (one, two, three) = np.empty_like(hashes), _SHIFTS[:, None]
+    scratch = np.empty_like(hashes)
     columns = np.add(rows.T, 0.0, order="C", dtype=np.float64)  # each contiguous
     for column in columns.view(np.uint64):
         hashes ^= column
-        hashes += _STEP
-        hashes ^= np.right_shift(hashes, one, out=shifted)
-        hashes *= _FIRST
-        hashes ^= np.right_shift(hashes, two, out=shifted)
-        hashes *= _SECOND
-        hashes ^= np.right_shift(hashes, three, out=shifted)
+        hashes += STEP
+        mix(hashes, scratch)
 
 
 def _bottom(rows: np.ndarray, ranks: np.ndarray, weights: ExactVector, capacity: int) -> Sample:

@@ -12,9 +12,9 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from pyarrow import types
 
+from kmeans_tf.splitmix import FIRST, STEP, mix
+
 _U64 = np.uint64
-_STEP = _U64(0x9E3779B97F4A7C15)
-_FIRST, _SECOND = _U64(0xBF58476D1CE4E5B9), _U64(0x94D049BB133111EB)
 _NULL, _OTHER = _U64(0x2545F4914F6CDD1D), _U64(0xD6E8FEB86659FD93)
 _BASE = 0x5851F42D4C957F2D  # odd: it has an inverse among 64-bit numbers
 _INVERSE = pow(_BASE, -1, 1 << 64)
@@ -26,13 +26,13 @@ def row_hashes(columns: Sequence[np.ndarray]) -> np.ndarray:
     """(n,) uint64 of n rows, from those of each of their columns (n,), in this order."""
     total = np.zeros_like(columns[0])
     for column in columns:
-        total = _mixed(total * _STEP + column)
+        total = mix(total * STEP + column)
     return total
 
 
 def digest_of(hashes: np.ndarray) -> int:
     """The digest of rows with these hashes (n,) uint64: a number below 2**128."""
-    sums = (int(part.sum(dtype=np.uint64)) for part in (hashes, _mixed(hashes ^ _OTHER)))
+    sums = (int(part.sum(dtype=np.uint64)) for part in (hashes, mix(hashes ^ _OTHER)))
     return joined(sum(part << shift for part, shift in zip(sums, (64, 0), strict=True)), 0)
 
 
@@ -78,7 +78,7 @@ def _hash_stored(array: pa.Array) -> np.ndarray:
         return _hash_fixed(array, kind.bit_width // 8)
     if _is_text(kind):
         return _hash_texts(array)
-    return _mixed(_bits(array, kind.bit_width // 8).astype(np.uint64) + _STEP)
+    return mix(_bits(array, kind.bit_width // 8).astype(np.uint64) + STEP)
 
 
 def _is_text(kind: pa.DataType) -> bool:
@@ -137,7 +137,7 @@ def _hash_runs(items: np.ndarray, lengths: np.ndarray) -> np.ndarray:
         of_piece, stop = ends[first:last] - start, int(ends[last - 1])
         found.append(_polynomials(items[start:stop], of_piece, of_piece - lengths[first:last]))
         start, first = stop, last
-    return _mixed(np.concatenate(found) + lengths.astype(np.uint64) * _FIRST)
+    return mix(np.concatenate(found) + lengths.astype(np.uint64) * FIRST)
 
 
 def _polynomials(items: np.ndarray, ends: np.ndarray, starts: np.ndarray) -> np.ndarray:
@@ -146,7 +146,7 @@ def _polynomials(items: np.ndarray, ends: np.ndarray, starts: np.ndarray) -> np.
     if len(items) > _PIECE:
         powers = np.cumprod(np.full(len(items), _BASE, np.uint64), dtype=np.uint64)
     sums = np.zeros(len(items) + 1, np.uint64)
-    np.cumsum((items.astype(np.uint64) + _STEP) * powers[: len(items)], out=sums[1:])
+    np.cumsum((items.astype(np.uint64) + STEP) * powers[: len(items)], out=sums[1:])
     return (sums[ends] - sums[starts]) * inverses[starts]
 
 
@@ -154,14 +154,3 @@ def _polynomials(items: np.ndarray, ends: np.ndarray, starts: np.ndarray) -> np.
 def _powers(base: int) -> np.ndarray:
     """(_PIECE + 1,) uint64: the powers of a number from the first on."""
     return np.cumprod(np.full(_PIECE + 1, base, np.uint64), dtype=np.uint64)
-
-
-def _mixed(numbers: np.ndarray) -> np.ndarray:
-    """(n,) uint64 that differ in half of their bits where numbers (n,) differ in one."""
-    mixed = numbers >> _U64(30)
-    mixed ^= numbers
-    mixed *= _FIRST
-    mixed ^= mixed >> _U64(27)
-    mixed *= _SECOND
-    mixed ^= mixed >> _U64(31)
-    return mixed

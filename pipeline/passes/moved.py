@@ -22,6 +22,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from pyarrow import types
 
+from kmeans_tf.splitmix import mix
 from pipeline.data.page_sums import READING
 from pipeline.data.store import FileVersion, Store
 from pipeline.errors import SetupError
@@ -36,7 +37,6 @@ TEXT_BYTES = 1 << 20  # of texts that are hashed at a time, but for one that is 
 MOST_BUCKETS = 1 << 12
 _RECORD = np.dtype([("high", "<u8"), ("low", "<u8"), ("label", "<i4")])
 _SEEDS = (0x9E3779B97F4A7C15, 0xC2B2AE3D27D4EB4F)
-_FACTORS = (np.uint64(0xBF58476D1CE4E5B9), np.uint64(0x94D049BB133111EB))
 _BYTE = np.uint64(8)
 
 
@@ -185,9 +185,9 @@ def _hashed(columns: Sequence[pa.Array], seed: np.uint64) -> np.ndarray:
     for column in columns:
         if types.is_dictionary(column.type):
             column = column.dictionary_decode()
-        values = _mixed(_numbers(column) if _is_number(column.type) else _texts(column, seed))
+        values = mix(_numbers(column) if _is_number(column.type) else _texts(column, seed))
         values[column.is_null().to_numpy(zero_copy_only=False)] = seed
-        total = _mixed(total + values)
+        total = mix(total + values)
     return total
 
 
@@ -238,18 +238,10 @@ def _of_letters(data: np.ndarray, bounds: np.ndarray, seed: np.uint64) -> np.nda
     letters = data[start:stop].astype(np.uint64)
     places = np.arange(stop - start, dtype=np.uint64)
     places -= np.repeat((bounds[:-1] - start).astype(np.uint64), np.diff(bounds))
-    sums = np.concatenate([np.zeros(1, np.uint64), _mixed((places << _BYTE | letters) + seed)])
+    sums = np.concatenate([np.zeros(1, np.uint64), mix((places << _BYTE | letters) + seed)])
     np.cumsum(sums, out=sums)
     lengths = np.diff(bounds).astype(np.uint64)
     return sums[bounds[1:] - start] - sums[bounds[:-1] - start] + lengths
-
-
-def _mixed(values: np.ndarray) -> np.ndarray:
-    """Numbers of which each bit depends on all (Steele et al., "Fast splittable…", 2014)."""
-    first, second = _FACTORS
-    values = (values ^ values >> np.uint64(30)) * first
-    values = (values ^ values >> np.uint64(27)) * second
-    return values ^ values >> np.uint64(31)
 
 
 def _records(spec: MovedSpec, batch: pa.RecordBatch, label: str) -> np.ndarray:

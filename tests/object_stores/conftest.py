@@ -78,7 +78,7 @@ only_gs = pytest.mark.parametrize("server", ["gs"], indirect=True)
 @pytest.fixture
 def place(server: str) -> Place:
     """A folder of the test's own."""
-    (module, address) = SERVERS[server]
+    module, address = SERVERS[server]
     name = f"{module.BUCKET}/{uuid.uuid4().hex}"
     return Place(address, Store.reaching([address(name)]), f"{server}://{name}", name)
 
