@@ -7,7 +7,6 @@ sums them all.
 """
 
 import math
-from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
 
@@ -65,9 +64,13 @@ class FixedPoint:
             return values
         limbs = np.empty((len(values), len(self.column)))
         rest = values.copy()
-        for c, (j, quantum) in enumerate(zip(self.column, self.quantum, strict=True)):
-            limbs[:, c] = np.rint(rest[:, j] / quantum) * quantum
-            rest[:, j] -= limbs[:, c]
+        for places, columns in self._levels():
+            quantum = self.quantum[places]
+            limb = rest[:, columns] / quantum
+            np.rint(limb, out=limb)
+            limb *= quantum
+            limbs[:, places] = limb
+            rest[:, columns] -= limb
         return limbs
 
     def spread(self, values: np.ndarray) -> np.ndarray:
@@ -117,15 +120,12 @@ class FixedPoint:
 
     def _levels(self) -> list[tuple[Places, Places]]:
         """The places of each column's first limb, and which columns they are; of the second; ..."""
-        seen = Counter[int]()
-        level = np.empty(len(self.column), np.int64)
-        for place, column in enumerate(self.column.tolist()):
-            level[place] = seen[column]
-            seen[column] += 1
-        if not level.any():
-            return [(slice(None), slice(None))]
-        places = [np.flatnonzero(level == number) for number in range(level.max() + 1)]
-        return [(place, self.column[place]) for place in places]
+        order = np.argsort(self.column, kind="stable")
+        ordered = self.column[order]
+        level = np.empty(len(order), np.int64)
+        level[order] = np.arange(len(order)) - np.searchsorted(ordered, ordered)
+        of_levels = [np.flatnonzero(level == number) for number in range(level.max() + 1)]
+        return [(_evenly(places), _evenly(self.column[places])) for places in of_levels]
 
 
 @dataclass(frozen=True)
@@ -141,6 +141,15 @@ class LimbBlock:
     limbs: FixedPoint
     columns: slice
     places: slice
+
+
+def _evenly(places: np.ndarray) -> Places:
+    """The same places, as a slice where they rise evenly: that takes no copy."""
+    steps = np.diff(places)
+    step = int(steps[0]) if len(steps) else 1
+    if step < 1 or (steps != step).any():
+        return places
+    return slice(int(places[0]), int(places[-1]) + 1, step)
 
 
 def lowest_bit(values: np.ndarray) -> float:

@@ -241,6 +241,7 @@ class _SampleTraining:
         self._metric, self._points, self._threads = metric, sample.points, threads
         self.layout = layout.with_weights(weights)
         self.iterations_left = _PASSES * rows // m + _QUICK // (m * d * k)
+        self._squares: int | None = None  # of all points, once an iteration has found them
 
     def run(self, prototypes: np.ndarray, tolerance: float) -> Trial:
         """A training from prototypes (k, d), of one iteration at least."""
@@ -249,12 +250,13 @@ class _SampleTraining:
         state = train(
             self.layout,
             options,
-            TrainingState((Trial.start(prototypes),)),
+            TrainingState((Trial.start(prototypes),), squares=self._squares),
             self._chunks,
             lambda state, stats: update(self.layout, options, state, stats, lambda: self._points),
             self._threads,
         )
         self.iterations_left -= state.iteration
+        self._squares = state.squares
         return state.trials[0]
 
 

@@ -60,12 +60,12 @@ def graph_bytes(pipeline: beam.Pipeline) -> int:
     return len(pipeline.to_runner_api().SerializeToString())
 
 
-@pytest.mark.parametrize(("n", "d", "k"), [(6000, 4096, 64), (9000, 512, 8192)])
+@pytest.mark.parametrize(("n", "d", "k"), [(1500, 4096, 64), (9000, 512, 8192)])
 def test_wide_rows_and_many_prototypes_stay_behind(tmp_path, carried, n, d, k):
     """Also a sample drawn by cost, in the first iteration."""
     rows = np.random.default_rng(0).normal(size=(n, d)).astype(np.float32)
     lists = pa.FixedSizeListArray.from_arrays(rows.ravel(), d)
-    pq.write_table(pa.table({"v": lists}), tmp_path / "t.parquet", row_group_size=2000)
+    pq.write_table(pa.table({"v": lists}), tmp_path / "t.parquet", row_group_size=n // 3)
     plan = make_plan(str(tmp_path / "t.parquet"), ColumnNames(("v",)))
     work, metric = WorkFolder(str(tmp_path / "work")), get_metric("sqeuclidean")
     ranges = SharedBlocks.write(work, plan.blocks).ranges()
@@ -77,7 +77,7 @@ def test_wide_rows_and_many_prototypes_stay_behind(tmp_path, carried, n, d, k):
     summary = load_summary(work)
     layout = SumLayout.fit(summary, metric, standard=False, impute=False)
     prototypes = layout.encoding.encode_prototypes(rows[:k].astype(np.float64))
-    trial = Trial(prototypes, np.arange(k, dtype=np.int32), proof=Proof(0, 1, np.inf))
+    trial = Trial(prototypes, np.arange(k, dtype=np.int32), proof=Proof(0, np.inf))
     checkpoint = save_state(work, TrainingState((trial,)))
     loader = Loader(columns, layout, metric.name, drop_bad=False)
     slices = slices_for(layout, metric, [k])
