@@ -30,13 +30,17 @@ def save(model: Any, folder: str) -> None:
     Raises:
         OSError: it cannot be written.
     """
-    module = _Labeller(model).module
     try:
-        tf.saved_model.save(module, folder, signatures=module.label)
+        save_module(_Labeller(model).module, folder)
     except tf.errors.OpError as error:  # what TensorFlow makes of a disk's
         raise OSError(f"{folder}: {error.message}") from error
     settings = json.loads(model.describe()) | {"digest": model.digest}
     Path(folder, SETTINGS).write_text(json.dumps(settings, indent=1))
+
+
+def save_module(module: tf.Module, folder: str) -> None:
+    """Traces a labeller's module, which is most of the time that saving takes, and writes it."""
+    tf.saved_model.save(module, folder, signatures=module.label)
 
 
 def load(folder: str) -> tuple[dict[str, Any], str]:

@@ -3,6 +3,7 @@
 import math
 import time
 from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 
 import apache_beam as beam
@@ -41,7 +42,7 @@ from pipeline.errors import (
 from pipeline.nights.night import Night
 from pipeline.nights.previous import InitialPrototypes
 from pipeline.output.features import feature_table
-from pipeline.output.results import Results, load_drawing_ahead, write_results
+from pipeline.output.results import Results, load_drawing_ahead, save_model, write_results
 from pipeline.output.run_record import Gate, Match, RunRecord
 from pipeline.passes.checkpoint import (
     checkpoints,
@@ -85,19 +86,21 @@ class Fit:
         trials = self.chosen(layout, state)
         self.attempt.work.store.delete(self.attempt.work.staged)
         model, continued = self._numbered(self.model(layout, trials.best))
-        summary = self.scan()  # read again: it is large, and let go while training goes on
-        totals = self.attempt.label(model, summary.minimum, summary.maximum)
-        results = Results(
-            self.attempt.plan,
-            model,
-            trials,
-            totals,
-            summary.sample.rows,
-            state.precision,
-            feature_table(self.attempt.plan.columns, summary),
-        )
-        run, tensorboard = self._record(results, continued), self.options.run.tensorboard
-        return write_results(self.attempt.work, results, run, tensorboard)
+        with ThreadPoolExecutor(1) as pool:
+            saved = pool.submit(save_model, self.attempt.work, model)  # while rows are labelled
+            summary = self.scan()  # read again: it is large, and let go while training goes on
+            totals = self.attempt.label(model, summary.minimum, summary.maximum)
+            results = Results(
+                self.attempt.plan,
+                model,
+                trials,
+                totals,
+                summary.sample.rows,
+                state.precision,
+                feature_table(self.attempt.plan.columns, summary),
+            )
+            run, tensorboard = self._record(results, continued), self.options.run.tensorboard
+            return write_results(self.attempt.work, results, run, tensorboard) | saved.result()
 
     def _numbered(self, model: Model) -> tuple[Model, Continuation | None]:
         """The model with labels that clusters keep from an earlier night, if there is one."""

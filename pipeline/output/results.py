@@ -141,13 +141,14 @@ def _start(proof: Proof) -> Start:
 def write_results(
     work: WorkFolder, results: Results, run: RunRecord, tensorboard: str | None = None
 ) -> dict[str, str]:
-    """Writes everything but the labels below the work folder; the model, if it was trained.
+    """Writes everything but the labels and the model below the work folder.
 
     Args:
         tensorboard: a folder for TensorBoard, if it is wanted.
 
     Returns:
-        The path of every file of the output, the labels too, by the name it is to have.
+        The path of every file of the output but the model's, the labels too, by the name it is to
+        have.
     """
     earlier = Earlier.find(work.store, run)
     scatter, places = scatter_table(
@@ -172,11 +173,22 @@ def write_results(
     files = dict(tables.files()) | {RUN: run.to_json(), "report.html": page.encode()}
     for name, data in files.items():
         work.store.write(work.file(name), data)
-    names = list(files)
-    if results.trials is not None:
-        names += _write_model(work, results.model)
     labels = {posixpath.join("labels", n): path for n, path in sorted(results.totals.parts.items())}
-    return labels | {name: work.file(name) for name in names}
+    return labels | {name: work.file(name) for name in files}
+
+
+def save_model(work: WorkFolder, model: Model) -> dict[str, str]:
+    """Saves a model below the work folder.
+
+    Returns:
+        The path of every file of it by the name it is to have in the output.
+    """
+    place = work.file("model")
+    work.store.delete(place)
+    with work.store.local_folder(place) as folder:
+        model.save(folder)
+    names = [f"model/{file.below}" for file in work.store.files(place, recursive=True)]
+    return {name: work.file(name) for name in names}
 
 
 def load_drawing_ahead() -> None:
@@ -311,11 +323,3 @@ def bad_rows(totals: LabelTotals) -> tuple[list[BadColumn], list[BadRows]]:
         columns.append(BadColumn(column, reason, rows, len(files)))
         worst += [BadRows(f, column, reason, -n) for n, f in sorted(files)[:_WORST]]
     return columns, sorted(worst, key=lambda bad: (bad.file, bad.column, bad.reason))
-
-
-def _write_model(work: WorkFolder, model: Model) -> list[str]:
-    place = work.file("model")
-    work.store.delete(place)
-    with work.store.local_folder(place) as folder:
-        model.save(folder)
-    return [f"model/{file.below}" for file in work.store.files(place, recursive=True)]
