@@ -14,10 +14,10 @@ export TF_ENABLE_ONEDNN_OPTS ?= 0
 
 .PHONY: help setup constraints run seed test lint type format bench regression wheel clean
 .PHONY: flink-up flink-down spark-up spark-down prism s3-up s3-down gs-up gs-down
-.PHONY: test-airflow test-clusters test-crashes test-dataflow test-stores
+.PHONY: test-airflow test-clusters test-crashes test-dataflow test-processes test-stores
 
 help: ## List the targets
-	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / {printf "%-13s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / {printf "%-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 setup: .venv/installed ## Install everything into .venv
 
@@ -46,7 +46,7 @@ run: setup ## Cluster the colours of a photograph, and draw it before and after
 seed: setup ## The run that the project began from, beside its printed table
 	$(BIN)/python -m examples.seed
 
-test: setup ## Run all tests but those for clusters, stores, crashes, Dataflow and Airflow
+test: setup ## Run all tests but those of the targets test-*
 	$(BIN)/python -m pytest --numprocesses auto --maxprocesses 4 --dist loadgroup
 
 flink-up: setup ## Start Flink, Beam's job server and a worker pool on this machine
@@ -75,6 +75,9 @@ gs-up: setup ## Build and start fake-gcs-server, a store like Google's, on this 
 
 gs-down: setup ## End it and delete what it holds
 	$(BIN)/python -m cluster gs-down
+
+test-processes: setup ## Run the job in processes that stop, end or lose a channel
+	$(BIN)/python -m pytest tests/processes --numprocesses auto --maxprocesses 4 --dist loadscope
 
 test-clusters: setup ## Run the job on Flink, Spark and Prism, faults included
 	$(BIN)/python -m pytest tests/clusters

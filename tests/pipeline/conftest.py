@@ -12,12 +12,16 @@ from typing import NamedTuple
 import numpy as np
 import pytest
 
+from kmeans_tf.runtime import tf
 from pipeline.__main__ import main
 from tests.pipeline.answer import Answer
 from tests.runner_cases import embedded, fitted, many_blocks
 from tests.tables import blobs, write_shards
 
 __all__ = ["embedded", "fitted", "many_blocks"]
+
+
+LOOKED_AT = {"output", "test_inference.py"}
 
 
 class Ran(NamedTuple):
@@ -49,12 +53,22 @@ def _fit(input: object, output: Path, *args: object, command: str = "fit") -> An
     return Answer(Path(output))
 
 
+def _save_variables(module: "tf.Module", folder: str) -> None:
+    """All of a SavedModel that this project reads again."""
+    tf.train.Checkpoint(root=module).write(str(Path(folder, "variables", "variables")))
+    Path(folder, "saved_model.pb").write_text("not traced")
+
+
 @pytest.fixture(scope="module", autouse=True)
-def figures_only_where_they_are_looked_at(request: pytest.FixtureRequest) -> Iterator[None]:
-    """A fifth of a small job is drawing its report; tests/pipeline/output has it drawn."""
+def what_is_not_looked_at_is_not_made(request: pytest.FixtureRequest) -> Iterator[None]:
+    """Half of a small job is drawing its report and tracing its SavedModel.
+
+    The tests of the output have them made, and so has whatever runs the job in a process.
+    """
     with pytest.MonkeyPatch.context() as patch:
-        if "output" not in request.path.parts:
+        if not LOOKED_AT & set(request.path.parts):
             patch.setattr("pipeline.output.report.render_report", lambda *_: "not drawn")
+            patch.setattr("kmeans_tf.saved_model.save_module", _save_variables)
         yield
 
 

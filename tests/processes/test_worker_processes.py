@@ -41,7 +41,7 @@ from pipeline.transforms import (
     make_plan,
     save_state,
 )
-from tests.pipeline.runners.failing import MESSAGE, fail_at_three
+from tests.processes.failing import MESSAGE, fail_at_three
 
 HERE = Settings(RunOptions())
 IN_PROCESSES = Settings(

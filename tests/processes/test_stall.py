@@ -81,7 +81,7 @@ import sys
 from pipeline.__main__ import main
 from pipeline.runners import preflight
 from pipeline.runners.settings import Settings
-from tests.pipeline.runners.failing import answer_and_stop
+from tests.processes.failing import answer_and_stop
 preflight.probe, Settings.start_seconds = answer_and_stop, {PATIENCE}
 sys.exit(main(sys.argv[1:]))
 """
