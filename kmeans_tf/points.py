@@ -1,5 +1,6 @@
 """A chunk of rows as the step wants it: encoded, padded, resident in TensorFlow's memory."""
 
+import threading
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
@@ -12,6 +13,7 @@ from kmeans_tf.runtime import resident, tf
 
 CHUNK_ELEMENTS = 1 << 23  # 32 MB of float32
 PIECE_ELEMENTS = 1 << 21  # 16 MB of float64
+_own = threading.local()  # memory of each thread
 CAPACITIES = (1 << 10, 1 << 12, 1 << 14, 1 << 16)  # few shapes: XLA compiles a program for each
 
 
@@ -126,6 +128,23 @@ class Points:
     def squares(self, rows: np.ndarray) -> np.ndarray:
         """The norms of some of the points, (m,) float32."""
         return np.asarray(self.norms)[rows]
+
+    def some(self, rows: np.ndarray) -> "tuple[tf.Tensor, tf.Tensor]":
+        """The values and norms of some of the points, the first of tensors of the same shapes.
+
+        They lie in the calling thread's own memory, until it asks for others. Gathered by XLA, rows
+        of 16 features take twice as long as they do to be compared with 64 prototypes.
+        """
+        (capacity, d), m = self.values.shape, len(rows)
+        if getattr(_own, "size", 0) < capacity * (d + 1):
+            _own.size = capacity * (d + 1)
+            _own.memory = pages((_own.size,))
+        values = _own.memory[: capacity * d].reshape(capacity, d)
+        norms = _own.memory[capacity * d : capacity * (d + 1)]
+        # Any mode but the default lets NumPy write where it is told at once.
+        self._coarse.take(rows, 0, out=values[:m], mode="clip")
+        np.asarray(self.norms).take(rows, out=norms[:m], mode="clip")
+        return resident(values), resident(norms)
 
     def take(self, rows: np.ndarray | slice, columns: slice = slice(None)) -> np.ndarray:
         """Some columns of some of the points, (m, c) float64."""

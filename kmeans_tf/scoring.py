@@ -24,7 +24,7 @@ term is at most G/4 D_k + 4 h**2 / G, and the bound has G q and G |s_1| to spare
 
 import contextlib
 import threading
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
 from functools import cache
 
@@ -86,26 +86,50 @@ def score(points: Points, prototypes: np.ndarray, doubt: Doubt | None = None) ->
     far = ~(norms <= _FAR)
     norms = np.where(far, _FAR / 2, norms * (1 - 2 * bound))
     prototypes = -2 * np.where(far[:, None], 0.0, prototypes)
-    arguments = [
-        points.values,
-        points.norms,
-        tf.constant(prototypes[np.append(order, padding)], tf.float32),
-        tf.constant(np.append(norms[order], padding + _FAR / 2), tf.float32),
-        tf.constant(np.append(order, padding), tf.int32),
+    targets = [
+        tf.constant(prototypes.astype(np.float32)[np.append(order, padding)]),
+        tf.constant(np.append(norms[order], padding + _FAR / 2).astype(np.float32)),
+        tf.constant(np.append(order, padding).astype(np.int32)),
         tf.constant(bound, tf.float32),
     ]
-    program = _program(capacity, d, k, doubt is not None)
-    tile = _tile_rows(capacity, k)
+    call = _Call(points, targets, _program(capacity, d, k), _tile_rows(capacity, k))
+    if block == k:
+        return call.scored(None if doubt is None else doubt.places)
     if doubt is None:
-        scored = program(*arguments, tf.constant(-(-points.rows // tile)))
-        return Scored(*(np.asarray(each)[: points.rows] for each in scored))
-    if block < k:
-        own = _own_scores(points, prototypes, norms, doubt)
-        return _ordered_scored(program, arguments, doubt, own, tile, block)
-    count = len(doubt.places)
-    places = tf.constant(_padded(doubt.places, capacity))
-    scored = program(*arguments, tf.constant(-(-count // tile)), places)
-    return Scored(*(np.asarray(each)[:count] for each in scored))
+        beside = np.zeros(capacity, np.int32), np.full(capacity, _FAR / 2, np.float32)
+        return call.scored(None, *beside, np.full(capacity // call.tile, -(-k // block), np.int32))
+    return _ordered_scored(call, doubt, _own_scores(points, prototypes, norms, doubt), block)
+
+
+@dataclass(frozen=True)
+class _Call:
+    """What a program is given.
+
+    Attributes:
+        points: the points.
+        targets: the prototypes, as they are scored.
+        program: see `_made`.
+        tile: how many points it compares at once.
+    """
+
+    points: Points
+    targets: list
+    program: Callable
+    tile: int
+
+    def scored(self, places: np.ndarray | None, *beside: np.ndarray) -> Scored:
+        """What scores say of the points at some places (m,), or of all.
+
+        Args:
+            beside: where prototypes come in blocks, what the program takes last.
+        """
+        if places is None:
+            rows, values = self.points.rows, (self.points.values, self.points.norms)
+        else:
+            rows, values = len(places), self.points.some(places)
+        tiles = tf.constant(-(-rows // self.tile))
+        scored = self.program(*values, *self.targets, tiles, *map(tf.constant, beside))
+        return Scored(*(np.asarray(each)[:rows] for each in scored))
 
 
 def _own_scores(
@@ -126,16 +150,14 @@ def _own_scores(
     return scores + np.float32(_FLOOR)
 
 
-def _ordered_scored(
-    program, arguments: list, doubt: Doubt, own: np.ndarray, tile: int, block: int
-) -> Scored:
+def _ordered_scored(call: _Call, doubt: Doubt, own: np.ndarray, block: int) -> Scored:
     """What scores say of points in doubt, those first that are compared with most.
 
     Args:
         own: (m,) float32, their scores with their own prototypes.
-        tile, block: how many points and prototypes the program compares at once.
+        block: how many prototypes the program compares at once.
     """
-    capacity, k = arguments[0].shape[0], len(doubt.order)
+    capacity, k, tile = call.points.values.shape[0], len(doubt.order), call.tile
     tight = np.minimum(doubt.upper, np.sqrt(np.maximum(own, 0)))
     doubt = replace(doubt, upper=np.where(doubt.upper < np.inf, tight, doubt.upper))
     blocks = doubt.blocks(block).astype(np.uint8)  # which is sorted soonest
@@ -146,52 +168,55 @@ def _ordered_scored(
     rank = np.empty(k, np.int64)
     rank[doubt.order] = np.arange(k)
     beside = np.where(rank[doubt.own] >= done, own, np.float32(_FAR / 2))
-    sorted_ = [_padded(each[sort], capacity) for each in (doubt.places, doubt.own, beside)]
-    sorted_.append(_padded(of_tiles, capacity // tile))
-    scored = program(*arguments, *map(tf.constant, (np.int32(len(of_tiles)), *sorted_)))
-    labels, upper, lower = (_unsorted(np.asarray(each), sort) for each in scored)
+    sorted_ = [_padded(each[sort], capacity) for each in (doubt.own, beside)]
+    scored = call.scored(doubt.places[sort], *sorted_, _padded(of_tiles, capacity // tile))
+    labels, upper, lower = (
+        _unsorted(each, sort) for each in (scored.labels, scored.upper, scored.lower)
+    )
     rest = doubt.lower(done)
     proven = upper * np.float32(1.0 + _OUTWARD) < rest
     return Scored(labels, np.where(proven, upper, np.float32(np.inf)), np.minimum(lower, rest))
 
 
 def _padded(values: np.ndarray, size: int) -> np.ndarray:
-    """Whole numbers as int32, and any as a program takes them: so many of them."""
-    padded = np.zeros(size, np.float32 if values.dtype.kind == "f" else np.int32)
+    """As many numbers as a program takes."""
+    padded = np.zeros(size, values.dtype)
     padded[: len(values)] = values
     return padded
 
 
 def _unsorted(values: np.ndarray, sort: np.ndarray) -> np.ndarray:
-    unsorted = np.empty(len(sort), values.dtype)
-    unsorted[sort] = values[: len(sort)]
+    unsorted = np.empty_like(values)
+    unsorted[sort] = values
     return unsorted
 
 
 def comparisons(doubt: Doubt) -> np.ndarray:
     """(m,) with how many prototypes each point in doubt is compared, but for its tile's others."""
-    block = _block_prototypes(len(doubt.order))
-    return np.minimum(len(doubt.order), doubt.blocks(block) * block)
+    k, block = len(doubt.order), _block_prototypes(len(doubt.order))
+    return (
+        np.full(len(doubt.places), k) if block == k else np.minimum(k, doubt.blocks(block) * block)
+    )
 
 
 def compile_ahead(capacity: int, d: int, ks: Iterable[int]) -> None:
     """Compiles what scores chunks of such a capacity, in a thread; who needs it waits for it."""
-    wanted = [(k, some) for some in (False, True) for k in ks if k > 1]
+    wanted = [k for k in ks if k > 1]
 
     def begin() -> None:
         with contextlib.suppress(ImportError):  # who asks for TensorFlow will hear of that
-            for k, some in wanted:
-                specs = _arguments(capacity, d, k, some)
-                _program(capacity, d, k, some)(*(tf.zeros(s.shape, s.dtype) for s in specs))
+            for k in wanted:
+                specs = _arguments(capacity, d, k)
+                _program(capacity, d, k)(*(tf.zeros(s.shape, s.dtype) for s in specs))
 
     threading.Thread(target=begin, name="compile_scores").start()
 
 
-def _program(capacity: int, d: int, k: int, some: bool):
+def _program(capacity: int, d: int, k: int):
     """The program, which is compiled when it is first called."""
     with _MAKING:
         full_precision()  # whoever calls
-        return _made(capacity, d, k, some)
+        return _made(capacity, d, k)
 
 
 def _tile_rows(rows: int, prototypes: int) -> int:
@@ -207,25 +232,23 @@ def _block_prototypes(k: int) -> int:
     return k if k < _MANY else -(-k // _BLOCKS)
 
 
-def _arguments(capacity: int, d: int, k: int, some: bool) -> "list[tf.TensorSpec]":
+def _arguments(capacity: int, d: int, k: int) -> "list[tf.TensorSpec]":
     """What a program takes: see `_made`."""
     tiles, padded = capacity // _tile_rows(capacity, k), k + -k % _block_prototypes(k)
     shapes = [(capacity, d), (capacity,), (padded, d), (padded,), (padded,), (), ()]
     types = [tf.float32] * 4 + [tf.int32, tf.float32, tf.int32]
-    if some:
-        shapes, types = [*shapes, (capacity,)], [*types, tf.int32]
-    if some and _block_prototypes(k) < k:
+    if _block_prototypes(k) < k:
         shapes += [(capacity,), (capacity,), (tiles,)]
         types += [tf.int32, tf.float32, tf.int32]
     return [tf.TensorSpec(*each) for each in zip(shapes, types, strict=True)]
 
 
 @cache
-def _made(capacity: int, d: int, k: int, some: bool):
-    """One XLA program for all tiles of a chunk, or for some of its rows: the three of `Scored`.
+def _made(capacity: int, d: int, k: int):
+    """One XLA program for the first tiles of a chunk's shape: the three of `Scored`.
 
-    Prototypes come in blocks, of which a tile of some rows is compared with as many as it is told,
-    beside each row's own.
+    Many prototypes come in blocks, of which a tile is compared with as many as it is told, beside
+    each row's own.
 
     Scores are (block, tile), so that reductions run along the outer axis and vectorise over rows.
     The low bits of a score carry its label: one minimum gives both, and the next smallest score is
@@ -275,15 +298,9 @@ def _made(capacity: int, d: int, k: int, some: bool):
         return labels, tf.where(proven, upper, infinity), lower
 
     @tf.function(jit_compile=True, autograph=False)
-    def program(
-        values, q, w, norms, labels, bound, used, places=None, own=None, scores=None, until=None
-    ):
+    def program(values, q, w, norms, labels, bound, used, own=None, scores=None, until=None):
         def tile_of(i):
-            if places is None:
-                x = tf.slice(values, [i * tile, 0], [tile, d])
-                return x, tf.slice(q, [i * tile], [tile]), None, blocks
-            those = tf.slice(places, [i * tile], [tile])
-            x, squares = tf.gather(values, those), tf.gather(q, those)
+            x, squares = tf.slice(values, [i * tile, 0], [tile, d]), tf.slice(q, [i * tile], [tile])
             if blocks == 1:
                 return x, squares, None, 1
             owned = [tf.slice(each, [i * tile], [tile]) for each in (scores, own)]
@@ -302,6 +319,6 @@ def _made(capacity: int, d: int, k: int, some: bool):
         )
         return [each.concat() for each in arrays]
 
-    specs = _arguments(capacity, d, k, some)
+    specs = _arguments(capacity, d, k)
     program.get_concrete_function(*specs)  # at calls that trace TensorFlow would warn
     return program
