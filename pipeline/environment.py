@@ -38,6 +38,11 @@ def seconds_since_start() -> float:
     return time.monotonic() - _STARTED[0]
 
 
+def steady_seconds() -> float:
+    """From some moment on, also while the machine sleeps, whatever its clock is set to."""
+    return time.clock_gettime(getattr(time, "CLOCK_BOOTTIME", time.CLOCK_MONOTONIC))
+
+
 def start_clock() -> None:
     """A command starts now, in a process that may have run others."""
     _STARTED[0] = time.monotonic()

@@ -63,9 +63,10 @@ BELOW = {
     "pipeline.command_line": (
         "pipeline.data.addresses",
         "pipeline.data.names",
+        "pipeline.environment",
         "pipeline.errors",
     ),
-    "pipeline.data": ("pipeline.errors",),
+    "pipeline.data": ("pipeline.environment", "pipeline.errors"),
     "pipeline.passes": ("pipeline.data", "pipeline.console", "pipeline.errors"),
     "pipeline.transforms": ("pipeline.data", "pipeline.passes"),
     "pipeline.inference": ("pipeline.data",),

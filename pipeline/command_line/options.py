@@ -4,6 +4,7 @@ from dataclasses import asdict, dataclass
 from datetime import date
 
 from pipeline.command_line.gates import Bound
+from pipeline.command_line.moments import Deadline
 from pipeline.data.addresses import masked
 from pipeline.data.names import ColumnNames
 
@@ -78,7 +79,7 @@ class FitOptions:
     run: RunOptions
     match: str | None = None
     gates: tuple[Bound, ...] = ()
-    deadline: float | None = None  # seconds since 1970
+    deadline: Deadline | None = None
     day: date | None = None  # that stands in paths
 
     def configuration(self) -> dict:

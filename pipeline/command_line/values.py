@@ -5,12 +5,11 @@ Each raises an argparse.ArgumentTypeError that says what was expected.
 
 import argparse
 import re
-import time
 from datetime import date
 
 from pipeline.command_line.dates import parse_day
 from pipeline.command_line.gates import Bound
-from pipeline.command_line.moments import parse_moment
+from pipeline.command_line.moments import Deadline
 from pipeline.command_line.options import AUTO
 
 MOST_TRIALS = 1000
@@ -66,13 +65,13 @@ def _seconds(text: str) -> float | None:
     return float(match[1]) * _UNITS[match[2]] if match else None
 
 
-def deadline(text: str) -> float:
-    """Seconds since 1970, from a duration from now, a clock time or an ISO time."""
+def deadline(text: str) -> Deadline:
+    """A duration from now, a clock time or an ISO time."""
     seconds = _seconds(text)
     if seconds is not None:
-        return time.time() + seconds
+        return Deadline.after(seconds)
     try:
-        return parse_moment(text)
+        return Deadline.at(text)
     except ValueError as error:
         passed = "it has passed; " if "passed" in str(error) else ""
         raise argparse.ArgumentTypeError(

@@ -15,7 +15,6 @@ import hashlib
 import os
 import posixpath
 import threading
-import time
 import uuid
 from collections.abc import Callable, Iterator
 from functools import cache
@@ -23,6 +22,7 @@ from pathlib import Path
 
 from pyarrow import fs
 
+from pipeline import environment
 from pipeline.data.locks import HeldError
 
 RENEW_SECONDS = 10.0
@@ -96,7 +96,7 @@ class _Lease:
         """
         began = self._write()
         try:
-            if _now() - self._renewed > _LATE_SECONDS:
+            if environment.steady_seconds() - self._renewed > _LATE_SECONDS:
                 self._give_way()
         except HeldError:
             self.drop()
@@ -106,7 +106,7 @@ class _Lease:
 
     def _write(self) -> float:
         """Writes it; when that began."""
-        began = _now()
+        began = environment.steady_seconds()
         with self._system.open_output_stream(self._path, compression=None) as stream:
             stream.write(self._holder.encode())
         return began
@@ -138,11 +138,6 @@ class _Lease:
         except OSError:  # it has ended since
             holder = "which has just ended"
         return f"{holder}; if it was killed, its hold ends in {DEAD_SECONDS - age:.0f} s"
-
-
-def _now() -> float:
-    """Seconds that go on while the machine sleeps, whatever its clock is set to."""
-    return time.clock_gettime(getattr(time, "CLOCK_BOOTTIME", time.CLOCK_MONOTONIC))
 
 
 def _is_gone(who: str) -> bool:

@@ -7,7 +7,7 @@ deadline goes on.
 import math
 from dataclasses import dataclass
 
-from pipeline.command_line import moments
+from pipeline.command_line.moments import Deadline
 
 PUBLISHING_SECONDS = 3.0  # for the model, the report and moving files
 _PATIENCE = 1.5  # times the slowest read so far: what a read after the training is given
@@ -18,13 +18,13 @@ class Pace:
     """How long iterations take, and how many more there is time for.
 
     Attributes:
-        deadline: seconds since 1970; None for none.
+        deadline: None for none.
         reads: of all rows, that come after the training.
         read_seconds: of the slowest read so far; 0 where none was measured.
         iteration_seconds: of those of the last round, its start included; None before the first.
     """
 
-    deadline: float | None
+    deadline: Deadline | None
     reads: int
     read_seconds: float = 0.0
     iteration_seconds: float | None = None
@@ -41,7 +41,7 @@ class Pace:
         """
         if self.deadline is None:
             return most
-        left = self.deadline - moments.now() - PUBLISHING_SECONDS
+        left = self.deadline.left - PUBLISHING_SECONDS
         left -= _PATIENCE * self.reads * self.read_seconds
         known = self.iteration_seconds
         expected = self.read_seconds if known is None else known

@@ -126,7 +126,7 @@ class Slow:
 
     def __init__(self, monkeypatch):
         self.clock, self.seconds, self.fails = 1000.0, 0.0, False
-        monkeypatch.setattr(leases, "_now", lambda: self.clock)
+        monkeypatch.setattr(leases.environment, "steady_seconds", lambda: self.clock)
 
     def open_output_stream(self, *args, **named):
         self.clock += self.seconds
