@@ -70,6 +70,10 @@ class MemoryLackError(RunError):
     hint = "; then run the same command to resume"
 
 
+class DamagedError(RunError):
+    """What an attempt has left is not what it wrote; the next one does again what led to it."""
+
+
 class NoResumeError(RunError):
     """What an attempt has left cannot be taken up; the message says what to do instead."""
 
@@ -82,7 +86,10 @@ _BAD_SHOWN = 5
 
 _KINDS = {
     kind.__name__: kind
-    for kind in (UsageError, DataError, RunError, SetupError, FullDiskError, NoResumeError)
+    for kind in (
+        *(UsageError, DataError, RunError, SetupError, FullDiskError),
+        *(DamagedError, NoResumeError),
+    )
 }
 # What a disk says that it will say again, and what to do.
 _REFUSED = {

@@ -79,12 +79,7 @@ BELOW = {
         "pipeline.passes.heartbeat",
         *SPEECH,
     ),
-    "pipeline.output": (
-        "pipeline.data",
-        "pipeline.passes",
-        "pipeline.errors",
-        "pipeline.command_line",
-    ),
+    "pipeline.output": ("pipeline.data", "pipeline.passes", *SPEECH),
     "pipeline.nights": ("pipeline.data", "pipeline.output", *SPEECH),
     "pipeline.worker_pool": (
         "pipeline.passes",

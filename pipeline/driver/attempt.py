@@ -22,6 +22,7 @@ from pipeline import environment
 from pipeline.command_line.options import ALWAYS
 from pipeline.console import say
 from pipeline.data.addresses import masked_words
+from pipeline.data.page_sums import READING
 from pipeline.data.plan import Plan
 from pipeline.data.store import FileVersion
 from pipeline.driver.checks import check_labelled
@@ -196,8 +197,9 @@ class Attempt:
         return totals if rows == totals.all_rows else None
 
     def _rows(self, part: FileVersion) -> int:
+        """Of a part of the labels, every page of which is looked at."""
         with self.work.store.open(part) as stream:
-            return pq.ParquetFile(stream).metadata.num_rows
+            return sum(map(len, pq.ParquetFile(stream, **READING).iter_batches()))
 
     def record(self, results: Results) -> RunRecord:
         """What run.json says of this attempt and its results."""

@@ -56,6 +56,7 @@ from pipeline.passes.checkpoint import (
     load_figures,
     load_summary,
     save_state,
+    settle,
 )
 from pipeline.passes.figures import FiguresSpec, FindFigures
 from pipeline.passes.train import slices_for
@@ -407,7 +408,7 @@ class Fit:
         return reached
 
     def _drop_old_checkpoints(self, begun: int) -> None:
-        """Keeps the newest and the one before it, and how long each iteration took.
+        """Keeps the newest, on the disk, and the one before it, and how long each iteration took.
 
         Args:
             begun: the iteration that the round began from.
@@ -418,6 +419,7 @@ class Fit:
         times = [file.modified for file in files]
         # The clock may be set back meanwhile.
         self.attempt.clock.iterations += np.maximum(np.diff(times) / 1e9, 0.0).tolist()
+        settle(work)
         for path in paths[:-2]:
             work.store.delete(path)
 

@@ -20,9 +20,16 @@ from datetime import UTC, datetime
 from typing import Any
 
 from pipeline.command_line.options import OutputOptions
+from pipeline.console import say
 from pipeline.data.locks import HeldError
 from pipeline.data.store import FileVersion, Store, reason
-from pipeline.errors import FullDiskError, NoResumeError, UsageError, disk_failure
+from pipeline.errors import (
+    DamagedError,
+    FullDiskError,
+    NoResumeError,
+    UsageError,
+    disk_failure,
+)
 from pipeline.output.run_record import RUN
 from pipeline.output.tables import table_names
 from pipeline.passes.archive import sealed, unsealed
@@ -214,6 +221,7 @@ class Output:
         below = {name: posixpath.relpath(path, self.path) for name, path in files.items()}
         record = json.dumps({"request": request, "files": below})
         self.store.write(self.file(_RECORD), sealed(record.encode(), _RECORD))
+        self.store.settle([self.file(_RECORD), self.path])
         self._finish_publishing(below)
 
     def reject(self, work: WorkFolder, files: dict[str, str]) -> str:
@@ -237,13 +245,16 @@ class Output:
 
         Raises:
             UsageError: another request's was finished, but for what it would have deleted.
-            NoResumeError: what it wrote down to publish cannot be read, or is gone.
         """
         if self._is_publishing and self.options.resume != "never":
-            record = self._record()
-            if record["request"] == json.loads(json.dumps(request)):
-                self._finish_publishing(record["files"])
-                return True
+            try:
+                record = self._record()
+                if record["request"] == json.loads(json.dumps(request)):
+                    self._check_complete(record["files"])
+                    self._finish_publishing(record["files"])
+                    return True
+            except DamagedError as error:
+                say(f"warning: {error}: what led to it is done again")
         self._check_not_finished()
         return False
 
@@ -257,9 +268,7 @@ class Output:
         try:
             return json.loads(unsealed(self.store.read(path), _RECORD))
         except ValueError as error:
-            raise NoResumeError(
-                f"{path} cannot be read ({error}): delete it and run the job again"
-            ) from error
+            raise DamagedError(f"{path} is damaged, or something else") from error
 
     def _check_not_finished(self) -> None:
         if self.finished and not self.options.overwrite:
@@ -267,9 +276,21 @@ class Output:
                 f"--output {self.path} holds a finished output: give --overwrite to replace it"
             )
 
+    def _check_complete(self, files: dict[str, str]) -> None:
+        """Raises a DamagedError if what was to be published cannot be finished any more."""
+        left = self._left(files)
+        for name, below in files.items():
+            is_there = name in left or self.store.version(self.file(name))
+            if (left or not self.finished) and not is_there:
+                raise DamagedError(f"{self.file(below)} is gone")
+
+    def _left(self, files: dict[str, str]) -> set[str]:
+        """The names of the files that are still to be moved."""
+        return {name for name, below in files.items() if self.store.version(self.file(below))}
+
     def _finish_publishing(self, files: dict[str, str]) -> None:
         """Does whatever is not done yet; an answer that is finished stays so meanwhile."""
-        left = {name for name, below in files.items() if self.store.version(self.file(below))}
+        left = self._left(files)
         if left or not self.finished:
             self._move(files, left)
         self._is_held = lambda: True  # from here on nothing is lost
@@ -285,13 +306,9 @@ class Output:
         Before each change it looks whether the folder is still this job's: where an object stands
         for a lock, one that stood still meanwhile was taken for dead, and would mix two answers.
         """
-        for name in files:
-            if name not in left and not self.store.version(self.file(name)):
-                raise NoResumeError(
-                    f"{self.file(files[name])} is gone: start again with --resume never"
-                )
         self._check_held()
         self.store.delete(self.file(SUCCESS))
+        self.store.settle([self.path])
         for name in filter(left.__contains__, files):
             self._check_held()
             self.store.move(self.file(files[name]), self.file(name))

@@ -28,6 +28,10 @@ _DAMAGE = (ValueError, TypeError, KeyError, RuntimeError, EOFError, OSError, zip
 _READING = threading.Lock()  # NumPy parses headers by ast, of which Python 3.11 confuses threads
 
 
+class DamageError(ValueError):
+    """A file is not whole, or another's."""
+
+
 def pack(value: Any, path: str) -> bytes:
     """A dataclass of numbers, text, arrays, tuples, dicts, counters and dataclasses, as bytes.
 
@@ -51,11 +55,11 @@ def unsealed(data: bytes, path: str) -> bytes:
     """What `sealed` was given.
 
     Raises:
-        ValueError: it is something else, of another file, or not whole.
+        DamageError: it is something else, of another file, or not whole.
     """
     content, seal = data[:-_SEAL_BYTES], data[-_SEAL_BYTES:]
     if _digest(content, path) != seal:
-        raise ValueError("it is damaged, or something else")
+        raise DamageError("it is damaged, or something else")
     return content
 
 
@@ -79,7 +83,8 @@ def unpack(data: bytes, kinds: Sequence[type], path: str) -> Any:
         path: of the file that it was read from.
 
     Raises:
-        ValueError: it is not whole, of another version, or a class has other fields.
+        DamageError: it is not whole, or another's.
+        ValueError: it is of another version, or a class has other fields.
     """
     content = unsealed(data, path)
     try:

@@ -12,10 +12,11 @@ sums/                partial sums that are too large to travel
 workers/HOST-PID     what a worker process is at, while it is
 """
 
+import contextlib
 import posixpath
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
-from typing import Any, TypeVar
+from typing import Any
 
 import numpy as np
 
@@ -27,8 +28,8 @@ from kmeans_tf.state import Oversampling, Proof, TrainingState, Trial
 from kmeans_tf.summary import Moments, Summary
 from pipeline.console import say
 from pipeline.data.store import FileVersion, Store
-from pipeline.errors import SHARED_OUTPUT, NoResumeError, SetupError
-from pipeline.passes.archive import pack, unpack
+from pipeline.errors import SHARED_OUTPUT, DamagedError, NoResumeError, SetupError
+from pipeline.passes.archive import DamageError, pack, unpack
 from pipeline.passes.shared import Shared, fetch, remember, share
 from pipeline.passes.totals import LABEL_TOTALS, LabelTotals
 
@@ -48,7 +49,6 @@ class TrialSums:
 FIGURES = (TrialSums, FigureSums)
 SUMMARY = (Summary, Moments, Sample, ExactVector)
 _STATE = (TrainingState, Trial, Proof, Oversampling)
-_Found = TypeVar("_Found")
 
 
 @dataclass(frozen=True)
@@ -126,7 +126,7 @@ def load_footers(work: WorkFolder, number: int) -> FooterColumns:
     Raises:
         RunError: it is not here.
     """
-    return _present(_find(work, _footers(number), [FooterColumns]), work)
+    return _load(work, _footers(number), [FooterColumns])
 
 
 def _footers(number: int) -> str:
@@ -139,7 +139,7 @@ def save_summary(work: WorkFolder, summary: Summary) -> None:
 
 
 def find_summary(work: WorkFolder) -> Summary | None:
-    """What `save_summary` wrote; None if it did not."""
+    """What `save_summary` wrote; None if it did not, or it is damaged."""
     return _find(work, "summary", SUMMARY)
 
 
@@ -149,7 +149,7 @@ def load_summary(work: WorkFolder) -> Summary:
     Raises:
         RunError: it is not here.
     """
-    return _present(find_summary(work), work)
+    return _load(work, "summary", SUMMARY)
 
 
 def save_figures(work: WorkFolder, sums: TrialSums) -> None:
@@ -158,7 +158,7 @@ def save_figures(work: WorkFolder, sums: TrialSums) -> None:
 
 
 def find_figures(work: WorkFolder) -> TrialSums | None:
-    """What `save_figures` wrote; None if it did not."""
+    """What `save_figures` wrote; None if it did not, or it is damaged."""
     return _find(work, "figures", FIGURES)
 
 
@@ -168,7 +168,7 @@ def load_figures(work: WorkFolder) -> TrialSums:
     Raises:
         RunError: it is not here.
     """
-    return _present(find_figures(work), work)
+    return _load(work, "figures", FIGURES)
 
 
 def save_model(work: WorkFolder, model: Model) -> Shared:
@@ -191,7 +191,7 @@ def save_manifest(work: WorkFolder, totals: LabelTotals) -> None:
 
 
 def find_manifest(work: WorkFolder) -> LabelTotals | None:
-    """What `save_manifest` wrote; None if it did not."""
+    """What `save_manifest` wrote; None if it did not, or it is damaged."""
     return _find(work, "manifest", LABEL_TOTALS)
 
 
@@ -201,7 +201,7 @@ def load_manifest(work: WorkFolder) -> LabelTotals:
     Raises:
         RunError: it is not here.
     """
-    return _present(find_manifest(work), work)
+    return _load(work, "manifest", LABEL_TOTALS)
 
 
 def forget_labels(work: WorkFolder) -> None:
@@ -243,7 +243,8 @@ def load_state(work: WorkFolder, path: str) -> TrainingState:
     """The state in a checkpoint.
 
     Raises:
-        NoResumeError: it cannot be read.
+        DamagedError: it is not whole, or of something else.
+        NoResumeError: another version has written it.
     """
     return _read(work.store, path, _STATE)
 
@@ -260,26 +261,16 @@ def checkpoint_files(work: WorkFolder) -> list[tuple[int, FileVersion]]:
 
 
 def find_state(work: WorkFolder) -> TrainingState | None:
-    """The state of the newest checkpoint that can be read; None if there is none.
+    """The state of the newest checkpoint that is whole; None if there is none.
 
     A newer one is deleted, and a line says so: it would pass for the newest.
 
     Raises:
-        NoResumeError: none of those that are there can be read.
+        NoResumeError: another version has written it.
     """
-    unread: dict[str, NoResumeError] = {}
     for path in reversed(checkpoints(work)):
-        try:
-            state = load_state(work, path)
-        except NoResumeError as error:
-            unread[path] = error
-            continue
-        for newer in unread:
-            say(f"checkpoint {newer} cannot be read: the one before it is taken up")
-            work.store.delete(newer)
-        return state
-    for failure in unread.values():
-        raise failure
+        with _passing_over(work, path):
+            return load_state(work, path)
     return None
 
 
@@ -289,7 +280,16 @@ def latest_state(work: WorkFolder) -> TrainingState:
     Raises:
         RunError: there is none here.
     """
-    return _present(find_state(work), work)
+    state = find_state(work)
+    if state is None:
+        raise _absent(work)
+    return state
+
+
+def settle(work: WorkFolder) -> None:
+    """What a resumed job goes on from outlives the sudden end of the machine, as it is now."""
+    newest = checkpoints(work)[-1:]
+    work.store.settle([work.file("summary"), *newest, work.states, work.path])
 
 
 def _write(work: WorkFolder, name: str, value: Any) -> None:
@@ -299,13 +299,30 @@ def _write(work: WorkFolder, name: str, value: Any) -> None:
 
 def _find(work: WorkFolder, name: str, kinds: Sequence[type]) -> Any:
     path = work.file(name)
-    return _read(work.store, path, kinds) if work.store.version(path) else None
+    with _passing_over(work, path):
+        return _read(work.store, path, kinds) if work.store.version(path) else None
+    return None
 
 
-def _present(found: _Found | None, work: WorkFolder) -> _Found:
-    if found is None:
-        raise SetupError(f"what the workers wrote did not reach {work.path} here: {SHARED_OUTPUT}")
-    return found
+def _load(work: WorkFolder, name: str, kinds: Sequence[type]) -> Any:
+    path = work.file(name)
+    if not work.store.version(path):
+        raise _absent(work)
+    return _read(work.store, path, kinds)
+
+
+def _absent(work: WorkFolder) -> SetupError:
+    return SetupError(f"what the workers wrote did not reach {work.path} here: {SHARED_OUTPUT}")
+
+
+@contextlib.contextmanager
+def _passing_over(work: WorkFolder, path: str) -> Iterator[None]:
+    """Deletes a file that is damaged, as where the machine ended before all was on the disk."""
+    try:
+        yield
+    except DamagedError as error:
+        say(f"warning: {error}: what led to it is done again")
+        work.store.delete(path)
 
 
 def _read(store: Store, path: str, kinds: Sequence[type]) -> Any:
@@ -315,6 +332,8 @@ def _read(store: Store, path: str, kinds: Sequence[type]) -> Any:
 def _unpacked(path: str, data: bytes, kinds: Sequence[type]) -> Any:
     try:
         return unpack(data, kinds, path)
+    except DamageError as error:
+        raise DamagedError(f"checkpoint {path} is damaged, or something else") from error
     except ValueError as error:
         raise NoResumeError(
             f"checkpoint {path} cannot be read ({error}): start again with --resume never"

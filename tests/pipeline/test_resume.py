@@ -259,8 +259,7 @@ def test_points_that_a_killed_attempt_staged_take_no_room(run, three_blobs, tmp_
 def test_a_checkpoint_without_a_field_ends_the_job(run, stopped):
     """In what other ways one may be spoiled is in test_checkpoint.py."""
     output, args = stopped
-    before, checkpoint = sorted((work_folder(output) / "state").iterdir())
-    before.unlink()
+    _, checkpoint = sorted((work_folder(output) / "state").iterdir())
     with np.load(checkpoint) as archive:
         arrays = dict(archive)
     header = json.loads(arrays["header"].tobytes())
@@ -276,32 +275,41 @@ def test_a_checkpoint_without_a_field_ends_the_job(run, stopped):
     )
 
 
-def test_a_checkpoint_of_something_else_ends_the_job_until_it_is_left_alone(run, stopped):
-    output, args = stopped
-    before, checkpoint = sorted((work_folder(output) / "state").iterdir())
-    before.unlink()
-    checkpoint.write_bytes(b"neither NumPy nor zip")
-    assert run("fit", *args) == (
-        5,
-        f"kmeans-tf: error: checkpoint {checkpoint} cannot be read (it is damaged, or something "
-        "else): start again with --resume never\n",
-    )
-    assert run("fit", *args, "--resume=never").code == 0
+STATES = ("state/000001", "state/000002")
 
 
-def test_the_checkpoint_before_a_damaged_one_leads_to_the_same_bits(run, fit, stopped, tmp_path):
+@pytest.mark.parametrize(
+    ("damaged", "resumes"),
+    [
+        (["state/000002"], "resuming after iteration 1\n"),
+        (STATES, "seed: "),
+        (["summary", *STATES], "scan: "),
+        (["summary"], "resuming after iteration 2\n"),
+    ],
+    ids=["the newest", "all", "the scan's too", "the scan's alone"],
+)
+def test_what_the_end_of_a_machine_has_spoiled_is_done_again_to_the_same_bits(
+    run, stopped, done, damaged, resumes
+):
+    """Names were on the disk, and what belongs to them was not."""
     output, args = stopped
-    checkpoint = work_folder(output) / "state" / "000002"
-    data = bytearray(checkpoint.read_bytes())
-    data[len(data) // 2] ^= 1
-    checkpoint.write_bytes(data)
+    paths = [work_folder(output) / name for name in damaged]
+    for path in paths:
+        path.write_bytes(b"")
     ran = run("fit", *args)
     assert ran.code == 0, ran.stderr
-    told = f"checkpoint {checkpoint} cannot be read: the one before it is taken up\n"
-    assert ran.stderr.startswith(told)
-    assert "resuming after iteration 1\n" in ran.stderr
-    whole = fit(args[0].partition("=")[2], tmp_path / "whole", *FEW)
-    assert_same_answer(Answer(output), whole)
+    told = [line for line in ran.stderr.splitlines() if line.startswith("warning: ")]
+    assert sorted(told) == sorted(
+        f"warning: checkpoint {path} is damaged, or something else: what led to it is done again"
+        for path in paths
+    )
+    assert resumes in ran.stderr
+    assert_same_answer(Answer(output), done)
+
+
+@pytest.fixture(scope="module")
+def done(fit, three_blobs, tmp_path_factory):
+    return fit(three_blobs.folder, tmp_path_factory.mktemp("done") / "out", *FEW)
 
 
 # Workers that write elsewhere

@@ -3,6 +3,7 @@
 import io
 import json
 import math
+import os
 from collections import Counter
 from dataclasses import fields, is_dataclass
 from pathlib import Path
@@ -16,7 +17,7 @@ from hypothesis.extra import numpy as hnp
 from kmeans_tf import TrainingState, Trial
 from kmeans_tf.state import Oversampling, Proof
 from kmeans_tf.summary import Summary
-from pipeline.errors import NoResumeError
+from pipeline.errors import DamagedError, NoResumeError
 from pipeline.passes.archive import sealed
 from pipeline.passes.checkpoint import (
     WorkFolder,
@@ -31,10 +32,12 @@ from pipeline.passes.checkpoint import (
     save_manifest,
     save_state,
     save_summary,
+    settle,
 )
 from pipeline.passes.totals import LabelTotals
 
 any_float = st.floats(width=64)
+A_ROW = (np.ones((1, 2)), np.ones(1), np.ones(1, bool))
 matrix = hnp.arrays(np.float64, (3, 2), elements=any_float)
 
 
@@ -271,46 +274,82 @@ def a_bit_wrong_in_an_array(path):
             "it holds a Summary, expected TrainingState or Trial or Proof or Oversampling",
         ),
         (without_an_array, "KeyError: 'other'"),
-        *(
-            (spoil, "it is damaged, or something else")
-            for spoil in (
-                junk,
-                empty,
-                one_array,
-                one_byte_wrong,
-                cut_off,
-                of_an_unknown_compression,
-                of_another_job,
-                of_another_iteration,
-                a_bit_wrong_in_an_array,
-            )
-        ),
     ],
 )
-def test_a_checkpoint_that_cannot_be_read_is_named(tmp_path, spoil, reason):
-    work = WorkFolder(str(tmp_path / "mine"))
-    save_state(work, TrainingState((Trial.start(np.zeros((2, 2))),), 7))
+def test_a_checkpoint_that_another_version_has_sealed_is_named_and_stays(tmp_path, spoil, reason):
+    """No crash makes one, and whoever installs that version again can go on with it."""
+    work = WorkFolder(str(tmp_path))
+    for iteration in (6, 7):
+        save_state(work, TrainingState((Trial.start(np.zeros((2, 2))),), iteration))
     path = work.state(7)
-    before = Path(path).read_bytes()
     spoil(Path(path))
-    assert Path(path).read_bytes() != before
     with pytest.raises(NoResumeError) as refused:
         latest_state(work)
     assert str(refused.value) == (
         f"checkpoint {path} cannot be read ({reason}): start again with --resume never"
     )
+    assert checkpoints(work) == [work.state(6), path]
 
 
-def test_the_checkpoint_before_a_damaged_one_is_taken_up_and_a_line_says_so(tmp_path, capsys):
-    work = WorkFolder(str(tmp_path))
+def told(path):
+    return f"warning: checkpoint {path} is damaged, or something else: what led to it is done again"
+
+
+DAMAGES = [
+    *(junk, empty, one_array, one_byte_wrong, cut_off, of_an_unknown_compression),
+    *(of_another_job, of_another_iteration, a_bit_wrong_in_an_array),
+]
+
+
+@pytest.mark.parametrize("spoil", DAMAGES)
+def test_the_checkpoint_before_a_damaged_one_is_taken_up_and_a_line_says_so(
+    tmp_path, capsys, spoil
+):
+    work = WorkFolder(str(tmp_path / "mine"))
     for iteration in (4, 5, 6, 7):
         save_state(work, TrainingState((Trial.start(np.full((2, 2), iteration)),), iteration))
     for iteration in (6, 7):
-        cut_off(Path(work.state(iteration)))
+        spoil(Path(work.state(iteration)))
     found = find_state(work)
     assert (found.iteration, found.trials[0].prototypes[0, 0]) == (5, 5)
-    said = [
-        f"checkpoint {work.state(i)} cannot be read: the one before it is taken up" for i in (7, 6)
-    ]
-    assert capsys.readouterr().err.splitlines() == said
-    assert checkpoints(work) == [work.state(4), work.state(5)], "no damaged one is the newest"
+    assert capsys.readouterr().err.splitlines() == [told(work.state(i)) for i in (7, 6)]
+    assert checkpoints(work)[-2:] == [work.state(4), work.state(5)], "no damaged one is the newest"
+
+
+def test_where_all_checkpoints_are_damaged_there_is_none(tmp_path, capsys):
+    """As where the machine ended before the first round did."""
+    work = WorkFolder(str(tmp_path))
+    for iteration in (0, 1):
+        save_state(work, TrainingState((Trial.start(np.zeros((2, 2))),), iteration))
+        empty(Path(work.state(iteration)))
+    assert find_state(work) is None
+    assert capsys.readouterr().err.splitlines() == [told(work.state(i)) for i in (1, 0)]
+    assert not checkpoints(work)
+    assert find_state(work) is None and not capsys.readouterr().err
+
+
+def test_what_a_pass_has_written_and_is_damaged_is_not_there(tmp_path, capsys):
+    work = WorkFolder(str(tmp_path))
+    save_manifest(work, totals("a", [1, 2]))
+    cut_off(Path(work.file("manifest")))
+    with pytest.raises(DamagedError, match=r"checkpoint .*manifest is damaged"):
+        load_manifest(work)  # in the attempt that wrote it
+    assert find_manifest(work) is None
+    assert capsys.readouterr().err.splitlines() == [told(work.file("manifest"))]
+
+
+def test_the_newest_checkpoint_outlives_the_end_of_the_machine(tmp_path, monkeypatch):
+    work = WorkFolder(str(tmp_path))
+    save_summary(work, Summary.of(*A_ROW, seed=0, capacity=1))
+    for iteration in (1, 2):
+        save_state(work, TrainingState((Trial.start(np.zeros((2, 2))),), iteration))
+    inodes, fsync = set(), os.fsync
+
+    def watched(descriptor):
+        inodes.add(os.fstat(descriptor).st_ino)
+        fsync(descriptor)
+
+    monkeypatch.setattr(os, "fsync", watched)
+    settle(work)
+    named = (work.file("summary"), work.state(2), work.states, work.path)
+    assert {Path(path).stat().st_ino for path in named} <= inodes
