@@ -14,11 +14,13 @@ from pipeline.errors import UsageError
 _URI = re.compile(r"([A-Za-z][A-Za-z0-9+.-]*):(/{0,2})(.*)", re.S)
 _SAME = {"s3a": "s3", "s3n": "s3", "gcs": "gs"}
 _HIDDEN = "***"
-_SECRET = r"[\w.-]*(?:secret|key|token|passw|credential|signature|sig\b|connection_string)[\w.-]*"
-# Behind the colon stands a port where the kind of store has one.
+_SECRET = (
+    r"[\w.-]*(?:secret|key|token|pass|pwd|credential|signature|sig\b|connection_string)[\w.-]*"
+)
+# Behind the colon stands a port where the kind of store has one; else it is one that lacks its `@`.
 _PASSWORD = re.compile(
     r"((?:(?<![\w+.-])(s3[an]?|gc?s)|\w[\w+.-]*):/{1,2}[^/@:,\s]*):(?(2)|(?!\d+(?:[/,\s]|$)))"
-    r"[^@\s]*(?:@[^/@\s]*)*@"
+    r"(?:[^@\s]*(?:@[^/@\s]*)*@|(?(2)[^\s,]+|(?!)))"
 )
 _IN_QUERY = re.compile(rf"([?&]{_SECRET}=)[^&,\s'\"]*", re.I)
 _QUOTE = r"""\\?['"]"""

@@ -32,6 +32,8 @@ SECRET = "Zq9/x+7"
         ("s3://b/key=7/x?region=eu", "s3://b/key=7/x?region=eu"),
         ("s3://KEY:7/x+9@bucket/in", "s3://KEY:***@bucket/in"),
         ("s3a://KEY:12345@bucket/in", "s3a://KEY:***@bucket/in"),
+        ("--input 's3://KEY:Zq9/in,s3://b/c", "--input 's3://KEY:***@,s3://b/c"),
+        ("s3://b/in?pwd=Zq9&db_pass=Zq9", "s3://b/in?pwd=***&db_pass=***"),
         (
             "s3:/KEY:Zq9@bucket: write s3://KEY:Zq9@bucket",
             "s3:/KEY:***@bucket: write s3://KEY:***@bucket",
