@@ -10,6 +10,7 @@ A job holds its folder from the start, by a file in `_work` of which the store s
 """
 
 import contextlib
+import hashlib
 import json
 import os
 import posixpath
@@ -219,7 +220,8 @@ class Output:
             self._check_not_finished()
         self.store.settle(files.values())  # whoever reads the record finds them whole
         below = {name: posixpath.relpath(path, self.path) for name, path in files.items()}
-        record = json.dumps({"request": request, "files": below})
+        run = self._digest(files[RUN])
+        record = json.dumps({"request": request, "files": below, "run": run})
         self.store.write(self.file(_RECORD), sealed(record.encode(), _RECORD))
         self.store.settle([self.file(_RECORD), self.path])
         self._finish_publishing(below)
@@ -250,7 +252,7 @@ class Output:
             try:
                 record = self._record()
                 if record["request"] == json.loads(json.dumps(request)):
-                    self._check_complete(record["files"])
+                    self._check_complete(record)
                     self._finish_publishing(record["files"])
                     return True
             except DamagedError as error:
@@ -276,13 +278,18 @@ class Output:
                 f"--output {self.path} holds a finished output: give --overwrite to replace it"
             )
 
-    def _check_complete(self, files: dict[str, str]) -> None:
+    def _check_complete(self, record: dict[str, Any]) -> None:
         """Raises a DamagedError if what was to be published cannot be finished any more."""
-        left = self._left(files)
+        files, left = record["files"], self._left(record["files"])
         for name, below in files.items():
             is_there = name in left or self.store.version(self.file(name))
             if (left or not self.finished) and not is_there:
                 raise DamagedError(f"{self.file(below)} is gone")
+        if RUN not in left and self._digest(self.file(RUN)) != record.get("run"):
+            raise DamagedError(f"{self.file(RUN)} is another job's")
+
+    def _digest(self, path: str) -> str:
+        return hashlib.sha256(self.store.read(path)).hexdigest()
 
     def _left(self, files: dict[str, str]) -> set[str]:
         """The names of the files that are still to be moved."""
@@ -290,6 +297,7 @@ class Output:
 
     def _finish_publishing(self, files: dict[str, str]) -> None:
         """Does whatever is not done yet; an answer that is finished stays so meanwhile."""
+        self._check_held()
         left = self._left(files)
         if left or not self.finished:
             self._move(files, left)

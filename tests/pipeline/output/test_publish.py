@@ -612,6 +612,30 @@ def test_a_job_whose_folder_is_anothers_changes_no_more_of_it(publishing, monkey
     assert not output.finished
 
 
+def test_a_job_that_lost_its_folder_to_one_that_is_done_does_not_pass_for_that(
+    publishing, monkeypatch, capsys
+):
+    """As where it stood still before it wrote its record, and its work folder is gone by then."""
+    output, work, files = publishing
+    held, write = Path(output.path) / "_work" / "held", Store.write
+
+    def written_late(store, path, data):
+        if Path(path).name == "_publishing":
+            held.unlink()
+            store.delete(work.path)
+            for name in (*files, "_SUCCESS"):
+                write(store, output.file(name), b"another's")
+        write(store, path, data)
+
+    monkeypatch.setattr(Store, "write", written_late)
+    with pytest.raises(NoResumeError, match="was removed while the job ran"), output.held():
+        output.publish(work, {}, files)
+    assert not output.finish_pending({})
+    assert "run.json is another job's: what led to it is done again\n" in capsys.readouterr().err
+    assert output.finished
+    assert Path(output.file("labels/a.parquet")).read_bytes() == b"another's"
+
+
 def test_what_is_published_outlives_the_sudden_end_of_the_machine(publishing, monkeypatch):
     """What comes before is on the disk before what comes next begins."""
     output, work, files = publishing
