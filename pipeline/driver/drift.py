@@ -92,11 +92,7 @@ def moved_share(attempt: Attempt, night: Night, totals: LabelTotals) -> float | 
 def _label_files(attempt: Attempt, night: Night, totals: LabelTotals) -> list[LabelFile]:
     """The files of both nights."""
     theirs = night.run.configuration.get("label_column", "label")
-    files = [
-        LabelFile(file, 0, theirs)
-        for file in night.store.files(f"{night.path}/labels")
-        if file.path.endswith(".parquet")
-    ]
+    files = [LabelFile(file, 0, theirs) for file in night.label_files]
     store, ours = attempt.work.store, attempt.plan.columns.answer[0]
     for path in totals.parts.values():
         file = store.version(path)

@@ -2,6 +2,7 @@
 
 import difflib
 import posixpath
+import re
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from datetime import date, timedelta
@@ -16,13 +17,14 @@ from pipeline.command_line.options import FitOptions, default_init
 from pipeline.data.columns import Columns
 from pipeline.data.names import figure_names
 from pipeline.data.page_sums import whole_table
-from pipeline.data.store import Store
+from pipeline.data.store import FileVersion, Store
 from pipeline.errors import UsageError
 from pipeline.nights.previous import find_model, load_model
 from pipeline.output.publish import is_finished
 from pipeline.output.run_record import RUN, RunRecord
 
 NIGHTS_BACK = 60  # that are looked at for an output, where the one that is named has none
+_PART = re.compile(r"part-\d+-of-(\d+)\.parquet")
 _FILES_OF_PROTOTYPES = (".parquet", ".npy")
 
 
@@ -81,6 +83,12 @@ class Night:
         """What it took from its process's start; None where that is not known."""
         return self.run.seconds.get("total")
 
+    @property
+    def label_files(self) -> list[FileVersion]:
+        """The files of its labels that are there."""
+        files = self.store.files(posixpath.join(self.path, "labels"))
+        return [file for file in files if file.path.endswith(".parquet")]
+
     def comparable(self, options: FitOptions) -> bool:
         """Whether its costs are of the same kind."""
         return all(
@@ -111,6 +119,9 @@ class Night:
         """Why its labels cannot be joined on keys, which are types by name; None if they can."""
         if not keys:
             return "without --keys"
+        parts = [_PART.fullmatch(posixpath.basename(file.path)) for file in self.label_files]
+        if {int(part[1]) if part else None for part in parts} != {len(parts)}:
+            return f"the labels of {self.path} are not all there"
         theirs = self.run.schema.keys
         for name, kind in keys.items():
             if name not in theirs:
@@ -214,8 +225,8 @@ def _check_init(init: str) -> None:
 
 
 def _has_model(store: Store, path: str) -> bool:
-    """Whether an output is of `fit`."""
-    return store.version(posixpath.join(path, "model", "saved_model.pb")) is not None
+    """Whether an output is of `fit`, even where something of its model is gone."""
+    return bool(store.files(posixpath.join(path, "model")))
 
 
 def _check_metric(night: Night, metric: str) -> None:

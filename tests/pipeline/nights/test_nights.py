@@ -1,5 +1,6 @@
 """Labels that stay from night to night, and what is told of what changed."""
 
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -8,6 +9,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from pipeline.data.store import Store
+from pipeline.nights.night import Night
 from pipeline.output.run_record import Drift
 from tests.pipeline.answer import Answer
 from tests.tables import write_shards
@@ -120,6 +122,30 @@ def test_without_the_keys_how_many_moved_is_not_known_and_said(run, first, tmp_p
     assert answer.run.match.moved_share is None
     assert answer.run.warnings[0].startswith(warning)
     assert [entry.move for entry in answer.run.match.labels] == pytest.approx([0.0] * 4, abs=1e-6)
+
+
+def test_labels_of_which_a_part_is_gone_are_joined_with_nothing(first, tmp_path):
+    """A share of the others would pass for that of all."""
+    before, _, _ = first
+    folder = shutil.copytree(before.folder, tmp_path / "out")
+    night, keys = Night.read(Store(), str(folder)), {"id": "int64"}
+    assert night.cannot_join(keys) is None
+    (part,) = (folder / "labels").iterdir()
+    part.rename(part.with_name("part-00000-of-00002.parquet"))
+    assert night.cannot_join(keys) == f"the labels of {folder} are not all there"
+    shutil.rmtree(folder / "labels")
+    assert night.cannot_join(keys) == f"the labels of {folder} are not all there"
+
+
+def test_a_start_whose_model_is_damaged_does_not_pass_for_one_without(run, first, tmp_path):
+    """Its labels would begin anew, and nothing would say so."""
+    before, _, _ = first
+    folder = shutil.copytree(before.folder, tmp_path / "before")
+    (folder / "model" / "saved_model.pb").unlink()
+    places = (f"--input={before.folder.parent / 'in'}", f"--output={tmp_path / 'out'}")
+    ran = run("fit", *places, *ARGS, f"--init={folder}")
+    assert ran.code == 2
+    assert f"--match {folder}: no saved_model.pb" in ran.stderr
 
 
 def test_features_are_matched_by_name(fit, first, tmp_path):
