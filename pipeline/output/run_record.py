@@ -1,5 +1,6 @@
 """run.json: what a run read, did and found, written and read here alone."""
 
+import hashlib
 import json
 import math
 from dataclasses import MISSING, asdict, dataclass, field, fields, is_dataclass
@@ -7,6 +8,7 @@ from types import UnionType
 from typing import Any, get_args, get_origin, get_type_hints
 
 RUN = "run.json"
+_CHECKSUM = "checksum"
 
 
 @dataclass(frozen=True)
@@ -240,17 +242,27 @@ class RunRecord:
         return self.result.cost / self.counts.weight if self.counts.weight else None
 
     def to_json(self) -> bytes:
-        """The content of run.json; a number that JSON has not is null."""
-        return json.dumps(_finite(asdict(self)), indent=1, allow_nan=False).encode()
+        """The content of run.json, with its checksum; a number that JSON has not is null."""
+        told = _finite(asdict(self))
+        return json.dumps(told | {_CHECKSUM: _checksum(told)}, indent=1, allow_nan=False).encode()
 
     @classmethod
     def parse(cls, text: bytes | str) -> "RunRecord":
         """Reads what `to_json` wrote.
 
         Raises:
-            ValueError: it is not JSON, or a field is not there.
+            ValueError: it is not JSON, a field is not there, or the checksum is of something else.
         """
-        return _built(cls, json.loads(text), "it")
+        told = json.loads(text)
+        written = told.pop(_CHECKSUM, None) if isinstance(told, dict) else None
+        if written is not None and written != _checksum(told):
+            raise ValueError("it is not what was written there, by its checksum")
+        return _built(cls, told, "it")
+
+
+def _checksum(told: dict[str, Any]) -> str:
+    """Of what a record tells, however it is spaced; earlier versions wrote none."""
+    return hashlib.sha256(json.dumps(told, sort_keys=True).encode()).hexdigest()[:32]
 
 
 def _finite(value: Any) -> Any:
