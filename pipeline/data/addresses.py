@@ -58,9 +58,15 @@ def spelt(address: str) -> str:
         raise UsageError(
             f"{address}: {_meant(name, scheme, rest)}./{address} for a file of this name"
         )
-    if scheme in _WITH_BUCKETS and rest[:1] in ("", "/", "?"):
+    if scheme in _WITH_BUCKETS and _lacks_bucket(rest):
         raise UsageError(f"{address}: no bucket is named: write {scheme}://BUCKET/PATH")
     return f"{scheme}://{rest}"
+
+
+def _lacks_bucket(rest: str) -> bool:
+    """Whether there is none behind a store's name, or only who is to be let in."""
+    first = re.split("[/?]", rest, maxsplit=1)[0]
+    return not first or (":" in first and "@" not in rest)
 
 
 def masked(text: str) -> str:

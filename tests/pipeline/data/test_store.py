@@ -215,6 +215,7 @@ def test_an_address_has_one_spelling(home, address, place):
         ("C:\\data\\a", ["./C:\\data\\a"]),
         ("s3://", ["no bucket", "s3://BUCKET/PATH"]),
         ("gs:///a", ["no bucket", "gs://BUCKET/PATH"]),
+        ("s3://KEY:SECRET/a?region=eu", ["no bucket", "s3://BUCKET/PATH"]),
         ("hdfs:/a/b", ["hdfs://HOST:PORT/a/b"]),
         ("s3:/b/c", ["s3://b/c"]),
         ("D:/rows/a", ["no store is called D", "./D:/rows/a"]),
