@@ -21,7 +21,13 @@ from tests.tables import blobs, write_shards
 __all__ = ["embedded", "fitted", "many_blocks"]
 
 
-LOOKED_AT = {"output", "test_inference.py"}
+LOOKED_AT = {
+    "output",
+    "test_bad_rows.py",
+    "test_inference.py",
+    "test_previous.py",
+    "test_training.py",
+}  # where what a job writes for others is read
 
 
 class Ran(NamedTuple):
