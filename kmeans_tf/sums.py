@@ -15,6 +15,8 @@ from kmeans_tf.stats import ClusterStats
 _PIECE_ROWS = 1 << 12  # that are added at once, ...
 _ROWS_PER_PROTOTYPE = 4  # ... or as many as are worth their sums
 _PIECE_SUMS = 1 << 17  # that they are added to at once: 1 MB, which stays in cache
+_ROW_NUMBERS = 1 << 10  # of a row whose end takes no time beside it
+_ROUNDS = 1.5 * 2.0**52  # times a power of two: added and taken off, it leaves a multiple of that
 _WORTH_MOVING = 0.3  # of the points: where more have moved, all are added anew
 
 
@@ -106,17 +108,28 @@ def squares(layout: SumLayout, points: Points) -> int:
 def _squares_of_quanta(quantum: np.ndarray, points: np.ndarray) -> int:
     """The exact sum of squares of points (n, d) float32 below 2**LIMB_BITS quanta (d,).
 
+    Rows of few features are taken several at a time, as one that is long enough to be worth it.
+    """
+    together = max(1, _ROW_NUMBERS // len(quantum))
+    whole = len(points) // together * together
+    wide = points[:whole].reshape(-1, together * len(quantum))
+    rest = _column_squares(quantum, points[whole:])
+    return _column_squares(np.tile(quantum, together), wide) + rest
+
+
+def _column_squares(quantum: np.ndarray, points: np.ndarray) -> int:
+    """What `_squares_of_quanta` gives, column by column.
+
     A square is a whole number below 2**(2 LIMB_BITS); its halves add up in float64 in any order.
     """
-    middle = quantum * quantum * 2.0**LIMB_BITS
+    round_to = quantum * quantum * 2.0**LIMB_BITS * _ROUNDS
     coarse, fine = np.zeros(len(quantum)), np.zeros(len(quantum))
     size = max(1, _PIECE_SUMS // len(quantum))
     for start in range(0, len(points), size):
         squared = points[start : start + size].astype(np.float64)
         squared *= squared
-        high = squared / middle
-        np.rint(high, out=high)
-        high *= middle
+        high = squared + round_to
+        high -= round_to
         squared -= high
         coarse += high.sum(0)
         fine += squared.sum(0)
