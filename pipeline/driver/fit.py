@@ -3,7 +3,6 @@
 import math
 import time
 from collections.abc import Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 
 import apache_beam as beam
@@ -87,21 +86,20 @@ class Fit:
         trials = self.chosen(layout, state)
         self.attempt.work.store.delete(self.attempt.work.staged)
         model, continued = self._numbered(self.model(layout, trials.best))
-        with ThreadPoolExecutor(1) as pool:
-            saved = pool.submit(save_model, self.attempt.work, model)  # while rows are labelled
-            summary = self.scan()  # read again: it is large, and let go while training goes on
-            totals = self.attempt.label(model, summary.minimum, summary.maximum)
-            results = Results(
-                self.attempt.plan,
-                model,
-                trials,
-                totals,
-                summary.sample.rows,
-                state.precision,
-                feature_table(self.attempt.plan.columns, summary),
-            )
-            run, tensorboard = self._record(results, continued), self.options.run.tensorboard
-            return write_results(self.attempt.work, results, run, tensorboard) | saved.result()
+        summary = self.scan()  # read again: it is large, and let go while training goes on
+        totals = self.attempt.label(model, summary.minimum, summary.maximum)
+        results = Results(
+            self.attempt.plan,
+            model,
+            trials,
+            totals,
+            summary.sample.rows,
+            state.precision,
+            feature_table(self.attempt.plan.columns, summary),
+        )
+        run, tensorboard = self._record(results, continued), self.options.run.tensorboard
+        files = write_results(self.attempt.work, results, run, tensorboard)
+        return files | save_model(self.attempt.work, model)
 
     def _numbered(self, model: Model) -> tuple[Model, Continuation | None]:
         """The model with labels that clusters keep from an earlier night, if there is one."""
