@@ -11,6 +11,7 @@ from pipeline.errors import UsageError
 
 _INSTEAD = {"--dry_run": "--check"}  # Beam's, of another meaning
 _LONG_DASHES = ("\N{EN DASH}", "\N{EM DASH}")  # which word processors make of two
+_ALIKE = 0.7  # of a misspelt name, by difflib; less is another word
 _LISTS = ("--input", "--features", "--keys")
 _ONE_VALUE = argparse._StoreAction | argparse._StoreConstAction  # others collect what they get
 
@@ -62,7 +63,7 @@ def check_words(words: Sequence[str], actions: Mapping[str, argparse.Action]) ->
     needed = [name for name, action in actions.items() if action.required]
     missing = [name for name in needed if actions[name].dest not in seen]
     for name in unknown:
-        for meant in difflib.get_close_matches(_underscored(name).lower(), missing, 1):
+        if meant := _nearest(name, missing):
             raise UsageError(f"unknown option {name}: did you mean {meant}?")
 
 
@@ -102,5 +103,12 @@ def _unknown(word: str, known: Collection[str], others: Mapping[str, str]) -> st
     name = word.partition("=")[0]
     if _underscored(name) in others:
         return f"{name} is an option of {others[_underscored(name)]}: leave it out here"
-    nearest = difflib.get_close_matches(_underscored(name).lower(), known, 1)
-    return f"unknown option {name}" + (f": did you mean {nearest[0]}?" if nearest else "")
+    nearest = _nearest(name, known)
+    return f"unknown option {name}" + (f": did you mean {nearest}?" if nearest else "")
+
+
+def _nearest(name: str, known: Collection[str]) -> str | None:
+    """The option that a name is a misspelling of; the dashes before it count for nothing."""
+    names = (option[2:] for option in known if option.startswith("--"))
+    near = difflib.get_close_matches(_underscored(name)[2:].lower(), names, 1, _ALIKE)
+    return f"--{near[0]}" if near else None

@@ -228,6 +228,12 @@ def test_dashes_and_capitals_that_are_not_meant(words, told):
         parse([*FIT, *words])
 
 
+@pytest.mark.parametrize("word", ["--quiet", "--verbose", "--epochs=3"])
+def test_an_option_that_is_like_none_offers_none(word):
+    with pytest.raises(UsageError, match=f"^unknown option {word.partition('=')[0]}$"):
+        parse([*FIT, word])
+
+
 def test_options_are_taken_with_dashes():
     words = ["--on-bad-row=null", "--max-iterations", "3", "--label-column=a-b"]
     options = parse([*FIT, *words, "--direct-num-workers=2", "--job-server-timeout=9"])
