@@ -85,12 +85,10 @@ class RowGroups:
 
     @cached_property
     def _names(self) -> list[str]:
-        """What is wanted as Parquet names it: a path through nulls ends at these."""
-        paths = (column.name for column in self.wanted)
-        return [self._found(path) if "." in path else path for path in paths]
-
-    def _found(self, path: str) -> str:
-        return ".".join(field.name for field in find_fields(self.parquet.schema_arrow, path))
+        """What is wanted and there, as Parquet names it: a path through nulls ends at these."""
+        schema = self.parquet.schema_arrow
+        found = (find_fields(schema, column.name) for column in self.wanted)
+        return [".".join(field.name for field in fields) for fields in found if fields]
 
     @cached_property
     def _read(self) -> list[int]:

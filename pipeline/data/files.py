@@ -6,7 +6,7 @@ import json
 import posixpath
 import re
 from array import array
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from functools import partial
@@ -20,7 +20,7 @@ from pipeline.data.footers import is_parquet, read_footer
 from pipeline.data.foreign import is_foreign, recognised
 from pipeline.data.lazy import LazySequence
 from pipeline.data.names import split_list
-from pipeline.data.partitions import folders_of
+from pipeline.data.partitions import folders_of, partition_values
 from pipeline.data.snapshot import Snapshot, folders
 from pipeline.data.store import FileVersion, Store, escaped, is_hidden
 from pipeline.data.streams import in_order
@@ -124,6 +124,38 @@ class Found:
         if untold:
             raise DataError(f"the {untold[0]} has no file, and its log tells no columns")
         return Footers(map(_of_no_rows, self.snapshots))
+
+    def completed(self, footers: Footers) -> Footers:
+        """The same, of which each file of a table has the columns that this was given later.
+
+        They are null there. What stands in the folders of the files is left to these.
+        """
+        folders = footers.files.folders
+        given = {name for below in folders for name, _ in partition_values(below)}
+        tables = [(table, _columns_of(table, given)) for table in self.snapshots]
+        added = {
+            path: columns
+            for table, columns in tables
+            if any(not {*columns} <= {*schema.names} for schema in footers.schemas)
+            for path, _ in table.files
+        }
+        return Footers(_completed(footer, added) for footer in footers) if added else footers
+
+
+def _columns_of(table: Snapshot, given: Collection[str]) -> dict[str, pa.Field]:
+    """The columns of a table that are null in files without them."""
+    fields = _schema(table.schema) if table.schema else ()
+    other = {*given, *table.partitions, *table.unsure}
+    return {field.name: field for field in fields if field.name not in other}
+
+
+def _completed(footer: Footer, added: Mapping[str, Mapping[str, pa.Field]]) -> Footer:
+    schema = footer.schema
+    there = {name.casefold() for name in schema.names}  # the same column to a table
+    for name, field in added.get(footer.file.path, {}).items():
+        if name.casefold() not in there:
+            schema = schema.append(field)
+    return replace(footer, schema=schema)
 
 
 def _of_no_rows(table: Snapshot) -> Footer:

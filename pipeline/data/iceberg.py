@@ -13,6 +13,7 @@ from pyiceberg.schema import index_name_by_id
 from pyiceberg.serializers import FromInputFile
 from pyiceberg.table import StaticTable
 from pyiceberg.transforms import IdentityTransform
+from pyiceberg.types import NestedField
 
 from pipeline.data.snapshot import Snapshot, folders, unreadable
 from pipeline.data.store import Store
@@ -21,6 +22,7 @@ from pipeline.errors import DataError, JobError
 _METADATA = "metadata"
 _HINT = "version-hint.text"
 _VERSION = re.compile(r"v?(\d+)(?:-.*)?\.metadata\.json(?:\.gz)?|v?(\d+)\.gz\.metadata\.json")
+_PLAIN = re.compile(r"[A-Za-z_]\w*", re.ASCII)  # as Avro has names; others are escaped in files
 _FILE = re.compile(r"^file:/+")
 
 
@@ -51,8 +53,20 @@ def read_snapshot(store: Store, folder: str) -> Snapshot:
             raise DataError(f"{task.file.file_path} of the Iceberg table {folder} is no Parquet")
     files = sorted((_path(task.file.file_path), _folders(table, task.file)) for task in tasks)
     number = current.snapshot_id if current else "none"
-    schema = table.schema().as_arrow()
-    return Snapshot("Iceberg table", folder, f"snapshot {number}", tuple(files), schema)
+    columns = table.schema()
+    return Snapshot(
+        "Iceberg table",
+        folder,
+        f"snapshot {number}",
+        tuple(files),
+        columns.as_arrow(),
+        unsure=tuple(field.name for field in columns.fields if _is_unsure(field)),
+    )
+
+
+def _is_unsure(field: NestedField) -> bool:
+    """Whether files without a column have a default for it, or may spell its name otherwise."""
+    return field.initial_default is not None or not _PLAIN.fullmatch(field.name)
 
 
 class _Stored(FileIO):

@@ -72,7 +72,7 @@ def make_plan(
     """
     store = store or Store.reaching(split_list(spec))
     found = find_input(store, spec, tell)
-    footers = read(store, found.files)
+    footers = found.completed(read(store, found.files))
     if dimension is None and not footers.row_groups.any():
         raise DataError(f"--input {spec}: no row in {len(footers)} file(s)")
     shards = footers if len(footers) else found.columns

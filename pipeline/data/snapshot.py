@@ -28,6 +28,7 @@ class Snapshot:
             partition values, `day=1/`.
         schema: the columns of such files; None where the log does not tell.
         partitions: the names in such folders.
+        unsure: the columns that may have other values than null where a file has none of the name.
     """
 
     format: str
@@ -36,6 +37,7 @@ class Snapshot:
     files: tuple[tuple[str, str], ...]
     schema: pa.Schema | None = None
     partitions: tuple[str, ...] = ()
+    unsure: tuple[str, ...] = ()
 
     def __str__(self) -> str:
         return f"{self.format} {self.folder} at {self.id}"

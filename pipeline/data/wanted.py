@@ -69,6 +69,8 @@ def paths(fields: Iterable[pa.Field], above: str = "") -> list[str]:
 def take(table: pa.Table, wanted: Sequence[Wanted]) -> pa.Table:
     """What is wanted of a table that was read from a file, in this order.
 
+    What it has not is null: the plan has seen that the file's table has the column.
+
     Raises:
         ArrowInvalid: a value does not fit the type that is wanted.
     """
@@ -86,7 +88,10 @@ def _as_it_is(schema: pa.Schema, wanted: Wanted) -> bool:
 
 
 def _taken(table: pa.Table, wanted: Wanted) -> pa.ChunkedArray:
-    column, *inside = find_fields(table.schema, wanted.name)
+    fields = find_fields(table.schema, wanted.name)
+    if not fields:
+        return pa.chunked_array([pa.nulls(table.num_rows, wanted.kind or pa.null())])
+    column, *inside = fields
     data = table.column(column.name)
     for field in inside:
         data = pc.struct_field(data, field.name)

@@ -5,6 +5,7 @@ import shutil
 import struct
 import sys
 import zlib
+from dataclasses import replace
 from datetime import date
 from pathlib import Path
 
@@ -33,9 +34,10 @@ from pyiceberg.transforms import IdentityTransform
 from pyiceberg.typedef import Record
 from pyiceberg.types import DateType, DoubleType, LongType, NestedField
 
-from pipeline.data.files import find_files, find_input
+from pipeline.data.files import Found, find_files, find_input, read_footers
 from pipeline.data.names import ColumnNames
 from pipeline.data.partitions import partition_values
+from pipeline.data.pieces import read_pieces
 from pipeline.data.plan import make_plan
 from pipeline.data.store import Store
 from pipeline.errors import DataError
@@ -227,6 +229,64 @@ def test_a_table_without_files_is_one_of_no_rows(delta, iceberg):
         make_plan(str(delta), ColumnNames(("y",)), dimension=1)
     pq.write_table(rows(0, 7, day="1"), delta.parent / "more.parquet")
     assert ids(Store(), f"{delta},{delta.parent}/*") == [*range(7)]
+
+
+def widened(table, folder):
+    """A table that was given columns after its first rows, with the ids 40 and 41 in them."""
+    late = rows(40, 42, day="2").append_column("y", pa.array([1.0, 2.0]))
+    late = late.append_column("v", pa.array([[1.0], [2.0]]))
+    late = late.append_column("note", pa.array(["a", "b"]))
+    if isinstance(table, Table):
+        late = late.set_column(2, "day", pa.array([date(2024, 2, 2)] * 2))
+        with table.update_schema() as update:
+            update.union_by_name(late.schema)
+        table.append(late)
+    else:
+        deltalake.write_deltalake(folder, late, mode="append", schema_mode="merge")
+
+
+@pytest.mark.parametrize("kind", ["delta", "iceberg"])
+def test_columns_that_a_table_was_given_later_are_null_before(request, kind):
+    table = request.getfixturevalue(kind)
+    folder = table if kind == "delta" else folder_of(table)
+    widened(table, folder)
+
+    def read(names, *features):
+        plan = make_plan(str(folder), ColumnNames(features, names))
+        spans = [span for block in plan.blocks for span in block.spans]
+        pieces = read_pieces(plan.store, spans, plan.columns.wanted(keys=True), 1000)
+        return pa.concat_tables([piece.table for piece in pieces], promote_options="permissive")
+
+    table = read(("id", "note"), "x", "y").sort_by("id")
+    assert table["id"].to_pylist() == [*range(10, 42)]
+    assert table["y"].to_pylist() == [None] * 30 + [1.0, 2.0]
+    assert table["note"].to_pylist() == [None] * 30 + ["a", "b"]
+    assert make_plan(str(folder), ColumnNames(keys=("id",))).columns.features == ("x", "y")
+    # Nothing else of an older file is read; lists are as long as those that are there.
+    assert read((), "y")["y"].null_count == 30
+    assert make_plan(str(folder), ColumnNames(("v",))).columns.dimension == 1
+    assert read((), "v")["v"].null_count == 30
+    with pytest.raises(DataError, match="no column 'z'"):
+        read(("z",), "x")
+    if kind == "delta":  # beside it, a column is missing as it is in any folder
+        pq.write_table(rows(0, 7, day="1"), folder.parent / "more.parquet")
+        with pytest.raises(DataError, match=r"more\.parquet: no column 'y'"):
+            make_plan(f"{folder},{folder.parent}/more.parquet", ColumnNames(("x", "y")))
+
+
+def test_columns_of_which_a_table_leaves_open_what_older_files_have(iceberg, delta):
+    late = rows(40, 42, day=date(2024, 2, 2)).append_column("a b", pa.array([1.0, 2.0]))
+    with iceberg.update_schema() as update:
+        update.union_by_name(late.schema)
+    iceberg.append(late)
+    with pytest.raises(DataError, match="no column 'a b'"):
+        make_plan(iceberg.location(), ColumnNames(("a b",)))
+    found = find_input(Store(), str(delta))
+    (table,) = found.snapshots
+    table = replace(table, schema=table.schema.append(pa.field("ID", pa.int64())))
+    footers = read_footers(Store(), found.files)
+    for snapshot in (table, replace(table, unsure=("ID",))):
+        assert Found(found.files, (snapshot,)).completed(footers).schemas == footers.schemas
 
 
 def test_a_sink_without_files_tells_no_columns(tmp_path):
