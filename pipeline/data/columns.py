@@ -107,6 +107,24 @@ def resolve_columns(
     return Columns(features, d, is_list, names.keys, key_types, folders, names.weight, names.answer)
 
 
+def check_named(first: Footers, folders: Sequence[str], names: ColumnNames) -> None:
+    """Raises a DataError for a column that the first file lacks, as `resolve_columns` would.
+
+    Args:
+        first: its footer; without rows it need have no column.
+        folders: those of all files.
+    """
+    if not first.rows.any():
+        return
+    shard = first[0]
+    partitions = {name for below in folders for name, _ in partition_values(below)}
+    names = names.among({*partitions, *shard.schema.names})
+    weight = [names.weight] if names.weight else []
+    for name in (*names.features, *names.keys, *weight):
+        if name not in partitions:
+            _type(shard, name)
+
+
 def _shards(footers: Footers) -> list[Footer]:
     """The first file with rows of each schema, for every folder of those in which files lie."""
     files = footers.files

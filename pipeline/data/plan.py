@@ -5,9 +5,9 @@ from dataclasses import dataclass
 
 from kmeans_tf.points import chunk_rows
 from pipeline.data.blocks import BlockTable, plan_blocks
-from pipeline.data.columns import Columns, resolve_columns
+from pipeline.data.columns import Columns, check_named, resolve_columns
 from pipeline.data.file_table import FileTable
-from pipeline.data.files import Footers, Tell, find_input, read_footers, silent
+from pipeline.data.files import FILE_THREADS, Footers, Tell, find_input, read_footers, silent
 from pipeline.data.names import ColumnNames, split_list
 from pipeline.data.snapshot import Snapshot
 from pipeline.data.store import Store
@@ -72,6 +72,9 @@ def make_plan(
     """
     store = store or Store.reaching(split_list(spec))
     found = find_input(store, spec, tell)
+    if len(found.files) > FILE_THREADS:  # all take a while, one none
+        first = found.completed(read_footers(store, found.files[:1]))
+        check_named(first, found.files.folders, names)
     footers = found.completed(read(store, found.files))
     if dimension is None and not footers.row_groups.any():
         raise DataError(f"--input {spec}: no row in {len(footers)} file(s)")

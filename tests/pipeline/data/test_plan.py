@@ -38,6 +38,29 @@ def test_default_features_are_the_numeric_columns_not_named_otherwise(tmp_path):
     assert (columns.keys, columns.weight) == (("id",), "w")
 
 
+@pytest.mark.parametrize("names", [ColumnNames(("z",)), ColumnNames(keys=("z",))])
+def test_a_column_that_the_first_of_many_files_lacks_is_told_before_the_others(tmp_path, names):
+    class ReadAllError(Exception):
+        """All footers were read."""
+
+    def read(store, files):
+        raise ReadAllError
+
+    def planned(**first):
+        write(tmp_path / "day=1" / "00.parquet", **first)
+        make_plan(str(tmp_path), names, read=read)
+
+    for number in range(1, 20):
+        write(tmp_path / "day=1" / f"{number:02}.parquet", x=[1.0], z=[1.0])
+    with pytest.raises(DataError, match=r"00.parquet: no column 'z'; it has 'x', 'day'"):
+        planned(x=[1.0])
+    with pytest.raises(ReadAllError):  # rows decide
+        planned(x=pa.array([], pa.float64()))
+    write(tmp_path / "z=1" / "20.parquet", x=[1.0])
+    with pytest.raises(ReadAllError):  # it may be a folder's
+        planned(x=[1.0])
+
+
 def test_an_index_of_pandas_is_no_feature(tmp_path):
     table = pa.table({"x": [1.0], "row": [7], "__index_level_1__": [3], "y": [2]})
     note = {"index_columns": ["row", "__index_level_1__", {"kind": "range", "name": None}]}
