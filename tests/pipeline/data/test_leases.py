@@ -1,5 +1,6 @@
 """Folders held where there are no locks, tried on a disk, of which only files are asked."""
 
+import contextlib
 import os
 import threading
 import time
@@ -38,30 +39,26 @@ def test_another_is_told_who_holds_it(path, tmp_path):
 
 
 def test_of_many_at_once_no_two_hold_it(path):
-    inside, most, taken = 0, 0, 0
-    lock, start = threading.Lock(), threading.Barrier(8, timeout=60)
+    held = [0] * 20
+    together = threading.Barrier(8, timeout=60)
 
     def work():
-        nonlocal inside, most, taken
-        for _ in range(20):
-            start.wait()
-            try:
-                with leased(disk, path, "me"):
-                    with lock:
-                        inside, taken = inside + 1, taken + 1
-                        most = max(most, inside)
-                    with lock:
-                        inside -= 1
-            except HeldError:
-                pass
+        for turn in range(len(held)):
+            together.wait()
+            with contextlib.ExitStack() as stack:
+                try:
+                    stack.enter_context(leased(disk, path, "me"))
+                    held[turn] += 1
+                except HeldError:
+                    pass
+                together.wait()  # until all have tried
 
     threads = [threading.Thread(target=work) for _ in range(8)]
     for thread in threads:
         thread.start()
     for thread in threads:
         thread.join()
-    assert most == 1
-    assert taken, "the premise"
+    assert max(held) <= 1  # of those that come at the same moment all may give way
 
 
 @pytest.mark.parametrize("name", ["held-elsewhere-1-2", "held-of-no-holder", "held-x"])
