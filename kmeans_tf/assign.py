@@ -17,7 +17,7 @@ from functools import cache, cached_property
 
 import numpy as np
 
-from kmeans_tf.bounds import Bounded, Doubt
+from kmeans_tf.bounds import Bounded, Doubt, Known
 from kmeans_tf.definition import Compared, Parts, labels_by_definition, squares_by_label
 from kmeans_tf.encoding import Encoding
 from kmeans_tf.metrics import Metric
@@ -136,13 +136,16 @@ class Targets:
         return self.encoding.encode_prototypes(self.compared.values)
 
 
-def assign_rows(metric: Metric, rows: Compared, targets: Targets) -> np.ndarray:
+def assign_rows(
+    metric: Metric, rows: Compared, targets: Targets, known: Known | None = None
+) -> np.ndarray:
     """Labels (n,) int32: the index of each row's target, by the definition above.
 
     Args:
         metric: what to compare with.
         rows: n of them, at most 2**16.
         targets: k.
+        known: of the same rows; those whose labels it proves are not compared.
     """
     compared, factors = targets.compared, targets.factors
     if not metric.sums_suffice:
@@ -151,14 +154,16 @@ def assign_rows(metric: Metric, rows: Compared, targets: Targets) -> np.ndarray:
         return np.zeros(len(rows), np.int32)
     encoding, encoded = targets.encoding, targets.encoded
     turned = encoding.unit if metric.normalize else 0.0
-    if is_few(len(rows), len(factors), len(compared), once=True):
-        labels, unsure = np.empty(len(rows), np.int32), np.arange(len(rows))
-    else:
-        points = Points.encode(encoding, rows.values)
+    labels = np.empty(len(rows), np.int32) if known is None else known.bounded.labels.copy()
+    unsure = np.arange(len(rows)) if known is None else known.unproven
+    if not is_few(len(unsure), len(factors), len(compared), once=True):
+        some = rows.values if known is None else rows.values[unsure]
+        points = Points.encode(encoding, some, capacity=capacity_for(len(rows)))
         if turned:
             points = points.with_norms((turned * _TURNED_OVER_BOUND) ** 2)
         scored = score(points, encoded)
-        labels, unsure = scored.labels.copy(), scored.unsure
+        labels[unsure] = scored.labels
+        unsure = unsure[scored.unsure]
     if len(unsure):
         exactly = compared.parts()
         labels[unsure] = resolve(

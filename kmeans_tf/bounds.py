@@ -7,6 +7,7 @@ others has shrunk by no more than the farthest of them has moved. Bounds are rou
 more than what the float64 distances of the definition are rounded by.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -36,24 +37,69 @@ class Bounded:
     def nbytes(self) -> int:
         return self.labels.nbytes + self.upper.nbytes + self.lower.nbytes
 
+    @staticmethod
+    def joined(parts: "Sequence[Bounded]") -> "Bounded":
+        """The points of all parts, which are bounded for the same prototypes."""
+        arrays = ((part.labels, part.upper, part.lower) for part in parts)
+        return Bounded(parts[0].prototypes, *map(np.concatenate, zip(*arrays, strict=True)))
+
+    def part(self, places: slice) -> "Bounded":
+        """Some of the points."""
+        return Bounded(self.prototypes, self.labels[places], self.upper[places], self.lower[places])
+
     def moved(self, prototypes: np.ndarray) -> tuple["Bounded", "Doubt"]:
         """The same labels with the bounds for prototypes that are elsewhere; what that leaves."""
-        drift = _drift(self.prototypes, prototypes)
+        drift = lengths_rounded_up(prototypes - self.prototypes)
         order = np.argsort(-drift, kind="stable")
-        first, second = order[:2]
+        upper, lower = self._after(drift)
+        places = _in_doubt(upper, lower)
+        some = places, self.labels[places], upper[places], self.lower[places]
+        return Bounded(prototypes, self.labels, upper, lower), Doubt(*some, order, drift[order])
+
+    def unproven(self, drift: np.ndarray) -> np.ndarray:
+        """The places (m,) of the points whose labels may be others.
+
+        Args:
+            drift: (k,) float32, at least how far each prototype has moved, as a point sees it.
+        """
+        return _in_doubt(*self._after(drift))
+
+    def _after(self, drift: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """upper and lower (n,) after prototypes have moved so far, at most."""
+        second, first = np.argsort(drift, kind="stable")[-2:]
         of_others = np.full(len(drift), drift[first])
         of_others[first] = drift[second]
         upper = (self.upper + drift[self.labels]) * _UP
-        lower = (self.lower - of_others[self.labels]) * _DOWN
-        places = np.flatnonzero(~(upper * _UP < lower))
-        some = places, self.labels[places], upper[places], self.lower[places]
-        return Bounded(prototypes, self.labels, upper, lower), Doubt(*some, order, drift[order])
+        return upper, (self.lower - of_others[self.labels]) * _DOWN
 
     def with_some(self, places: np.ndarray, others: "Bounded") -> "Bounded":
         """With what was found anew for the points at some places (m,)."""
         labels, upper, lower = self.labels.copy(), self.upper.copy(), self.lower.copy()
         labels[places], upper[places], lower[places] = others.labels, others.upper, others.lower
         return Bounded(self.prototypes, labels, upper, lower)
+
+
+@dataclass(frozen=True)
+class Known:
+    """What a training knew of the rows that n points were encoded from.
+
+    Attributes:
+        bounded: the points.
+        drift: (k,) float32, at least how far a prototype that rows are now compared with is from
+            the one that the points were bounded for, and a row from its point.
+    """
+
+    bounded: Bounded
+    drift: np.ndarray
+
+    @property
+    def unproven(self) -> np.ndarray:
+        """The places (m,) of the rows whose labels may be others."""
+        return self.bounded.unproven(self.drift)
+
+    def part(self, places: slice) -> "Known":
+        """The same of some of the rows."""
+        return Known(self.bounded.part(places), self.drift)
 
 
 @dataclass(frozen=True)
@@ -87,9 +133,12 @@ class Doubt:
         return (self.before - drifts[compared]) * _DOWN
 
 
-def _drift(before: np.ndarray, after: np.ndarray) -> np.ndarray:
-    """(k,) float32, at least how far each prototype has moved."""
-    moves = after - before
-    drift = np.sqrt(np.einsum("kd,kd->k", moves, moves)) * _DRIFT
+def _in_doubt(upper: np.ndarray, lower: np.ndarray) -> np.ndarray:
+    return np.flatnonzero(~(upper * _UP < lower))
+
+
+def lengths_rounded_up(moves: np.ndarray, more: float = 0.0) -> np.ndarray:
+    """(k,) float32, at least how long each of (k, d) moves is, and so much more."""
+    drift = np.sqrt(np.einsum("kd,kd->k", moves, moves)) * _DRIFT + more
     drift = np.nextafter(drift.astype(np.float32), np.float32(np.inf))
     return np.where(np.isnan(drift), np.float32(np.inf), drift)

@@ -28,6 +28,7 @@ RANGE_BITS = {
     DOUBLE: 70,
 }  # a quantum lies this far below the largest |point| of its column ...
 SPREAD_BITS = {SINGLE: 30, DOUBLE: 50}  # ... and below its spread, so that no outlier coarsens it
+ROUNDOFF = {SINGLE: 2.0**-23, DOUBLE: 2.0**-48}  # of a point, beside half a quantum; generous
 LEAST_QUANTUM = {SINGLE: 2.0**-149, DOUBLE: 2.0**-900}  # what float32 holds; float64, and sums
 CENTRING = 2.0**-44  # of the spread: what being about the centre may cost a point of float64
 _TILE = 1 << 15  # numbers that are encoded at once, so that the steps of it stay in cache
@@ -150,6 +151,11 @@ class Encoding:
             return points - self.exactly(rows)
         difference, error = two_sum(rows, -self.centre)
         return (points - difference * self.factor) - error * self.factor
+
+    def rounding(self, reach: float) -> float:
+        """At least how far a point of a length up to `reach` is from where its row is exactly."""
+        half = np.broadcast_to(self.quantum, self.factor.shape) / 2
+        return float(np.linalg.norm(half)) + ROUNDOFF[self.precision] * reach
 
     def exactly(self, rows: np.ndarray) -> np.ndarray:
         """Rows (n, d), float32 or float64 -> their points (n, d) float64, as float64 has them."""

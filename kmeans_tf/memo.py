@@ -41,6 +41,11 @@ class Memo:
     sums: bool = True
     trials: dict[int, Remembered] = field(default_factory=dict)
 
+    def bounded(self, trial: int) -> Bounded | None:
+        """What is known of the points and the prototypes of a trial, by its index."""
+        known = self.trials.get(trial)
+        return known.bounded if known else None
+
     @staticmethod
     def nbytes(rows: int, points_bytes: int) -> int:
         """What a trial's memo of so many points takes at most, but for the prototypes."""

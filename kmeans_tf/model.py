@@ -16,6 +16,7 @@ import numpy as np
 
 from kmeans_tf import saved_model
 from kmeans_tf.assign import Targets, assign_rows, assigned_costs
+from kmeans_tf.bounds import Bounded, Known, lengths_rounded_up
 from kmeans_tf.definition import BAD_LABEL, Compared, costs_by_definition
 from kmeans_tf.encoding import Encoding
 from kmeans_tf.metrics import get_metric, good_rows
@@ -137,8 +138,26 @@ class Model:
         if self.on_bad_row == "fail":
             check_rows(get_metric(self.metric), rows, self.names)
 
-    def nearest(self, rows: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    def known(self, encoding: Encoding, bounded: Bounded) -> Known:
+        """What bounds on the distances of points say of the rows that they were encoded from.
+
+        Args:
+            encoding: of the points.
+            bounded: for prototypes that stand in the order of the model's.
+        """
+        moves = encoding.moved(self.prototypes, bounded.prototypes)
+        # A point's length is at most a prototype's and their distance, of which bounds have more
+        # than this share to spare.
+        reach = float(np.linalg.norm(bounded.prototypes, axis=1).max())
+        return Known(bounded, lengths_rounded_up(moves, encoding.rounding(reach)))
+
+    def nearest(
+        self, rows: np.ndarray, known: Known | None = None
+    ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """The prototypes of (n, d) good rows.
+
+        Args:
+            known: of the same rows; it spares comparing them, and changes nothing.
 
         Returns:
             The index (n,) of each one's prototype, its cost (n,) float64 in the (scaled) input's
@@ -148,7 +167,7 @@ class Model:
         with np.errstate(all="ignore"):  # what overflows is infinitely far, and said to be
             compared = self._compared(rows)
             metric = get_metric(self.metric)
-            index = assign_rows(metric, compared, self._nearby)
+            index = assign_rows(metric, compared, self._nearby, known)
             return index, *self._measured(compared, index)
 
     @np.errstate(all="ignore")

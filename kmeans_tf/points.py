@@ -58,14 +58,21 @@ class Points:
 
     @classmethod
     def encode(
-        cls, encoding: Encoding, rows: np.ndarray, weights: np.ndarray | None = None
+        cls,
+        encoding: Encoding,
+        rows: np.ndarray,
+        weights: np.ndarray | None = None,
+        capacity: int | None = None,
     ) -> "Points":
         """Encodes (n, d) rows, float32 or float64, with their weights (n,) float64.
+
+        Args:
+            capacity: one of CAPACITIES; None: the least that holds them.
 
         Raises:
             ValueError: n is larger than a chunk: 2**16.
         """
-        return cls.encode_parts(encoding, [rows], weights)
+        return cls.encode_parts(encoding, [rows], weights, capacity)
 
     @classmethod
     def encode_parts(
@@ -73,12 +80,13 @@ class Points:
         encoding: Encoding,
         parts: Sequence[np.ndarray],
         weights: np.ndarray | None = None,
+        capacity: int | None = None,
     ) -> "Points":
         """Encodes rows that lie in one or more arrays (m, d), as `encode` does."""
         n, d = sum(map(len, parts)), parts[0].shape[1]
         if n > CAPACITIES[-1]:
             raise ValueError(f"{n} rows in one chunk; the limit is {CAPACITIES[-1]}")
-        capacity = capacity_for(n)
+        capacity = capacity or capacity_for(n)
         values, norms = pages((capacity, d)), pages((capacity,))
         fine = np.empty((n, d)) if encoding.precision == DOUBLE else None
         done = 0

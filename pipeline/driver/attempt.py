@@ -34,7 +34,7 @@ from pipeline.passes.blocks import BlockRange
 from pipeline.passes.cache import JobCache
 from pipeline.passes.checkpoint import WorkFolder, find_manifest, load_manifest
 from pipeline.passes.counters import by_name
-from pipeline.passes.label import part_rows
+from pipeline.passes.label import Trained, part_rows
 from pipeline.passes.stage import Stage
 from pipeline.passes.totals import LabelTotals
 from pipeline.runners.identity import Worker, versions
@@ -159,12 +159,15 @@ class Attempt:
         self.warnings.append(text)
         say(f"warning: {text}")
 
-    def label(self, model: Model, *corners: np.ndarray) -> LabelTotals:
+    def label(
+        self, model: Model, corners: Sequence[np.ndarray] = (), trained: Trained | None = None
+    ) -> LabelTotals:
         """Writes a label for every row below the work folder, unless that was done.
 
         Args:
             model: which gives the labels.
             corners: (d,) float64, between which all rows are, where that is known.
+            trained: where the model comes from, if from this job.
 
         Raises:
             DataError: there are bad rows, and the policy is to fail.
@@ -174,7 +177,7 @@ class Attempt:
             self.warn(f"no row in {len(self.plan.footers)} file(s): the answer is empty")
         if totals is None:
             distances = model.distance_type(*corners)
-            spec = LabelSpec.of(self.plan, model, self.work, self.cache, distances)
+            spec = LabelSpec.of(self.plan, model, self.work, self.cache, distances, trained)
             with self.clock.stage("label"):
                 load_drawing_ahead()
                 rows = part_rows(self.plan.columns.dimension, self.plan.rows)

@@ -58,6 +58,7 @@ from pipeline.passes.checkpoint import (
     settle,
 )
 from pipeline.passes.figures import FiguresSpec, FindFigures
+from pipeline.passes.label import Trained
 from pipeline.passes.train import slices_for
 from pipeline.transforms import Loader, Scan, ScanSpec, Train, TrainSpec
 
@@ -87,7 +88,8 @@ class Fit:
         self.attempt.work.store.delete(self.attempt.work.staged)
         model, continued = self._numbered(self.model(layout, trials.best))
         summary = self.scan()  # read again: it is large, and let go while training goes on
-        totals = self.attempt.label(model, summary.minimum, summary.maximum)
+        corners = summary.minimum, summary.maximum
+        totals = self.attempt.label(model, corners, Trained(layout.encoding, trials.chosen))
         results = Results(
             self.attempt.plan,
             model,

@@ -9,7 +9,7 @@ Whatever is not in is read again; the answer never depends on it.
 
 import itertools
 import threading
-from collections.abc import Hashable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Hashable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -89,10 +89,15 @@ class BlockCache:
             mine.sizes.pop(key, None)
             return mine.blocks.pop(key, None)
 
-    def drop(self, shelf: Hashable) -> None:
-        """Forgets a shelf's blocks."""
+    def turn(
+        self, shelf: Hashable, other: Hashable, turned: Callable[[Any], tuple[Any, int]]
+    ) -> None:
+        """Forgets a shelf's blocks, and keeps what each turns to, and its size, on another."""
         with self._lock:
-            self._shelves.pop(shelf, None)
+            blocks = self._shelves.pop(shelf, _Shelf(0, 0)).blocks
+            theirs = self._shelf(other)
+            for key, block in blocks.items():
+                theirs.blocks[key], theirs.sizes[key] = turned(block)
 
     def _shelf(self, name: Hashable) -> _Shelf:
         use = next(self._uses)
@@ -170,9 +175,17 @@ class JobCache:
         """Keeps what there is room for."""
         PROCESS_CACHE.put(self._points, block, points)
 
-    def drop_points(self) -> None:
-        """Forgets what no iteration wants any more."""
-        PROCESS_CACHE.drop(self._points)
+    def drop_points(self, turned: Callable[[Sequence[Any]], tuple[Any, int]]) -> None:
+        """Forgets points, which no iteration wants any more.
+
+        Args:
+            turned: what is kept of a block's instead, and its bytes.
+        """
+        PROCESS_CACHE.turn(self._points, self._turned, turned)
+
+    def take_turned(self, block: BlockRef) -> Any:
+        """What a block's points were turned to, once; None if nothing is known of them."""
+        return PROCESS_CACHE.take(self._turned, block)
 
     def _reserved(self, block: BlockRef, numbers: Numbers) -> bool:
         size = block.rows * numbers.row_bytes
@@ -189,3 +202,7 @@ class JobCache:
     @property
     def _points(self) -> Hashable:
         return self.job, "points"
+
+    @property
+    def _turned(self) -> Hashable:
+        return self.job, "turned"

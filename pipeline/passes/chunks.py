@@ -1,11 +1,13 @@
 """From blocks to chunks of points, through the worker's cache."""
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
+from itertools import pairwise
 
 import numpy as np
 
+from kmeans_tf.bounds import Bounded
 from kmeans_tf.encoding import DOUBLE
 from kmeans_tf.layout import SumLayout
 from kmeans_tf.memo import Memo
@@ -120,6 +122,22 @@ class Chunk:
         points = content()
         self._content = self._hold(points)
         return points
+
+
+def bounds_of(chunks: Sequence[Chunk], trial: int) -> tuple[Sequence[Bounded], int]:
+    """What is remembered of chunks and the prototypes of a trial, and its bytes.
+
+    Nothing, unless it is known of all of them and the same prototypes.
+    """
+    known = [chunk.memo.bounded(trial) for chunk in chunks]
+    bounded = [each for each in known if each is not None]
+    if len(bounded) < len(chunks) or not _same(each.prototypes for each in bounded):
+        return (), 0
+    return bounded, sum(each.nbytes for each in bounded)
+
+
+def _same(arrays: Iterable[np.ndarray]) -> bool:
+    return all(np.array_equal(*pair) for pair in pairwise(arrays))
 
 
 def cached_chunks(loader: Loader, block: BlockRef, cache: JobCache) -> Iterator[Chunk]:

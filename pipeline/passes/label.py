@@ -11,10 +11,13 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from kmeans_tf.bounds import Bounded, Known
+from kmeans_tf.encoding import Encoding
 from kmeans_tf.exact import addable, exact_counts, exact_sums, two_product
 from kmeans_tf.metrics import get_metric, good_rows
 from kmeans_tf.model import Model
 from kmeans_tf.points import piece_rows
+from pipeline.data.blocks import BlockRef
 from pipeline.data.columns import PLACE_COLUMNS, Columns
 from pipeline.data.digests import digest_of, hash_values, row_hashes
 from pipeline.data.page_sums import WRITING
@@ -28,6 +31,7 @@ from pipeline.errors import DataError
 from pipeline.passes.blocks import BlockRange, fetch_blocks
 from pipeline.passes.cache import JobCache
 from pipeline.passes.checkpoint import WorkFolder, fetch_model, save_manifest, save_model
+from pipeline.passes.chunks import bounds_of
 from pipeline.passes.heartbeat import Heartbeat
 from pipeline.passes.parcels import Parcel, receive, send
 from pipeline.passes.shared import Shared
@@ -43,6 +47,19 @@ _RESCALE = "rescale the columns, or leave the row out"
 
 
 @dataclass(frozen=True)
+class Trained:
+    """Where a model comes from, whose training workers may remember.
+
+    Attributes:
+        encoding: of the points that it was trained on.
+        trial: whose prototypes it has, by its index.
+    """
+
+    encoding: Encoding
+    trial: int
+
+
+@dataclass(frozen=True)
 class LabelSpec:
     """What the label pass's workers need to know.
 
@@ -53,6 +70,7 @@ class LabelSpec:
         work: where parts are written.
         store: where the files are.
         cache: where a worker may have kept rows.
+        trained: where the model comes from; None: from another job.
     """
 
     columns: Columns
@@ -61,6 +79,7 @@ class LabelSpec:
     work: WorkFolder
     store: Store
     cache: JobCache
+    trained: Trained | None = None
 
     @classmethod
     def of(
@@ -70,11 +89,13 @@ class LabelSpec:
         work: WorkFolder,
         cache: JobCache | None = None,
         distances: type[np.floating] | None = None,
+        trained: Trained | None = None,
     ) -> "LabelSpec":
         """What it takes to label a plan's rows with a model.
 
         Args:
             distances: their type; None for what the model says of rows that nothing is known of.
+            trained: see `LabelSpec`.
         """
         place = zip(PLACE_COLUMNS, (pa.string(), pa.int64()), strict=True)
         kind = pa.from_numpy_dtype(distances or model.distance_type())
@@ -87,6 +108,7 @@ class LabelSpec:
             work,
             plan.store,
             cache or JobCache(work.path),
+            trained,
         )
 
     @property
@@ -118,7 +140,7 @@ class Label(beam.PTransform):
 
 
 def _label(spec: LabelSpec, blocks: BlockRange) -> tuple[int, Parcel]:
-    spec.cache.drop_points()  # no iteration comes any more
+    spec.cache.drop_points(partial(bounds_of, trial=spec.trained.trial if spec.trained else 0))
     return ONLY, send(spec.work, spec.work.sums, label_part(spec, blocks))
 
 
@@ -146,8 +168,8 @@ def _labelled(
     """Labels of the blocks' rows in order; as many chunks as there are threads are ahead."""
     heartbeat = Heartbeat("label", spec.work)
     tasks = (
-        (1, partial(label_rows, spec, model, rows))
-        for rows in _rows(spec, model, heartbeat, blocks)
+        (1, partial(label_rows, spec, model, rows, known))
+        for rows, known in _rows(spec, model, heartbeat, blocks)
     )
     for labelled in in_order(thread_pool(spec.cache.threads), tasks, spec.cache.threads):
         heartbeat.did_a_task()
@@ -156,15 +178,34 @@ def _labelled(
 
 def _rows(
     spec: LabelSpec, model: Model, heartbeat: Heartbeat, blocks: BlockRange
-) -> Iterator[Rows]:
-    limit, metric = piece_rows(spec.columns.dimension), get_metric(model.metric)
+) -> Iterator[tuple[Rows, Known | None]]:
+    """The blocks' rows, and what the training knew of them."""
     for block in fetch_blocks(heartbeat, blocks):
-        known = spec.cache.take_rows(block)
-        # What is wrong with a row stands in its columns.
-        if known and all(good_rows(metric, numbers.values).all() for numbers in known):
-            yield from read_keys(spec.store, spec.columns, block, known, limit)
-        else:
-            yield from read_block(spec.store, spec.columns, block, limit, keys=True)
+        known, done = _known(spec, model, block), 0
+        for rows in _block_rows(spec, model, block):
+            part = slice(done, done + len(rows))
+            yield rows, known and known.part(part)
+            done = part.stop
+
+
+def _block_rows(spec: LabelSpec, model: Model, block: BlockRef) -> Iterator[Rows]:
+    limit, metric = piece_rows(spec.columns.dimension), get_metric(model.metric)
+    cached = spec.cache.take_rows(block)
+    # What is wrong with a row stands in its columns.
+    if cached and all(good_rows(metric, numbers.values).all() for numbers in cached):
+        return read_keys(spec.store, spec.columns, block, cached, limit)
+    return read_block(spec.store, spec.columns, block, limit, keys=True)
+
+
+def _known(spec: LabelSpec, model: Model, block: BlockRef) -> Known | None:
+    """What the training knew of all of a block's rows, if it is still there."""
+    parts = spec.cache.take_turned(block)
+    if not parts or spec.trained is None:
+        return None
+    bounded = Bounded.joined(parts)
+    if len(bounded.labels) < block.rows:  # bad ones were left out
+        return None
+    return model.known(spec.trained.encoding, bounded)
 
 
 def _row_group_share(labelled: tuple[pa.Table, LabelTotals]) -> int:
@@ -173,8 +214,14 @@ def _row_group_share(labelled: tuple[pa.Table, LabelTotals]) -> int:
     return max(table.nbytes, table.num_rows * (ROW_GROUP_BYTES // ROW_GROUP_ROWS))
 
 
-def label_rows(spec: LabelSpec, model: Model, rows: Rows) -> tuple[pa.Table, LabelTotals]:
-    """The labels of some rows, and what they add to the totals."""
+def label_rows(
+    spec: LabelSpec, model: Model, rows: Rows, known: Known | None = None
+) -> tuple[pa.Table, LabelTotals]:
+    """The labels of some rows, and what they add to the totals.
+
+    Args:
+        known: of the same rows, all of them usable.
+    """
     values = rows.values
     good, bad = count_bad(rows, spec.columns, get_metric(model.metric))
     if model.means is not None:
@@ -185,7 +232,7 @@ def label_rows(spec: LabelSpec, model: Model, rows: Rows) -> tuple[pa.Table, Lab
     numbers = Numbers(values, rows.numbers.weights)
     if len(usable) < len(rows):
         numbers = numbers[usable]
-    index, cost, distance = model.nearest(numbers.values)
+    index, cost, distance = model.nearest(numbers.values, known)
     weights = numbers.weights_or_ones
     held = _held(spec, model, rows, usable, distance)
     _check_costs(rows, usable, weights, cost)

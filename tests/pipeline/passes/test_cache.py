@@ -85,12 +85,15 @@ def test_a_training_that_is_over_makes_room():
     assert cache.get(ONE, 0) is None
 
 
-def test_what_is_dropped_makes_room():
+def test_what_blocks_turn_to_takes_their_place():
     cache, _ = filled([60], 100)
-    cache.drop(ONE)
-    cache.drop("never there")
+    for _ in range(2):  # the second finds nothing
+        cache.turn(ONE, TWO, lambda block: (f"of {block}", 30))
     assert cache.get(ONE, 0) is None
-    assert cache.reserve(TWO, "key", 100, 100)
+    assert not cache.reserve(TWO, "key", 80, 100)
+    assert cache.reserve(TWO, "key", 70, 100)
+    assert cache.take(TWO, 0) == "of block 0"
+    assert cache.take(TWO, 0) is None
 
 
 def test_what_is_taken_is_forgotten_and_makes_room():

@@ -7,17 +7,19 @@ import dataclasses
 
 import apache_beam as beam
 import numpy as np
+import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 from apache_beam.testing.util import assert_that, equal_to
 
 import kmeans_tf
-from kmeans_tf import Model, TrainingOptions, TrainingState, Trial, get_metric
+from kmeans_tf import Model, TrainingOptions, TrainingState, Trial, assign, get_metric
 from kmeans_tf.layout import SumLayout
 from kmeans_tf.sample import sample_capacity
 from pipeline.errors import RunError
 from pipeline.passes import parcels, train
 from pipeline.passes.checkpoint import Checkpoint, checkpoints, fetch_state, find_checkpoint
+from pipeline.passes.label import Trained
 from pipeline.passes.parcels import Parcel
 from pipeline.passes.sums import ONLY
 from pipeline.passes.train import AddSlice, Iteration, Update
@@ -216,16 +218,44 @@ def test_trials_of_one_state_share_reads_and_end_as_they_do_alone(plan, spec, th
         assert both.trials[i].costs == alone.trials[0].costs
 
 
-def test_labels_are_written_and_named_in_the_manifest(plan, spec, start, work, three_blobs):
-    prototypes = start.trials[0].prototypes
+def labelled(plan, spec, state, trained=None):
+    """The labels of all rows by a state's first trial, and the totals."""
+    prototypes = state.trials[0].prototypes
     numbers = np.arange(K, dtype=np.int32)
     model = Model.trained(spec.loader.layout.encoding, "sqeuclidean", prototypes, numbers)
-    labels = LabelSpec.of(plan, model, work, spec.cache)
+    labels = LabelSpec.of(plan, model, spec.work, spec.cache, trained=trained)
     with beam.Pipeline(runner=IN_PROCESS) as pipeline:
-        done = pipeline | Blocks(SharedBlocks.write(work, plan.blocks).ranges()) | Label(labels)
+        ranges = SharedBlocks.write(spec.work, plan.blocks).ranges()
+        done = pipeline | Blocks(ranges) | Label(labels)
         assert_that(done, equal_to([None]))
-    totals = load_manifest(work)
+    totals = load_manifest(spec.work)
+    parts = [pq.read_table(path) for _, path in sorted(totals.parts.items())]
+    return pa.concat_tables(parts), totals
+
+
+def test_labels_are_written_and_named_in_the_manifest(plan, spec, start, three_blobs):
+    table, totals = labelled(plan, spec, start)
     assert totals.rows.tolist() == np.bincount(three_blobs.truth).tolist()
     assert len(totals.parts) == len(plan.blocks)
-    parts = [pq.read_table(path)["label"].to_numpy() for _, path in sorted(totals.parts.items())]
-    np.testing.assert_array_equal(np.concatenate(parts), three_blobs.truth)
+    np.testing.assert_array_equal(table["label"], three_blobs.truth)
+
+
+def test_rows_are_labelled_by_what_the_training_knew(plan, spec, start, trained, monkeypatch):
+    monkeypatch.setattr(assign, "_FEW", 0)
+    state = trained(plan, spec, start, 2)
+    known, nearest = [], Model.nearest
+
+    def looked_at(model, rows, what):
+        known.append((len(rows), what and len(rows) - len(what.unproven)))
+        return nearest(model, rows, what)
+
+    monkeypatch.setattr(Model, "nearest", looked_at)
+    from_trial = Trained(spec.loader.layout.encoding, 0)
+    table, totals = labelled(plan, spec, state, from_trial)
+    assert sum(count for count, _ in known) == 600
+    assert sum(count for _, count in known) > 500
+    known.clear()
+    again, same = labelled(plan, spec, state, from_trial)
+    assert [count for _, count in known] == [None] * len(plan.blocks), "it is known once"
+    assert table.equals(again)
+    assert (totals.cost, totals.digest) == (same.cost, same.digest)
