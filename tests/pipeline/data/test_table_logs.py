@@ -655,6 +655,116 @@ def test_a_sink_that_was_moved_is_named(tmp_path):
         find_files(Store(), str(tmp_path / "elsewhere"))
 
 
+# Transactions on Databricks
+
+
+TRANSACTIONS = {  # what is written, each file with an id of its own, and which of these are valid
+    "begun": ({"_started_7": None}, ""),
+    "committed": ({"_started_7": None, "_committed_7": ("ab", "")}, "ab"),
+    "begun no more": ({"_committed_7": ("ab", "")}, "ab"),
+    "cleared away": ({"_committed_vacuum3": ("", "a")}, "ab"),
+    "of a task that failed": ({"_started_7": None, "_committed_7": ("a", "")}, "a"),
+    "called off": ({"_started_7": None, "_committed_7": None}, ""),
+    "removed": ({"_committed_7": ("ab", ""), "_committed_8": ("", "a")}, "b"),
+    "of others": ({"_committed_8": ("", "ox")}, "ab"),
+}
+WRITTEN_BY = {"a": "tid-7-9c2-", "b": "tid-7-9c2-", "o": "", "p": ""}
+
+
+def write_transactions(folder: Path, markers: dict[str, tuple[str, str] | None]) -> Path:
+    """A folder as transactions leave it: the files a, b by the one with the id 7, o, p by none."""
+
+    def named(name: str) -> str:
+        return f"part-0000{name}-{WRITTEN_BY.get(name, '')}c000.snappy.parquet"
+
+    folder.mkdir(parents=True)
+    for name in WRITTEN_BY:
+        pq.write_table(rows(ord(name), ord(name) + 1), folder / named(name))
+    for marker, changes in markers.items():
+        added, removed = ([*map(named, names)] for names in changes or ("", ""))
+        told = json.dumps({"added": added, "removed": removed}) if changes else ""
+        (folder / marker).write_text(told)
+    return folder
+
+
+@pytest.mark.parametrize("kind", TRANSACTIONS)
+def test_a_folder_is_what_transactions_have_committed(tmp_path, kind):
+    markers, valid = TRANSACTIONS[kind]
+    day = write_transactions(tmp_path / "t" / "day=1", markers)
+    write_transactions(tmp_path / "t" / "_tmp", {"_committed_7": ("", "o")} | markers)
+    valid += "p" if kind == "of others" else "op"
+    invalid = {name for name in "abop" if name not in valid}
+    said: list[str] = []
+    for spec in (day.parent, day, f"{day}/*.parquet", f"{tmp_path}/**/*.parquet", f"{day}/../*"):
+        assert ids(Store(), spec) == sorted(map(ord, valid))
+        said.clear()
+        files = find_files(Store(), str(spec), said.append)
+        assert {partition_values(file.below)[0] for file in files} == {("day", "1")}
+        told = "left out for being uncommitted or removed by a transaction: "
+        assert [line.partition(told)[2].count("part-0000") for line in said] == (
+            [len(invalid)] if invalid else []
+        )
+        assert all(f"part-0000{name}-" in said[0] for name in invalid)
+
+
+def test_a_transaction_in_one_folder_says_nothing_of_another(tmp_path):
+    one = write_transactions(tmp_path / "t" / "day=1", {"_started_7": None})
+    other = write_transactions(tmp_path / "t" / "day=2", {"_committed_8": ("", "b")})
+    assert ids(Store(), one.parent) == sorted(map(ord, "opaop"))
+    assert ids(Store(), f"{other},{one}/*") == sorted(map(ord, "opaop"))
+
+
+def test_a_file_that_was_never_committed_is_refused(tmp_path):
+    folder = write_transactions(tmp_path / "t", {"_started_7": None})
+    told = "left out for being uncommitted or removed by a transaction: part-0000a-tid-7-"
+    for spec in (f"{folder}/part-0000a-tid-7-9c2-c000.snappy.parquet", f"{folder}/*-0000a-*"):
+        with pytest.raises(DataError, match=f"0000a-.*: no valid file; {told}"):
+            find_files(Store(), spec)
+    (folder / "_committed_8").write_text('{"added": [], "removed": []}')
+    for name in "op":
+        (folder / f"part-0000{name}-c000.snappy.parquet").unlink()
+    with pytest.raises(DataError, match=rf"/t: no valid file; {told}"):
+        find_files(Store(), str(folder))
+
+
+@pytest.mark.parametrize("content", ["{", "[]", '{"added": []}', '{"added": 1, "removed": []}'])
+def test_a_marker_that_is_damaged_is_named(tmp_path, content):
+    folder = write_transactions(tmp_path / "t", {"_committed_7": ("ab", "")})
+    (folder / "_committed_8").write_text(content)
+    for spec in (folder, f"{folder}/*", *folder.glob("*-0000a-*")):
+        with pytest.raises(DataError, match=r"/t/_committed_8, which .* cannot be read: \w+Error"):
+            find_files(Store(), str(spec))
+
+
+def test_markers_beside_the_files_of_a_table_are_the_tables(delta):
+    told = json.dumps({"added": [], "removed": [path.name for path in delta.glob("day=1/*")]})
+    (delta / "day=1" / "_committed_7").write_text(told)
+    (delta / "day=1" / "_committed_8").write_text("{")
+    for spec in (delta, delta.parent, f"{delta}/*", f"{delta}/*/*.parquet"):
+        assert ids(Store(), spec) == [*range(10, 40)]
+
+
+def test_a_job_counts_the_rows_that_were_committed(run, tmp_path):
+    folder, names = tmp_path / "t", ("1-tid-7-c0", "2-tid-8-c0", "3-tid-9-c0", "0")
+    folder.mkdir()
+    for place, name in enumerate(names):
+        pq.write_table(rows(20 * place, 20 * place + 20), folder / f"part-{name}.parquet")
+    for transaction, added, removed in ((7, [0], []), (8, [1], [0])):
+        told = ([f"part-{names[i]}.parquet" for i in which] for which in (added, removed))
+        content = json.dumps(dict(zip(("added", "removed"), told, strict=True)))
+        (folder / f"_committed_{transaction}").write_text(content)
+    (folder / "_started_9").touch()
+    out = tmp_path / "out"
+    ran = run("fit", f"--input={folder}", f"--output={out}", "--k=2", "--keys=id")
+    assert ran.code == 0, ran.stderr
+    assert "transaction: part-1-tid-7-c0.parquet, part-3-tid-9-c0.parquet\n" in ran.stderr
+    assert sorted(Answer(out).table["id"].to_pylist()) == [*range(20, 40), *range(60, 80)]
+    (folder / "_committed_9").write_text("{")
+    ran = run("fit", f"--input={folder}", f"--output={out}2", "--k=2", "--keys=id")
+    assert ran.code == 3
+    assert f"{folder}/_committed_9, which tells" in ran.stderr
+
+
 # What no log is read of
 
 
