@@ -123,7 +123,10 @@ class Found:
         """
         untold = [table for table in self.snapshots if table.schema is None]
         if untold:
-            raise DataError(f"the {untold[0]} has no file, and its log tells no columns")
+            raise DataError(
+                f"the log of the {untold[0]} lists no valid file, and tells no columns for an "
+                "answer without rows: run again when it lists one"
+            )
         return Footers(map(_of_no_rows, self.snapshots))
 
     def completed(self, footers: Footers) -> Footers:

@@ -291,7 +291,7 @@ def test_columns_of_which_a_table_leaves_open_what_older_files_have(iceberg, del
 
 def test_a_sink_without_files_tells_no_columns(tmp_path):
     sink = write_sink(tmp_path / "sink", {"0": []})
-    with pytest.raises(DataError, match=r"sink .* at batch 0 has no file, and its log tells no"):
+    with pytest.raises(DataError, match=r"log of the .* sink .* at batch 0 lists no valid file, a"):
         make_plan(str(sink), ColumnNames(("x",)), dimension=1)
 
 
