@@ -289,6 +289,53 @@ def test_columns_of_which_a_table_leaves_open_what_older_files_have(iceberg, del
         assert Found(found.files, (snapshot,)).completed(footers).schemas == footers.schemas
 
 
+def nested(last: int, **more: list[float]) -> pa.Table:
+    """The ids from 40 on, in a struct with more."""
+    values = {"a": [*map(float, range(40, last))], **more}
+    structs = pa.StructArray.from_arrays([*map(pa.array, values.values())], [*values])
+    return pa.table({"id": range(40, last), "s": structs})
+
+
+@pytest.mark.parametrize("kind", ["delta", "iceberg"])
+def test_fields_that_a_struct_was_given_later_are_told_as_the_tables(kind, tmp_path):
+    early, late = nested(45), nested(42, b=[1.0, 2.0])
+    if kind == "delta":
+        folder = tmp_path / "t"
+        for part in (early, late):
+            deltalake.write_deltalake(folder, part, mode="append", schema_mode="merge")
+    else:
+        catalog = InMemoryCatalog("test", warehouse=str(tmp_path))
+        catalog.create_namespace("lake")
+        table = catalog.create_table("lake.t", early.schema)
+        table.append(early)
+        with table.update_schema() as update:
+            update.union_by_name(late.schema)
+        table.append(late)
+        folder = folder_of(table)
+    plan = make_plan(str(folder), ColumnNames(("s.a",), ("id",)))
+    assert plan.rows == 7
+    told = rf"\.parquet: no column 's.b', though the {kind.title()} table {folder} at .* has it"
+    for names in (ColumnNames(("s.a", "s.b")), ColumnNames(("s.a",), ("s.b",))):
+        with pytest.raises(DataError, match=f"{told}.*: rewrite the older files of the table, or"):
+            make_plan(str(folder), names)
+    with pytest.raises(DataError, match=r"no column 's.c'; it has 'id', 's', 's.a'"):
+        make_plan(str(folder), ColumnNames(("s.c",)))
+
+
+def test_a_default_that_is_not_null_is_told_as_the_tables(iceberg):
+    widened(iceberg, folder_of(iceberg))
+    newest = max(folder_of(iceberg).glob("metadata/*.metadata.json"))
+    metadata = json.loads(newest.read_text())
+    for schema in metadata["schemas"]:
+        for field in schema["fields"]:
+            if field["name"] == "y":
+                field["initial-default"] = 7.0
+    newest.write_text(json.dumps(metadata | {"format-version": 3, "next-row-id": 0}))
+    assert make_plan(iceberg.location(), ColumnNames(("x",), ("id", "day", "note"))).rows == 32
+    with pytest.raises(DataError, match=r"no column 'y', though the Iceberg table .*: rewrite"):
+        make_plan(iceberg.location(), ColumnNames(("x", "y")))
+
+
 def test_a_sink_without_files_tells_no_columns(tmp_path):
     sink = write_sink(tmp_path / "sink", {"0": []})
     with pytest.raises(DataError, match=r"log of the .* sink .* at batch 0 lists no valid file, a"):
