@@ -1,5 +1,6 @@
 """Which columns are read: what the user names, held against every file's schema."""
 
+import itertools
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
@@ -13,7 +14,9 @@ from pipeline.data.files import Footer, Footers
 from pipeline.data.kinds import fixed_width, is_empty_list, is_numeric, is_numeric_list
 from pipeline.data.names import LABEL_COLUMNS, ColumnNames, instead_of, listed
 from pipeline.data.partitions import partition_types, partition_values
+from pipeline.data.snapshot import Snapshot
 from pipeline.data.store import Store
+from pipeline.data.table_logs import is_below
 from pipeline.data.wanted import Wanted, find_type, paths
 from pipeline.data.widths import count_widths
 from pipeline.errors import DataError, UsageError
@@ -117,12 +120,35 @@ def check_named(first: Footers, folders: Sequence[str], names: ColumnNames) -> N
     if not first.rows.any():
         return
     shard = first[0]
-    partitions = {name for below in folders for name, _ in partition_values(below)}
+    partitions = _partitions(folders)
     names = names.among({*partitions, *shard.schema.names})
-    weight = [names.weight] if names.weight else []
-    for name in (*names.features, *names.keys, *weight):
+    for name in names.read:
         if name not in partitions:
             _type(shard, name)
+
+
+def check_older(
+    tables: Sequence[Snapshot], footers: Footers, folders: Sequence[str], names: ColumnNames
+) -> None:
+    """Raises a DataError for a column that a table has and a file neither has nor has as null.
+
+    Args:
+        folders: those of all files.
+    """
+    tables = [table for table in tables if table.schema]
+    if not (tables and footers.rows.any()):
+        return
+    partitions = _partitions(folders)
+    asked = [name for name in names.read if name not in partitions]
+    for shard in _shards(footers):
+        path = shard.file.path
+        around = (table for table in tables if is_below(path, table.folder))
+        for table, name in itertools.product(around, asked):
+            if find_type(table.schema, name) and not find_type(shard.schema, name):
+                raise DataError(
+                    f"{path}: no column {name!r}, though the {table} has it, and what stands for "
+                    "it here is not known: rewrite the older files of the table, or leave it out"
+                )
 
 
 def _shards(footers: Footers) -> list[Footer]:
@@ -281,6 +307,10 @@ def _list_width(
     if not widths:
         raise DataError(f"column {name!r}: every row of every file is null or empty")
     return max(widths, key=lambda width: (widths[width], -width))
+
+
+def _partitions(folders: Iterable[str]) -> set[str]:
+    return {name for below in folders for name, _ in partition_values(below)}
 
 
 def _folder_names(footer: Footer) -> list[str]:

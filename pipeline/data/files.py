@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
+from pipeline.data import dbio
 from pipeline.data.file_table import FileTable
 from pipeline.data.footers import is_parquet, read_footer
 from pipeline.data.foreign import is_foreign, recognised
@@ -122,7 +123,10 @@ class Found:
         """
         untold = [table for table in self.snapshots if table.schema is None]
         if untold:
-            raise DataError(f"the {untold[0]} has no file, and its log tells no columns")
+            raise DataError(
+                f"the log of the {untold[0]} lists no valid file, and tells no columns for an "
+                "answer without rows: run again when it lists one"
+            )
         return Footers(map(_of_no_rows, self.snapshots))
 
     def completed(self, footers: Footers) -> Footers:
@@ -173,7 +177,8 @@ def find_input(store: Store, spec: str, tell: Tell = silent) -> Found:
 
     A comma in a name is written as `\\,`. A folder stands for the Parquet files below it, hidden
     names left out; a glob may name folders too. Of a table that has a log, or of a part of one, the
-    files are those that the log says are valid.
+    files are those that the log says are valid, and of a folder with markers of transactions those
+    that these say are.
 
     Args:
         tell: takes a line for the user, where files of a folder are left out or a log was read.
@@ -181,7 +186,7 @@ def find_input(store: Store, spec: str, tell: Tell = silent) -> Found:
     Raises:
         UsageError: nothing is named, or the package that reads a table's log is not installed.
         DataError: a part matches nothing, a link leads nowhere, a name is no text, or a table's
-            log cannot be read.
+            log or a marker cannot be read.
     """
     parts = split_list(spec)
     if not parts:
@@ -221,12 +226,14 @@ class _Meant:
         files: to be read; of their paths below the part they keep the folders.
         tables: whose valid files are all among these, if there are any.
         left: other files of the folders.
+        invalid: the paths of files that a transaction has not committed, or has removed.
         strange: the paths of what is neither a file nor a folder there, such as pipes.
     """
 
     files: Sequence[FileVersion] = ()
     tables: Sequence[str] = ()
     left: Sequence[FileVersion] = ()
+    invalid: Sequence[str] = ()
     strange: Sequence[str] = ()
 
 
@@ -236,6 +243,8 @@ def _expand(store: Store, logs: TableLogs, part: str) -> _Meant:
         table = logs.above(part)
         if table:
             return _Meant(logs.files(table, part))
+        if logs.is_invalid(part):
+            return _Meant(invalid=[posixpath.basename(part)])
         return _Meant([_kept(replace(file, below=posixpath.basename(part)))])
     _check_link(store, part)
     if store.is_folder(part):
@@ -252,7 +261,10 @@ def _matching(store: Store, logs: TableLogs, pattern: str) -> _Meant:
     def table_of(path: str) -> str | None:
         return next((table for table in tables if is_below(path, table)), around)
 
-    files = _valid(logs, pattern, found.files, table_of)
+    plain = [file for file in found.files if not table_of(file.path)]
+    invalid = dbio.invalid(store, matches.listed.files, plain)
+    valid = [file for file in found.files if file.path not in invalid]
+    files = _valid(logs, pattern, valid, table_of)
     for file in files:
         _check_file(store, file)
     paths = [(posixpath.join(above, below), below) for below in found.folders]
@@ -265,6 +277,7 @@ def _matching(store: Store, logs: TableLogs, pattern: str) -> _Meant:
         files=sorted([*files, *every("files")], key=lambda file: file.path),
         tables=every("tables"),
         left=every("left"),
+        invalid=[*(file.below for file in plain if file.path in invalid), *every("invalid")],
         strange=[*found.others, *every("strange")],
     )
 
@@ -313,13 +326,16 @@ def _of_folder(
     ]
     for file in files:
         _check_file(store, file)
-    read = [_kept(file) for file in files if _is_parquet(file)]
+    parquet = [file for file in files if _is_parquet(file)]
+    invalid = dbio.invalid(store, listing.files, parquet)
+    read = [_kept(file) for file in parquet if file.path not in invalid]
     for each in tables:
         read += logs.files(each, each)
     return _Meant(
         files=sorted(read, key=lambda file: file.path),
         tables=tables,
         left=[file for file in files if not _is_parquet(file)],
+        invalid=[file.below for file in parquet if file.path in invalid],
         strange=[posixpath.join(below, path) for path in filter(is_seen, listing.others)],
     )
 
@@ -335,6 +351,8 @@ def _kept(file: FileVersion) -> FileVersion:
 
 def _nothing(store: Store, part: str, meant: _Meant) -> list[str]:
     """Why a part stands for nothing."""
+    if meant.invalid:
+        return [f"{part}: no valid file", *_left_out(meant)]
     if not store.is_folder(part):
         there = store.is_there(part)
         why = "this is neither a file nor a folder" if there else "no file matches"
@@ -366,6 +384,7 @@ def _left_out(meant: _Meant) -> list[str]:
     """What is said of what lies in folders and is not read, if there is any."""
     reasons = {
         f"not ending in {_SUFFIXES_TOLD}": [file.below for file in meant.left],
+        "being uncommitted or removed by a transaction": meant.invalid,
         "being neither files nor folders": meant.strange,
     }
     told = [f"for {why}: {_some(names)}" for why, names in reasons.items() if names]

@@ -34,6 +34,11 @@ class ColumnNames:
     distance_column: str = LABEL_COLUMNS[1]
 
     @property
+    def read(self) -> tuple[str, ...]:
+        """All that are named of the input."""
+        return *self.features, *self.keys, *([self.weight] if self.weight else [])
+
+    @property
     def answer(self) -> tuple[str, str]:
         """The columns of the labels beside the keys."""
         return self.label_column, self.distance_column

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 from kmeans_tf.points import chunk_rows
 from pipeline.data.blocks import BlockTable, plan_blocks
-from pipeline.data.columns import Columns, check_named, resolve_columns
+from pipeline.data.columns import Columns, check_named, check_older, resolve_columns
 from pipeline.data.file_table import FileTable
 from pipeline.data.files import FILE_THREADS, Footers, Tell, find_input, read_footers, silent
 from pipeline.data.names import ColumnNames, split_list
@@ -74,11 +74,13 @@ def make_plan(
     found = find_input(store, spec, tell)
     if len(found.files) > FILE_THREADS:  # all take a while, one none
         first = found.completed(read_footers(store, found.files[:1]))
+        check_older(found.snapshots, first, found.files.folders, names)
         check_named(first, found.files.folders, names)
     footers = found.completed(read(store, found.files))
     if dimension is None and not footers.row_groups.any():
         raise DataError(f"--input {spec}: no row in {len(footers)} file(s)")
     shards = footers if len(footers) else found.columns
+    check_older(found.snapshots, shards, found.files.folders, names)
     columns = resolve_columns(store, shards, names, dimension)
     rows = block_rows or chunk_rows(columns.dimension)
     return Plan(footers, columns, plan_blocks(footers, rows), store, found.snapshots)

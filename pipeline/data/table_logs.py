@@ -8,6 +8,7 @@ from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 
+from pipeline.data import dbio
 from pipeline.data.snapshot import Snapshot
 from pipeline.data.store import FileVersion, Store, escaped, is_hidden
 from pipeline.errors import DataError, UsageError
@@ -55,6 +56,7 @@ class TableLogs:
         self._tables: dict[str, str | None] = {}  # that a folder is or lies in
         self._snapshots: dict[str, Snapshot] = {}
         self._files: dict[str, list[FileVersion]] = {}
+        self._invalid: dict[str, set[str]] = {}  # of the files in a folder
 
     @property
     def snapshots(self) -> tuple[Snapshot, ...]:
@@ -104,6 +106,19 @@ class TableLogs:
     def nothing(self, table: str, part: str) -> DataError:
         """That of a part of a table no file is valid."""
         return DataError(f"--input {part}: the {self._snapshots[table]} has no file here")
+
+    def is_invalid(self, path: str) -> bool:
+        """Whether a file that a transaction wrote is not valid by the markers beside it."""
+        folder = posixpath.dirname(path)
+        if not dbio.transaction_of(path):
+            return False
+        if folder not in self._invalid:
+            try:
+                listed = self._store.files(folder)
+            except OSError:  # a user has the right to the file alone
+                listed = []
+            self._invalid[folder] = dbio.invalid(self._store, listed, listed)
+        return path in self._invalid[folder]
 
     def _around(self, folder: str) -> str | None:
         """The nearest table that a folder is or lies in."""

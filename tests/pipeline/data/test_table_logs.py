@@ -289,9 +289,56 @@ def test_columns_of_which_a_table_leaves_open_what_older_files_have(iceberg, del
         assert Found(found.files, (snapshot,)).completed(footers).schemas == footers.schemas
 
 
+def nested(last: int, **more: list[float]) -> pa.Table:
+    """The ids from 40 on, in a struct with more."""
+    values = {"a": [*map(float, range(40, last))], **more}
+    structs = pa.StructArray.from_arrays([*map(pa.array, values.values())], [*values])
+    return pa.table({"id": range(40, last), "s": structs})
+
+
+@pytest.mark.parametrize("kind", ["delta", "iceberg"])
+def test_fields_that_a_struct_was_given_later_are_told_as_the_tables(kind, tmp_path):
+    early, late = nested(45), nested(42, b=[1.0, 2.0])
+    if kind == "delta":
+        folder = tmp_path / "t"
+        for part in (early, late):
+            deltalake.write_deltalake(folder, part, mode="append", schema_mode="merge")
+    else:
+        catalog = InMemoryCatalog("test", warehouse=str(tmp_path))
+        catalog.create_namespace("lake")
+        table = catalog.create_table("lake.t", early.schema)
+        table.append(early)
+        with table.update_schema() as update:
+            update.union_by_name(late.schema)
+        table.append(late)
+        folder = folder_of(table)
+    plan = make_plan(str(folder), ColumnNames(("s.a",), ("id",)))
+    assert plan.rows == 7
+    told = rf"\.parquet: no column 's.b', though the {kind.title()} table {folder} at .* has it"
+    for names in (ColumnNames(("s.a", "s.b")), ColumnNames(("s.a",), ("s.b",))):
+        with pytest.raises(DataError, match=f"{told}.*: rewrite the older files of the table, or"):
+            make_plan(str(folder), names)
+    with pytest.raises(DataError, match=r"no column 's.c'; it has 'id', 's', 's.a'"):
+        make_plan(str(folder), ColumnNames(("s.c",)))
+
+
+def test_a_default_that_is_not_null_is_told_as_the_tables(iceberg):
+    widened(iceberg, folder_of(iceberg))
+    newest = max(folder_of(iceberg).glob("metadata/*.metadata.json"))
+    metadata = json.loads(newest.read_text())
+    for schema in metadata["schemas"]:
+        for field in schema["fields"]:
+            if field["name"] == "y":
+                field["initial-default"] = 7.0
+    newest.write_text(json.dumps(metadata | {"format-version": 3, "next-row-id": 0}))
+    assert make_plan(iceberg.location(), ColumnNames(("x",), ("id", "day", "note"))).rows == 32
+    with pytest.raises(DataError, match=r"no column 'y', though the Iceberg table .*: rewrite"):
+        make_plan(iceberg.location(), ColumnNames(("x", "y")))
+
+
 def test_a_sink_without_files_tells_no_columns(tmp_path):
     sink = write_sink(tmp_path / "sink", {"0": []})
-    with pytest.raises(DataError, match=r"sink .* at batch 0 has no file, and its log tells no"):
+    with pytest.raises(DataError, match=r"log of the .* sink .* at batch 0 lists no valid file, a"):
         make_plan(str(sink), ColumnNames(("x",)), dimension=1)
 
 
@@ -653,6 +700,116 @@ def test_a_sink_that_was_moved_is_named(tmp_path):
     shutil.move(sink, tmp_path / "elsewhere")
     with pytest.raises(DataError, match=r"/sink/.*a.parquet, a file of the streaming .* not there"):
         find_files(Store(), str(tmp_path / "elsewhere"))
+
+
+# Transactions on Databricks
+
+
+TRANSACTIONS = {  # what is written, each file with an id of its own, and which of these are valid
+    "begun": ({"_started_7": None}, ""),
+    "committed": ({"_started_7": None, "_committed_7": ("ab", "")}, "ab"),
+    "begun no more": ({"_committed_7": ("ab", "")}, "ab"),
+    "cleared away": ({"_committed_vacuum3": ("", "a")}, "ab"),
+    "of a task that failed": ({"_started_7": None, "_committed_7": ("a", "")}, "a"),
+    "called off": ({"_started_7": None, "_committed_7": None}, ""),
+    "removed": ({"_committed_7": ("ab", ""), "_committed_8": ("", "a")}, "b"),
+    "of others": ({"_committed_8": ("", "ox")}, "ab"),
+}
+WRITTEN_BY = {"a": "tid-7-9c2-", "b": "tid-7-9c2-", "o": "", "p": ""}
+
+
+def write_transactions(folder: Path, markers: dict[str, tuple[str, str] | None]) -> Path:
+    """A folder as transactions leave it: the files a, b by the one with the id 7, o, p by none."""
+
+    def named(name: str) -> str:
+        return f"part-0000{name}-{WRITTEN_BY.get(name, '')}c000.snappy.parquet"
+
+    folder.mkdir(parents=True)
+    for name in WRITTEN_BY:
+        pq.write_table(rows(ord(name), ord(name) + 1), folder / named(name))
+    for marker, changes in markers.items():
+        added, removed = ([*map(named, names)] for names in changes or ("", ""))
+        told = json.dumps({"added": added, "removed": removed}) if changes else ""
+        (folder / marker).write_text(told)
+    return folder
+
+
+@pytest.mark.parametrize("kind", TRANSACTIONS)
+def test_a_folder_is_what_transactions_have_committed(tmp_path, kind):
+    markers, valid = TRANSACTIONS[kind]
+    day = write_transactions(tmp_path / "t" / "day=1", markers)
+    write_transactions(tmp_path / "t" / "_tmp", {"_committed_7": ("", "o")} | markers)
+    valid += "p" if kind == "of others" else "op"
+    invalid = {name for name in "abop" if name not in valid}
+    said: list[str] = []
+    for spec in (day.parent, day, f"{day}/*.parquet", f"{tmp_path}/**/*.parquet", f"{day}/../*"):
+        assert ids(Store(), spec) == sorted(map(ord, valid))
+        said.clear()
+        files = find_files(Store(), str(spec), said.append)
+        assert {partition_values(file.below)[0] for file in files} == {("day", "1")}
+        told = "left out for being uncommitted or removed by a transaction: "
+        assert [line.partition(told)[2].count("part-0000") for line in said] == (
+            [len(invalid)] if invalid else []
+        )
+        assert all(f"part-0000{name}-" in said[0] for name in invalid)
+
+
+def test_a_transaction_in_one_folder_says_nothing_of_another(tmp_path):
+    one = write_transactions(tmp_path / "t" / "day=1", {"_started_7": None})
+    other = write_transactions(tmp_path / "t" / "day=2", {"_committed_8": ("", "b")})
+    assert ids(Store(), one.parent) == sorted(map(ord, "opaop"))
+    assert ids(Store(), f"{other},{one}/*") == sorted(map(ord, "opaop"))
+
+
+def test_a_file_that_was_never_committed_is_refused(tmp_path):
+    folder = write_transactions(tmp_path / "t", {"_started_7": None})
+    told = "left out for being uncommitted or removed by a transaction: part-0000a-tid-7-"
+    for spec in (f"{folder}/part-0000a-tid-7-9c2-c000.snappy.parquet", f"{folder}/*-0000a-*"):
+        with pytest.raises(DataError, match=f"0000a-.*: no valid file; {told}"):
+            find_files(Store(), spec)
+    (folder / "_committed_8").write_text('{"added": [], "removed": []}')
+    for name in "op":
+        (folder / f"part-0000{name}-c000.snappy.parquet").unlink()
+    with pytest.raises(DataError, match=rf"/t: no valid file; {told}"):
+        find_files(Store(), str(folder))
+
+
+@pytest.mark.parametrize("content", ["{", "[]", '{"added": []}', '{"added": 1, "removed": []}'])
+def test_a_marker_that_is_damaged_is_named(tmp_path, content):
+    folder = write_transactions(tmp_path / "t", {"_committed_7": ("ab", "")})
+    (folder / "_committed_8").write_text(content)
+    for spec in (folder, f"{folder}/*", *folder.glob("*-0000a-*")):
+        with pytest.raises(DataError, match=r"/t/_committed_8, which .* cannot be read: \w+Error"):
+            find_files(Store(), str(spec))
+
+
+def test_markers_beside_the_files_of_a_table_are_the_tables(delta):
+    told = json.dumps({"added": [], "removed": [path.name for path in delta.glob("day=1/*")]})
+    (delta / "day=1" / "_committed_7").write_text(told)
+    (delta / "day=1" / "_committed_8").write_text("{")
+    for spec in (delta, delta.parent, f"{delta}/*", f"{delta}/*/*.parquet"):
+        assert ids(Store(), spec) == [*range(10, 40)]
+
+
+def test_a_job_counts_the_rows_that_were_committed(run, tmp_path):
+    folder, names = tmp_path / "t", ("1-tid-7-c0", "2-tid-8-c0", "3-tid-9-c0", "0")
+    folder.mkdir()
+    for place, name in enumerate(names):
+        pq.write_table(rows(20 * place, 20 * place + 20), folder / f"part-{name}.parquet")
+    for transaction, added, removed in ((7, [0], []), (8, [1], [0])):
+        told = ([f"part-{names[i]}.parquet" for i in which] for which in (added, removed))
+        content = json.dumps(dict(zip(("added", "removed"), told, strict=True)))
+        (folder / f"_committed_{transaction}").write_text(content)
+    (folder / "_started_9").touch()
+    out = tmp_path / "out"
+    ran = run("fit", f"--input={folder}", f"--output={out}", "--k=2", "--keys=id")
+    assert ran.code == 0, ran.stderr
+    assert "transaction: part-1-tid-7-c0.parquet, part-3-tid-9-c0.parquet\n" in ran.stderr
+    assert sorted(Answer(out).table["id"].to_pylist()) == [*range(20, 40), *range(60, 80)]
+    (folder / "_committed_9").write_text("{")
+    ran = run("fit", f"--input={folder}", f"--output={out}2", "--k=2", "--keys=id")
+    assert ran.code == 3
+    assert f"{folder}/_committed_9, which tells" in ran.stderr
 
 
 # What no log is read of
