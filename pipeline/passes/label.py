@@ -203,7 +203,8 @@ def _known(spec: LabelSpec, model: Model, block: BlockRef) -> Known | None:
     if not parts or spec.trained is None:
         return None
     bounded = Bounded.joined(parts)
-    if len(bounded.labels) < block.rows:  # bad ones were left out
+    left_out = len(bounded.labels) < block.rows  # as bad
+    if left_out or bounded.prototypes.shape != model.prototypes.shape:
         return None
     return model.known(spec.trained.encoding, bounded)
 

@@ -221,7 +221,7 @@ def test_trials_of_one_state_share_reads_and_end_as_they_do_alone(plan, spec, th
 def labelled(plan, spec, state, trained=None):
     """The labels of all rows by a state's first trial, and the totals."""
     prototypes = state.trials[0].prototypes
-    numbers = np.arange(K, dtype=np.int32)
+    numbers = np.arange(len(prototypes), dtype=np.int32)
     model = Model.trained(spec.loader.layout.encoding, "sqeuclidean", prototypes, numbers)
     labels = LabelSpec.of(plan, model, spec.work, spec.cache, trained=trained)
     with beam.Pipeline(runner=IN_PROCESS) as pipeline:
@@ -259,3 +259,13 @@ def test_rows_are_labelled_by_what_the_training_knew(plan, spec, start, trained,
     assert [count for _, count in known] == [None] * len(plan.blocks), "it is known once"
     assert table.equals(again)
     assert (totals.cost, totals.digest) == (same.cost, same.digest)
+
+
+def test_another_number_of_prototypes_knows_nothing(plan, spec, start, trained, monkeypatch):
+    """As where a start is still drawn in the last step."""
+    monkeypatch.setattr(assign, "_FEW", 0)
+    trained(plan, spec, start, 2)
+    two = TrainingState((Trial.start(start.trials[0].prototypes[:2]),))
+    table, _ = labelled(plan, spec, two, Trained(spec.loader.layout.encoding, 0))
+    again, _ = labelled(plan, spec, two)
+    assert table.equals(again)
