@@ -7,7 +7,8 @@ imported everything the job needs. A worker that a runner asks for is a thread i
 processes take turns. A process that dies is replaced.
 
 A worker's id does not identify it: every TaskManager or executor numbers its own workers. The
-control endpoint, which belongs to whoever asks, tells one "1-1" from another.
+control endpoint, which belongs to whoever asks, tells one "1-1" from another, and where only the id
+is said, the connection by which it is.
 """
 
 import contextlib
@@ -18,6 +19,7 @@ import signal
 import subprocess
 import sys
 import threading
+from dataclasses import dataclass
 
 import grpc
 from apache_beam.portability.api import beam_fn_api_pb2, beam_fn_api_pb2_grpc
@@ -34,6 +36,19 @@ _CALL_SECONDS = 30
 _TRIES = 3
 _STDERR = 2
 _END = {-signal.SIGKILL: "was killed, as it is where the machine or container lacks memory"}
+
+
+@dataclass(frozen=True)
+class Asked:
+    """A worker that was asked for.
+
+    Attributes:
+        request: what for.
+        peer: names the connection by which it came.
+    """
+
+    request: beam_fn_api_pb2.StartWorkerRequest
+    peer: str
 
 
 class WorkerProcess:
@@ -53,7 +68,7 @@ class WorkerProcess:
             )
         finally:
             os.close(report)
-        self.workers: dict[str, beam_fn_api_pb2.StartWorkerRequest] = {}
+        self.workers: dict[str, Asked] = {}
         self.turn = 0
         self.port = 0
         self._stub: beam_fn_api_pb2_grpc.BeamFnExternalWorkerPoolStub | None = None
@@ -104,9 +119,9 @@ class WorkerProcess:
             return False
         return True
 
-    def keep(self, request: beam_fn_api_pb2.StartWorkerRequest) -> None:
+    def keep(self, worker: Asked) -> None:
         """Remembers a worker, but only the latest `KEPT_WORKERS`: not all are ever stopped."""
-        self.workers[worker_name(request)] = request
+        self.workers[worker_name(worker.request)] = worker
         while len(self.workers) > KEPT_WORKERS:
             del self.workers[next(iter(self.workers))]
 
@@ -140,7 +155,7 @@ class WorkerPool(beam_fn_api_pb2_grpc.BeamFnExternalWorkerPoolServicer):
 
         Counting what each has would be wrong: a worker whose executor died is never stopped.
         """
-        process = self._next_process(request)
+        process = self._next_process(Asked(request, context.peer()))
         try:
             return process.stub.StartWorker(request, timeout=_CALL_SECONDS)
         except grpc.RpcError:
@@ -151,19 +166,21 @@ class WorkerPool(beam_fn_api_pb2_grpc.BeamFnExternalWorkerPoolServicer):
     def StopWorker(self, request, context):  # noqa: N802
         """Stops a worker; its process stays.
 
-        The request does not say whose worker it is. Where several have the id none is stopped:
-        each ends when its runner closes its control stream, which follows.
+        The request does not say whose worker it is: it is the one that the same connection asked
+        for. Where there is none, as after the pool has begun anew, the worker ends when its runner
+        closes its control stream, which follows.
         """
+        peer = context.peer()
         with self._lock:
             matches = [
                 (process, name)
                 for process in self.processes
                 for name, worker in process.workers.items()
-                if worker.worker_id == request.worker_id
+                if (worker.request.worker_id, worker.peer) == (request.worker_id, peer)
             ]
-            if len(matches) != 1:
+            if not matches:
                 return beam_fn_api_pb2.StopWorkerResponse()
-            process, name = matches[0]
+            process, name = matches[-1]
             del process.workers[name]
         with contextlib.suppress(grpc.RpcError):  # its process died, and the worker with it
             by_name = beam_fn_api_pb2.StopWorkerRequest(worker_id=name)
@@ -176,14 +193,14 @@ class WorkerPool(beam_fn_api_pb2_grpc.BeamFnExternalWorkerPoolServicer):
         for process in self.processes:
             process.kill()
 
-    def _next_process(self, request: beam_fn_api_pb2.StartWorkerRequest) -> WorkerProcess:
+    def _next_process(self, worker: Asked) -> WorkerProcess:
         """Whose turn it is; the process remembers the worker from here on."""
         with self._lock:
             for process in self.processes:
-                process.workers.pop(worker_name(request), None)
+                process.workers.pop(worker_name(worker.request), None)
             process = min(self.processes, key=lambda p: (not p.alive, p.turn))
             process.turn = next(self._turns)
-            process.keep(request)
+            process.keep(worker)
         return process
 
     def _replace_when_dead(self, process: WorkerProcess) -> None:
@@ -198,7 +215,7 @@ class WorkerPool(beam_fn_api_pb2_grpc.BeamFnExternalWorkerPoolServicer):
         with self._lock:
             self.processes[self.processes.index(process)] = successor
             successor.workers, successor.turn = dict(process.workers), process.turn
-            orphans = list(process.workers.values())
+            orphans = [worker.request for worker in process.workers.values()]
         self._replace_when_dead(successor)
         # A runner waits forever for a worker it was promised. One whose runner has given up takes
         # a minute to find nobody to connect to, so each has a thread of its own.

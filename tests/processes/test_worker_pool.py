@@ -8,6 +8,7 @@ import subprocess
 import sys
 import threading
 from concurrent import futures
+from dataclasses import dataclass
 
 import grpc
 import psutil
@@ -37,7 +38,7 @@ def start(pool):
     runner = grpc.server(futures.ThreadPoolExecutor(4))
     port = runner.add_insecure_port("localhost:0")
     runner.start()
-    yield lambda worker_id: pool.StartWorker(asked(worker_id, f"localhost:{port}"), None)
+    yield lambda worker_id: pool.StartWorker(asked(worker_id, f"localhost:{port}"), By())
     runner.stop(None)
 
 
@@ -51,8 +52,18 @@ def stop_request(worker_id):
     return api.StopWorkerRequest(worker_id=worker_id)
 
 
+@dataclass(frozen=True)
+class By:
+    """What the pool may ask about a call: by which connection it came."""
+
+    connection: str = "ipv4:127.0.0.1:1"
+
+    def peer(self):
+        return self.connection
+
+
 def ids(process):
-    return [request.worker_id for request in process.workers.values()]
+    return [worker.request.worker_id for worker in process.workers.values()]
 
 
 def loads(pool):
@@ -104,12 +115,12 @@ def test_the_processes_take_turns(pool, start):
         assert not start(f"worker-{i}").error
         assert loads(pool) == expected
     (busy,) = [process for process in pool.processes if "worker-0" in ids(process)]
-    pool.StopWorker(stop_request("worker-0"), None)
+    pool.StopWorker(stop_request("worker-0"), By())
     assert len(busy.workers) == 1
     start("worker-4")
     assert "worker-4" in ids(busy)
     for i in range(5):
-        pool.StopWorker(stop_request(f"worker-{i}"), None)
+        pool.StopWorker(stop_request(f"worker-{i}"), By())
     assert loads(pool) == [0, 0]
 
 
@@ -125,7 +136,7 @@ def test_a_killed_process_is_replaced_and_its_workers_with_it(pool, start, capfd
     assert ids(successor) == ["promised"]
     told = f"worker process {busy.pid} was killed, as it is where the machine or container lacks "
     assert told in capfd.readouterr().err
-    pool.StopWorker(stop_request("promised"), None)
+    pool.StopWorker(stop_request("promised"), By())
     assert loads(pool) == [0, 0]
 
 
@@ -172,7 +183,7 @@ def faked(monkeypatch):
 
 def test_one_id_from_two_control_endpoints_is_two_workers(faked):
     for url in ("a:1", "b:1"):
-        faked.StartWorker(asked("1-1", url), None)
+        faked.StartWorker(asked("1-1", url), By())
     first, second = faked.processes
     assert first.asked == [("start", "1-1", "a:1")]
     assert second.asked == [("start", "1-1", "b:1")]
@@ -181,27 +192,37 @@ def test_one_id_from_two_control_endpoints_is_two_workers(faked):
 
 def test_a_worker_that_is_asked_for_again_is_kept_once(faked):
     for _ in range(3):
-        faked.StartWorker(asked("1-1", "a:1"), None)
+        faked.StartWorker(asked("1-1", "a:1"), By())
     assert loads(faked) == [0, 1]
 
 
-def test_an_ambiguous_stop_touches_nobody(faked):
-    for url in ("a:1", "b:1"):
-        faked.StartWorker(asked("4-1", url), None)
-    faked.StopWorker(stop_request("4-1"), None)
-    assert loads(faked) == [1, 1]
-    assert not [
-        entry for process in faked.processes for entry in process.asked if entry[0] == "stop"
-    ]
+def stopped(process):
+    return [name for what, name, *_ in process.asked if what == "stop"]
 
 
-def test_an_unambiguous_stop_reaches_that_worker_alone(faked):
-    for worker_id, url in (("4-1", "a:1"), ("4-2", "a:1"), ("4-1", "b:1"), ("5-1", "b:1")):
-        faked.StartWorker(asked(worker_id, url), None)
-    faked.StopWorker(stop_request("5-1"), None)
+def test_a_stop_is_for_the_worker_that_its_connection_asked_for(faked):
+    for runner in "ab":
+        faked.StartWorker(asked("4-1", f"{runner}:1"), By(runner))
+    faked.StopWorker(stop_request("4-1"), By("b"))
     first, second = faked.processes
-    assert [entry for entry in first.asked if entry[0] == "stop"] == []
-    assert [entry for entry in second.asked if entry[0] == "stop"] == [("stop", "5-1 at b:1")]
+    assert (stopped(first), stopped(second)) == ([], ["4-1 at b:1"])
+    assert (ids(first), ids(second)) == (["4-1"], [])
+
+
+def test_a_stop_for_a_worker_of_a_pool_before_this_touches_nobody(faked):
+    """Its runner numbers workers on; another's is of the same id by then."""
+    faked.StartWorker(asked("5-1", "b:1"), By("b"))
+    faked.StopWorker(stop_request("5-1"), By("a"))
+    assert not [name for process in faked.processes for name in stopped(process)]
+    assert loads(faked) == [0, 1]
+
+
+def test_a_stop_reaches_one_worker_alone(faked):
+    for worker_id, url in (("4-1", "a:1"), ("4-2", "a:1"), ("4-1", "b:1"), ("5-1", "b:1")):
+        faked.StartWorker(asked(worker_id, url), By(url))
+    faked.StopWorker(stop_request("5-1"), By("b:1"))
+    first, second = faked.processes
+    assert (stopped(first), stopped(second)) == ([], ["5-1 at b:1"])
     assert (ids(first), ids(second)) == (["4-1", "4-1"], ["4-2"])
 
 
@@ -209,25 +230,25 @@ def test_workers_that_were_never_stopped_do_not_count(faked):
     """Each job has executors of its own, which end without a word; both number from "1-1"."""
     for job in range(4):
         for executor in range(2):
-            faked.StartWorker(asked("1-1", f"host:{job}{executor}"), None)
+            faked.StartWorker(asked("1-1", f"host:{job}{executor}"), By())
     assert [len(process.asked) for process in faked.processes] == [4, 4]
     faked.processes[0].workers.clear()
     for url in ("a:1", "b:1"):
-        faked.StartWorker(asked("1-1", url), None)
+        faked.StartWorker(asked("1-1", url), By())
     assert [len(process.asked) for process in faked.processes] == [5, 5]
 
 
 def test_a_dead_process_has_no_turn(faked):
     faked.processes[0].alive = False
     for url in ("a:1", "b:1"):
-        faked.StartWorker(asked("1-1", url), None)
+        faked.StartWorker(asked("1-1", url), By())
     assert [len(process.asked) for process in faked.processes] == [0, 2]
 
 
 def test_the_latest_workers_are_kept_and_no_more(faked):
     kept = pool_module.KEPT_WORKERS
     for i in range(2 * kept + 20):
-        faked.StartWorker(asked(f"{i}", "a:1"), None)
+        faked.StartWorker(asked(f"{i}", "a:1"), By())
     for parity, process in enumerate(faked.processes):
         assert ids(process) == [str(i) for i in range(20 + parity, 2 * kept + 20, 2)]
 
