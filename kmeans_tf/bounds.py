@@ -66,9 +66,9 @@ class Bounded:
 
     def _after(self, drift: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """upper and lower (n,) after prototypes have moved so far, at most."""
-        second, first = np.argsort(drift, kind="stable")[-2:]
+        first = drift.argmax()
         of_others = np.full(len(drift), drift[first])
-        of_others[first] = drift[second]
+        of_others[first] = np.delete(drift, first).max()
         upper = (self.upper + drift[self.labels]) * _UP
         return upper, (self.lower - of_others[self.labels]) * _DOWN
 
