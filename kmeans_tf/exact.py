@@ -16,6 +16,7 @@ _MAX_TERMS = 1 << 26
 LARGEST_PRODUCT = 2.0**990
 _DIGIT_BITS = 32
 _DIGIT = (1 << _DIGIT_BITS) - 1
+_ALL_WHOLE = 1 << 53  # whole numbers up to it are float64 numbers
 _FEW_TERMS = 1 << 21  # so many digits add without rounding in float64
 
 
@@ -96,84 +97,20 @@ def _halves(a: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 
 
 def float_halves(counts: np.ndarray) -> list[np.ndarray]:
-    """int64 -> float64 arrays that add up to it exactly."""
+    """int64 -> float64 arrays that add up to it exactly, one at least."""
+    if counts.min(initial=0) >= -_ALL_WHOLE and counts.max(initial=0) <= _ALL_WHOLE:
+        return [counts.astype(np.float64)]
     low = counts & _DIGIT
     high = counts - low
     return [half.astype(np.float64) for half in (high, low) if half.any()]
 
 
-_CUTS, _CUT_BITS = 4, 18  # digits of a float64 number below the largest one's top
-_PIECE_BITS = 16  # of an int64 number, that is cut in as many pieces as it takes
-_DOT_TERMS = 1 << 16  # products of a digit and a piece that add in float64 without rounding
-
-
-def exact_dot(counts: np.ndarray, values: np.ndarray) -> int:
-    """The sum of counts (any shape) int64, below 2**62, times finite float64 `values`, in units.
-
-    Digits of one times pieces of the other are small whole numbers, whose sums a matrix product
-    has without rounding; digits that would be too many are left to `exact_sum`.
-    """
-    counts, values = counts.ravel(), values.ravel()
-    digits, quantum, left = _digits(values)
-    rest = [two_product(half, values[left]) for half in float_halves(counts[left])]
-    total = sum(exact_sum(part) for parts in rest for part in parts)
-    largest = max(int(counts.max(initial=0)), -int(counts.min(initial=0)))
-    pieces = largest.bit_length() // _PIECE_BITS + 1
-    sums = np.zeros((_CUTS, pieces), object)
-    for start in range(0, len(counts), _DOT_TERMS):
-        part = slice(start, start + _DOT_TERMS)
-        high, cut = counts[part], np.empty((len(counts[part]), pieces))
-        for place in range(pieces - 1):
-            cut[:, place] = high & ((1 << _PIECE_BITS) - 1)
-            high = high >> _PIECE_BITS
-        cut[:, -1] = high
-        sums += (digits[:, part] @ cut).astype(np.int64)
-    for (i, j), part_sum in np.ndenumerate(sums):
-        total += _units(int(part_sum), _power(quantum) + _CUT_BITS * i + _PIECE_BITS * j)
-    return total
-
-
-def exact_row_squares(values: np.ndarray) -> list[int]:
-    """The sums (k,) of squares of each row of finite float64 `values` (k, d), in units."""
-    k, d = values.shape
-    digits, quantum, left = _digits(values.ravel())
-    rows = np.flatnonzero(left) // d
-    parts = two_product(values.ravel()[left], values.ravel()[left])
-    rest = [exact_sums(part, rows, k) for part in parts]
-    digits, counts = digits.reshape(_CUTS, k, d), [0] * k
-    for i in range(_CUTS):
-        for j in range(i + 1):
-            shift = _CUT_BITS * (i + j) + (i != j)  # unequal ones are there twice
-            sums = np.einsum("kd,kd->k", digits[i], digits[j])
-            counts = [n + (int(more) << shift) for n, more in zip(counts, sums, strict=True)]
-    squares = [_units(count, 2 * _power(quantum)) for count in counts]
-    return [sum(row) for row in zip(squares, *rest, strict=True)]
-
-
-def _digits(values: np.ndarray) -> tuple[np.ndarray, float, np.ndarray]:
-    """Digits (4, n) float64, the lowest first, their quantum, and where (n,) they are not enough.
-
-    They are 0 there.
-    """
-    top = np.frexp(np.abs(values).max(initial=0.0))[1]
-    quantum = float(np.ldexp(1.0, int(top) - _CUTS * _CUT_BITS))
-    rest, digits = values / quantum, np.empty((_CUTS, len(values)))
-    left = np.rint(rest) * quantum != values
-    rest[left] = 0.0
-    for place in reversed(range(_CUTS)):
-        scale = 2.0 ** (_CUT_BITS * place)
-        np.multiply(rest, 1.0 / scale, out=digits[place])
-        np.rint(digits[place], out=digits[place])
-        rest -= digits[place] * scale
-    return digits, quantum, left
-
-
-def _power(quantum: float) -> int:
+def power(quantum: float) -> int:
     """Of two, that a quantum is."""
     return math.frexp(quantum)[1] - 1
 
 
-def _units(count: int, power: int) -> int:
+def units(count: int, power: int) -> int:
     """A whole number of a power of two, in units; what is below a unit is left out."""
     shift = power + UNIT_BITS
     return count << shift if shift >= 0 else count >> -shift

@@ -109,12 +109,15 @@ class FixedPoint:
         levels = self._levels()
         for start in range(0, len(counts), size):
             part = slice(start, start + size)
-            total, rest = np.zeros((2, *joined[part].shape))
-            for places, columns in levels:
-                for half in float_halves(counts[part, places]):
-                    addend = half * self.quantum[places]
-                    total[:, columns], error = two_sum(total[:, columns], addend)
-                    rest[:, columns] += error
+            (_, total), *others = [
+                (columns, half * self.quantum[places])
+                for places, columns in levels
+                for half in float_halves(counts[part, places])
+            ]
+            rest = np.zeros_like(total)
+            for columns, addend in others:
+                total[:, columns], error = two_sum(total[:, columns], addend)
+                rest[:, columns] += error
             joined[part] = total + rest
         return joined
 

@@ -2,13 +2,12 @@
 
 from collections.abc import Callable
 from dataclasses import replace
-from fractions import Fraction
-from operator import mul
 
 import numpy as np
 
-from kmeans_tf.exact import exact_dot, exact_row_squares, to_float
+from kmeans_tf.exact import to_float
 from kmeans_tf.layout import SumLayout
+from kmeans_tf.linear_terms import linear_terms
 from kmeans_tf.metrics import Metric, get_metric
 from kmeans_tf.seeding import farthest_points
 from kmeans_tf.state import (
@@ -24,7 +23,6 @@ from kmeans_tf.stats import ClusterStats, IterationStats
 
 ADAM_BETA1, ADAM_BETA2, ADAM_EPSILON = 0.9, 0.999, 1e-8
 _FAR = 2.0**400  # the square of a prototype beyond it leaves no room to be exact: it ran away
-_SLICE_SUMS = 1 << 15  # that are taken at once: their digits stay in cache
 
 SamplePoints = Callable[[], np.ndarray]
 
@@ -166,21 +164,5 @@ def _cost(
     projected = metric.project(prototypes)
     if not np.abs(projected).max() < _FAR:
         return float("inf")
-    total = squares + _linear_terms(layout, projected, stats)
+    total = squares + linear_terms(layout, projected, stats)
     return metric.scale * to_float(total) / layout.encoding.unit / layout.encoding.unit
-
-
-def _linear_terms(layout: SumLayout, u: np.ndarray, stats: ClusterStats) -> int:
-    """sum_k (n_k |u_k|**2 - 2 u_k . s_k), exactly; some prototypes at a time."""
-    limbs = layout.limbs.times(layout.weights)
-    size = max(1, _SLICE_SUMS // len(limbs.column))
-    total = 0
-    for start in range(0, len(u), size):
-        part = slice(start, start + size)
-        scaled = limbs.spread(u[part]) * limbs.quantum
-        total -= 2 * exact_dot(stats.sums[part], scaled)
-        squares = exact_row_squares(u[part])
-        for weight, quantum in zip(stats.weight[part].T, layout.weights.quantum, strict=True):
-            product = sum(map(mul, weight.tolist(), squares))
-            total += int(Fraction(float(quantum)) * product)
-    return total

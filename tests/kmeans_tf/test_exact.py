@@ -9,8 +9,6 @@ from hypothesis import strategies as st
 from kmeans_tf.exact import (
     UNIT_BITS,
     ExactVector,
-    exact_dot,
-    exact_row_squares,
     exact_sum,
     exact_sums,
     to_float,
@@ -126,51 +124,3 @@ def test_an_exact_vector_adds_up_as_fractions_do_in_any_order(values):
         sums.append(total.to_floats().tobytes())
     assert len(set(sums)) == 1
     np.testing.assert_allclose(np.frombuffer(sums[0]), [float(e) for e in expected], rtol=3e-16)
-
-
-def spread(random, shape):
-    """Numbers of some thirty orders of magnitude, zeros and the ends of the range among them."""
-    values = random.normal(0, 1, shape) * np.exp(random.normal(0, 12, shape))
-    values.ravel()[::7] = 0.0
-    values.ravel()[3], values.ravel()[5] = 5e-324, -1e-300
-    return values
-
-
-@pytest.mark.parametrize("n", [10, 70_000])  # more than are added at once
-def test_exact_dot_is_that_of_fractions(n):
-    random = np.random.default_rng(n)
-    counts, values = random.integers(-(2**61), 2**61, n), spread(random, n)
-    terms = zip(counts.tolist(), values.tolist(), strict=True)
-    expected = sum(Fraction(count) * Fraction(value) for count, value in terms)
-    assert Fraction(exact_dot(counts, values), 1 << UNIT_BITS) == expected
-
-
-def test_exact_dot_of_the_largest_terms():
-    n = 1 << 17
-    counts, values = np.full(n, 2**62 - 1), np.full(n, 1.0 - 2.0**-53)
-    expected = n * Fraction(2**62 - 1) * Fraction(1.0 - 2.0**-53)
-    assert Fraction(exact_dot(counts, values), 1 << UNIT_BITS) == expected
-    assert Fraction(exact_dot(-counts, values), 1 << UNIT_BITS) == -expected
-
-
-def test_exact_row_squares_are_those_of_fractions():
-    values = spread(np.random.default_rng(1), (40, 30))
-    expected = [sum(Fraction(value) ** 2 for value in row) for row in values.tolist()]
-    # The square of a subnormal is below a unit.
-    for total, square in zip(exact_row_squares(values), expected, strict=True):
-        assert abs(Fraction(total, 1 << UNIT_BITS) - square) < Fraction(1, 1 << 1000)
-
-
-def test_nothing_adds_up_to_nothing():
-    assert exact_dot(np.zeros(0, np.int64), np.zeros(0)) == 0
-    assert exact_dot(np.array([5]), np.array([0.0])) == 0
-    assert exact_row_squares(np.zeros((2, 3))) == [0, 0]
-
-
-def test_squares_of_the_smallest_numbers():
-    """Whose quantum's square is no float64 number."""
-    values = np.array([[1e-200, 3e-200], [2.0**-520, 0.0]])
-    found = [Fraction(square, 1 << UNIT_BITS) for square in exact_row_squares(values)]
-    unit = Fraction(1, 1 << UNIT_BITS)
-    for square, row in zip(found, values.tolist(), strict=True):
-        assert abs(square - sum(Fraction(value) ** 2 for value in row)) <= 2 * unit
