@@ -5,6 +5,7 @@ slightly larger size doubled a process.
 """
 
 import contextlib
+import ctypes
 import math
 import mmap
 
@@ -23,3 +24,9 @@ def pages(
         memory.madvise(mmap.MADV_HUGEPAGE)  # to be given small ones took as long as to fill them
     flat = np.frombuffer(memory, kind, count)
     return flat.reshape(shape) if order == "C" else flat.reshape(shape[::-1]).T
+
+
+def give_back() -> None:
+    """Lets the system have what the allocator keeps of freed memory, where that can be asked."""
+    with contextlib.suppress(AttributeError, OSError, TypeError):  # glibc can
+        ctypes.CDLL(None).malloc_trim(0)

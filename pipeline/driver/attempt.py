@@ -18,6 +18,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from kmeans_tf import Model
+from kmeans_tf.pages import give_back
 from pipeline import environment
 from pipeline.command_line.options import ALWAYS
 from pipeline.console import say
@@ -78,6 +79,7 @@ class Clock:
         shown = name != "train"
         with stage_progress(name, self.work, self.rows) if shown else contextlib.nullcontext():
             yield
+        give_back()  # the next stage needs memory of other sizes
         seconds = self.seconds[name] = time.perf_counter() - start
         facts: dict[str, Any] = {"stage": name, "seconds": round(seconds, 3)}
         rate = ""

@@ -268,7 +268,7 @@ class Output:
     def _record(self) -> dict[str, Any]:
         path = self.file(_RECORD)
         try:
-            return json.loads(unsealed(self.store.read(path), _RECORD))
+            return json.loads(bytes(unsealed(self.store.read(path), _RECORD)))
         except ValueError as error:
             raise DamagedError(f"{path} is damaged, or something else") from error
 

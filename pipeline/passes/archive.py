@@ -19,6 +19,7 @@ from dataclasses import fields, is_dataclass
 from typing import Any
 
 import numpy as np
+import pyarrow as pa
 
 VERSION = 2
 _SEAL_BYTES = 16
@@ -43,7 +44,11 @@ def pack(value: Any, path: str) -> bytes:
     stream = io.BytesIO()
     text = np.frombuffer(header.encode(), np.uint8)
     np.savez(stream, allow_pickle=False, header=text, **arrays)
-    return sealed(stream.getvalue(), path)
+    with stream.getbuffer() as content:
+        seal = _digest(content, path)
+    stream.seek(0, io.SEEK_END)
+    stream.write(seal)
+    return stream.getvalue()
 
 
 def sealed(data: bytes, path: str) -> bytes:
@@ -51,13 +56,13 @@ def sealed(data: bytes, path: str) -> bytes:
     return data + _digest(data, path)
 
 
-def unsealed(data: bytes, path: str) -> bytes:
-    """What `sealed` was given.
+def unsealed(data: bytes, path: str) -> memoryview:
+    """What `sealed` was given; no copy.
 
     Raises:
         DamageError: it is something else, of another file, or not whole.
     """
-    content, seal = data[:-_SEAL_BYTES], data[-_SEAL_BYTES:]
+    content, seal = memoryview(data)[:-_SEAL_BYTES], data[-_SEAL_BYTES:]
     if _digest(content, path) != seal:
         raise DamageError("it is damaged, or something else")
     return content
@@ -68,7 +73,7 @@ def seal_of(data: bytes) -> str:
     return data[-_SEAL_BYTES:].hex()
 
 
-def _digest(data: bytes, path: str) -> bytes:
+def _digest(data: bytes | memoryview, path: str) -> bytes:
     own_name = "/".join(path.split("/")[-_OWN_PARTS:])
     digest = hashlib.blake2b(own_name.encode() + b"\0", digest_size=_SEAL_BYTES)
     digest.update(data)
@@ -88,7 +93,7 @@ def unpack(data: bytes, kinds: Sequence[type], path: str) -> Any:
     """
     content = unsealed(data, path)
     try:
-        with _READING, np.load(io.BytesIO(content), allow_pickle=False) as archive:
+        with _READING, np.load(pa.BufferReader(content), allow_pickle=False) as archive:
             arrays = {name: archive[name] for name in archive.files}
         header = json.loads(arrays.pop("header").tobytes())
     except _DAMAGE as error:
