@@ -9,6 +9,7 @@ NAMES = (
     "converged",
     "wide",
     "files",
+    "rounds",
     "starts",
     "trials",
     "regression",

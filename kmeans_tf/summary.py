@@ -13,6 +13,7 @@ import numpy as np
 from kmeans_tf.exact import exact_sum, exact_sums, two_product
 from kmeans_tf.fixed_point import lowest_bit
 from kmeans_tf.metrics import Metric, good_rows
+from kmeans_tf.narrow import side_by_side
 from kmeans_tf.sample import Sample
 
 LARGEST_FEATURE = np.float64(1e120)  # a Python number would be compared as float32, as infinity
@@ -141,8 +142,8 @@ class Summary:
         return cls(
             rows=len(rows),
             bad_rows=int(len(rows) - good.sum()),
-            minimum=np.fmin.reduce(holed, 0, initial=np.inf).astype(np.float64),
-            maximum=np.fmax.reduce(holed, 0, initial=-np.inf).astype(np.float64),
+            minimum=_by_column(np.fmin, holed, np.inf),
+            maximum=_by_column(np.fmax, holed, -np.inf),
             weight=exact_sum(kept_weights),
             largest_weight=float(kept_weights.max(initial=0.0)),
             finest_weight=lowest_bit(kept_weights),
@@ -198,6 +199,13 @@ class Summary:
             moments=reduce(add, moments) if moments else None,
             bad=bad,
         )
+
+
+def _by_column(function: np.ufunc, rows: np.ndarray, initial: float) -> np.ndarray:
+    """(d,) float64, what a function of two numbers makes of each column of rows (n, d)."""
+    wide, rest = side_by_side(rows)
+    found = function.reduce(wide, 0, initial=initial).reshape(-1, rows.shape[1])
+    return function.reduce(np.concatenate([found, rest]), 0).astype(np.float64)
 
 
 def beside(others: list[Summary], more: Summary) -> list[Summary]:

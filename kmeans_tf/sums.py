@@ -9,13 +9,13 @@ import scipy.sparse
 from kmeans_tf.exact import exact_sum, two_product
 from kmeans_tf.fixed_point import LIMB_BITS, FixedPoint
 from kmeans_tf.layout import SumLayout
+from kmeans_tf.narrow import side_by_side
 from kmeans_tf.points import Points
 from kmeans_tf.stats import ClusterStats
 
 _PIECE_ROWS = 1 << 12  # that are added at once, ...
 _ROWS_PER_PROTOTYPE = 4  # ... or as many as are worth their sums
 _PIECE_SUMS = 1 << 17  # that they are added to at once: 1 MB, which stays in cache
-_ROW_NUMBERS = 1 << 10  # of a row whose end takes no time beside it
 _ROUNDS = 1.5 * 2.0**52  # times a power of two: added and taken off, it leaves a multiple of that
 _WORTH_MOVING = 0.3  # of the points: where more have moved, all are added anew
 
@@ -106,15 +106,10 @@ def squares(layout: SumLayout, points: Points) -> int:
 
 
 def _squares_of_quanta(quantum: np.ndarray, points: np.ndarray) -> int:
-    """The exact sum of squares of points (n, d) float32 below 2**LIMB_BITS quanta (d,).
-
-    Rows of few features are taken several at a time, as one that is long enough to be worth it.
-    """
-    together = max(1, _ROW_NUMBERS // len(quantum))
-    whole = len(points) // together * together
-    wide = points[:whole].reshape(-1, together * len(quantum))
-    rest = _column_squares(quantum, points[whole:])
-    return _column_squares(np.tile(quantum, together), wide) + rest
+    """The exact sum of squares of points (n, d) float32 below 2**LIMB_BITS quanta (d,)."""
+    wide, rest = side_by_side(points)
+    quanta = np.tile(quantum, wide.shape[1] // len(quantum))
+    return _column_squares(quanta, wide) + _column_squares(quantum, rest)
 
 
 def _column_squares(quantum: np.ndarray, points: np.ndarray) -> int:

@@ -196,3 +196,20 @@ def test_float32_rows_are_summed_up_as_their_numbers_are():
         np.testing.assert_array_equal(getattr(one, name), getattr(other, name))
     for name in ("rows", "ranks", "weights"):
         np.testing.assert_array_equal(getattr(one.sample, name), getattr(other.sample, name))
+
+
+@pytest.mark.parametrize("kind", [np.float32, np.float64])
+@pytest.mark.parametrize(("n", "d"), [(340, 3), (341, 3), (700, 3), (2, 1024), (3, 1500)])
+def test_the_edges_of_columns_are_found_wherever_they_are(n, d, kind):
+    """Rows of few features are taken several at a time, and some are left."""
+    random = np.random.default_rng(n)
+    rows = random.normal(size=(n, d)).astype(kind)
+    lowest, highest = random.integers(0, n, (2, d))
+    rows[lowest, np.arange(d)] = -9.0 - np.arange(d)
+    rows[highest, np.arange(d)] = 9.0 + np.arange(d)
+    rows[random.integers(0, n, 2), random.integers(0, d, 2)] = np.nan
+    good = np.isfinite(rows).all(1)
+    summary = Summary.of(rows, np.ones(n), good, seed=0, capacity=9, used=np.ones(n, bool))
+    columns = [[v for v in column if v == v] for column in rows.T.tolist()]
+    assert summary.minimum.tolist() == [min(c, default=np.inf) for c in columns]
+    assert summary.maximum.tolist() == [max(c, default=-np.inf) for c in columns]
