@@ -1,8 +1,8 @@
 """Whether something has become slower: ratios of times on one machine, held to what they were.
 
-Each is of the project's own work to what NumPy, FAISS or plain Beam do meanwhile with the same
-numbers and of the same kind, products or passes over memory, so that the machine matters little.
-It takes less than a minute.
+Each holds the project's own work to NumPy's, FAISS's or plain Beam's with the same numbers and of
+much the same kind, a product or passes over memory, so that the machine matters little. It takes
+less than a minute.
 """
 
 import statistics
@@ -29,7 +29,7 @@ UPDATE = "an update, by NumPy's labels"
 ENCODING, SUMMARY = "encoding, by NumPy's moments", "summing up, by NumPy's moments"
 LABELS = "labelling, by FAISS's search"
 BEAM = "an iteration of Beam, by the plain chain"
-# The largest of the machines it was measured on.
+# The largest ratio on any machine it was measured on.
 EXPECTED = {
     FIRST: 1.1,
     LATER: 0.43,

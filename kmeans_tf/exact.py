@@ -110,9 +110,9 @@ def power(quantum: float) -> int:
     return math.frexp(quantum)[1] - 1
 
 
-def units(count: int, power: int) -> int:
+def units(count: int, exponent: int) -> int:
     """A whole number of a power of two, in units; what is below a unit is left out."""
-    shift = power + UNIT_BITS
+    shift = exponent + UNIT_BITS
     return count << shift if shift >= 0 else count >> -shift
 
 

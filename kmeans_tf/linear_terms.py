@@ -15,9 +15,10 @@ from kmeans_tf.exact import float_halves, power, units
 from kmeans_tf.layout import SumLayout
 from kmeans_tf.stats import ClusterStats
 
-_DIGIT_BITS, _PIECE_BITS = 24, 21  # of signed numbers: they are below 2**23 and 2**20
+_DIGIT_BITS, _PIECE_BITS = 24, 21  # of signed numbers: they are 2**23 and 2**20 at most
 _COLUMNS = 1 << 7  # 2**7 squares of digits, ...
-_ROWS = 1 << 8  # ... and 2**8 products of a digit and a piece are below 2**53; all stay in cache
+_ROWS = 1 << 8  # ... and 2**8 products of a digit and a piece are 2**53 at most; all stay in cache
+_BLOCKS = 1 << 5  # of columns, or of rows: all that has one exponent in them adds up in int64
 _LEAST_EXPONENT = -1074  # of which every float64 is a multiple
 
 Digits = list[tuple[int, np.ndarray]]
@@ -28,7 +29,7 @@ def linear_terms(layout: SumLayout, prototypes: np.ndarray, stats: ClusterStats)
 
     Args:
         layout: of the sums.
-        prototypes: u, (k, d) float64 in the points' units; k up to 2**20, d below 2**17.
+        prototypes: u, (k, d) float64 in the points' units.
         stats: n, the weights, and s, the sums, of the points by prototype.
 
     Returns:
@@ -38,25 +39,25 @@ def linear_terms(layout: SumLayout, prototypes: np.ndarray, stats: ClusterStats)
     highest = max(int(stats.sums.max(initial=0)), -int(stats.sums.min(initial=0))).bit_length()
     k, limbs = len(prototypes), len(layout.limbs.column)
     weights = [power(quantum) for quantum in layout.weights.quantum]
-    squares: dict[int, np.ndarray] = defaultdict(lambda: np.zeros(k, np.int64))
+    squares: dict[tuple[int, int], np.ndarray] = defaultdict(lambda: np.zeros(k, np.int64))
     total = 0
-    for block in layout.limbs.blocks(_COLUMNS):
-        products: dict[int, np.ndarray] = {}
+    for place, block in enumerate(layout.limbs.blocks(_COLUMNS)):
+        products: dict[tuple[int, int], np.ndarray] = {}
         for start in range(0, k, _ROWS):
             rows = slice(start, start + _ROWS)
             digits = _digits(prototypes[rows, block.columns], top, _DIGIT_BITS)
             for exponent, part in _row_squares(digits):
-                squares[exponent][rows] += part
+                squares[exponent, place // _BLOCKS][rows] += part
             spread = [(exponent, block.limbs.spread(digit)) for exponent, digit in digits]
             for weight, first in zip(weights, range(0, stats.sums.shape[1], limbs), strict=True):
                 places = slice(first + block.places.start, first + block.places.stop)
                 for exponent, part in _dots(spread, stats.sums[rows, places], highest):
-                    exponent += weight
-                    products[exponent] = products.get(exponent, 0) + part
-        for exponent, counts in products.items():
+                    several = exponent + weight, start // (_ROWS * _BLOCKS)
+                    products[several] = products.get(several, 0) + part
+        for (exponent, _), counts in products.items():
             for quantum, count in zip(block.limbs.quantum, counts.tolist(), strict=True):
                 total -= units(2 * count, exponent + power(quantum))
-    for exponent, lengths in squares.items():
+    for (exponent, _), lengths in squares.items():
         for weight, counts in zip(weights, stats.weight.T, strict=True):
             total += units(sum(map(mul, counts.tolist(), lengths.tolist())), exponent + weight)
     return total

@@ -254,7 +254,7 @@ def _is_users(file: str) -> bool:
 def good_rows(metric: Metric, rows: np.ndarray) -> np.ndarray:
     """(n,) bool: which (n, d) float64 rows are finite, and under cosine have a length above 0."""
     finite = np.isfinite(rows)
-    good = np.ones(len(rows), bool) if finite.all() else finite.all(1)  # by row takes ten times it
+    good = np.ones(len(rows), bool) if finite.all() else finite.all(1)  # row by row is slow
     return good & ~zero_rows(rows) if metric.normalize else good
 
 

@@ -85,7 +85,6 @@ def summarize(spec: ScanSpec, rows: Rows, others: list[Summary] | None = None) -
     """The Summary of some rows beside others; see `kmeans_tf.summary.beside`."""
     others = others or []
     good, bad = count_bad(rows, spec.columns, get_metric(spec.metric))
-    incomplete = ~np.isfinite(rows.values).all(1)
     summary = Summary.of(
         rows.values,
         rows.numbers.weights_or_ones,
@@ -93,7 +92,7 @@ def summarize(spec: ScanSpec, rows: Rows, others: list[Summary] | None = None) -
         seed=spec.seed,
         capacity=spec.capacity,
         moments=spec.moments,
-        used=good | incomplete if spec.impute else good,
+        used=good | ~np.isfinite(rows.values).all(1) if spec.impute else good,
         bad=bad,
         highest=others[0].sample.highest if others else None,
     )

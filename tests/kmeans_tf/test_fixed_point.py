@@ -47,6 +47,19 @@ def test_limbs_hold_the_numbers_exactly(case):
     assert (plan.round(values) == values).all()
 
 
+@pytest.mark.parametrize("bits", [40, 53, 54, 62])
+@pytest.mark.parametrize("limbs", [1, 2])
+def test_counts_of_any_size_are_joined_and_rounded_once(bits, limbs):
+    random = np.random.default_rng(bits)
+    column, quantum = np.repeat([0, 1], limbs), 2.0 ** -np.arange(2.0 * limbs)
+    plan = FixedPoint(column, quantum)
+    counts = random.integers(-(2**bits), 2**bits, (50, 2 * limbs))
+    counts[0] = 0
+    exact = counts.astype(object) * np.array([Fraction(q) for q in quantum.tolist()])
+    expected = [[float(sum(row[column == j])) for j in range(2)] for row in exact]
+    assert plan.join(counts).tolist() == expected
+
+
 @given(columns())
 def test_sums_of_limbs_are_the_sums_of_the_numbers(case):
     bits, finest, largest, values = case

@@ -81,6 +81,16 @@ def test_they_are_exact_where_all_are_the_largest(sign):
     check(layout_of(limbs_of(300, 1), ONE), prototypes, sums, weight)
 
 
+def test_they_are_exact_for_a_million_prototypes():
+    """All digits and pieces are the largest, so that sums of all would not fit in an int64."""
+    k, u, s = 1 << 20, (2.0**23 - 0.5) * 2.0**-23, 2**42 - 1
+    stats = ClusterStats(np.zeros(k, np.int64), np.full((k, 1), 3), np.full((k, 1), s))
+    layout = layout_of(FixedPoint(np.zeros(1, np.int64), np.ones(1)), ONE)
+    each = Fraction(3, 4) * Fraction(u) ** 2 - 2 * s * Fraction(u) * Fraction(1, 4)
+    found = linear_terms(layout, np.full((k, 1), u), stats)
+    assert Fraction(found, 1 << UNIT_BITS) == k * each
+
+
 def test_nothing_adds_up_to_nothing():
     layout, none = layout_of(limbs_of(2, 1), ONE), np.zeros((3, 2), np.int64)
     stats = ClusterStats(none[:, 0], none[:, :1], none)

@@ -198,12 +198,13 @@ def test_float32_rows_are_summed_up_as_their_numbers_are():
         np.testing.assert_array_equal(getattr(one.sample, name), getattr(other.sample, name))
 
 
+@pytest.mark.parametrize("order", ["C", "F"])
 @pytest.mark.parametrize("kind", [np.float32, np.float64])
 @pytest.mark.parametrize(("n", "d"), [(340, 3), (341, 3), (700, 3), (2, 1024), (3, 1500)])
-def test_the_edges_of_columns_are_found_wherever_they_are(n, d, kind):
+def test_the_edges_of_columns_are_found_wherever_they_are(n, d, kind, order):
     """Rows of few features are taken several at a time, and some are left."""
     random = np.random.default_rng(n)
-    rows = random.normal(size=(n, d)).astype(kind)
+    rows = random.normal(size=(n, d)).astype(kind, order=order)
     lowest, highest = random.integers(0, n, (2, d))
     rows[lowest, np.arange(d)] = -9.0 - np.arange(d)
     rows[highest, np.arange(d)] = 9.0 + np.arange(d)
