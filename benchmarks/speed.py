@@ -42,10 +42,11 @@ class Race:
 RACES = (
     Race(Case(2_000_000, 16, 64, 4), 20, (IN_MEMORY, FAISS, ONEDAL, SCIKIT_LEARN)),
     Race(Case(500_000, 128, 256, 4), 20, (IN_MEMORY, FAISS, ONEDAL, SCIKIT_LEARN)),
-    Race(Case(20_000_000, 16, 64, 8), 10, (FAISS, ONEDAL, SCIKIT_LEARN)),
-    Race(Case(2_000_000, 128, 256, 8), 10, (FAISS, ONEDAL)),
-    Race(Case(1_000_000, 64, 1024, 4), 10, (FAISS, SUPER, ONEDAL)),
-    Race(Case(200_000, 512, 2048, 4), 10, (FAISS, SUPER)),
+    Race(Case(20_000_000, 16, 64, 8), 20, (FAISS, ONEDAL, SCIKIT_LEARN)),
+    Race(Case(20_000_000, 16, 64, 8), 10, (FAISS, SCIKIT_LEARN)),
+    Race(Case(2_000_000, 128, 256, 8), 20, (FAISS, ONEDAL)),
+    Race(Case(1_000_000, 64, 1024, 4), 20, (FAISS, SUPER, ONEDAL)),
+    Race(Case(200_000, 512, 2048, 4), 20, (FAISS, SUPER)),
     Race(Case(200_000, 1536, 256, 8), 10, (FAISS,)),
 )
 

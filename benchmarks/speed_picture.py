@@ -42,6 +42,10 @@ class Seen:
     iteration: float
     whole: float
 
+    @property
+    def race(self) -> str:
+        return f"{self.table}, {self.iterations} iterations"
+
 
 def figures() -> tuple[str, list[Seen]]:
     """The machine that `speed` was measured on, and what was seen."""
@@ -92,15 +96,15 @@ def in_words(seen: Sequence[Seen]) -> str:
 
 
 def _ours(seen: Sequence[Seen], one: Seen) -> Seen:
-    return next(each for each in seen if (each.table, each.who) == (one.table, KMEANS_TF))
+    return next(each for each in seen if (each.race, each.who) == (one.race, KMEANS_TF))
 
 
 def _draw(axes: Axes, seen: Sequence[Seen], what: str, title: str) -> None:
-    """Bars of the others' seconds by ours, a group for each table."""
-    tables = list(dict.fromkeys(one.table for one in seen))
+    """Bars of the others' seconds by ours, a group for each race."""
+    races = list(dict.fromkeys(one.race for one in seen))
     named = set[str]()
-    for place, name in enumerate(tables):
-        others = [one for one in seen if one.table == name and one.who in _COLOURS]
+    for place, name in enumerate(races):
+        others = [one for one in seen if one.race == name and one.who in _COLOURS]
         for number, one in enumerate(others):
             ratio = getattr(one, what) / getattr(_ours(seen, one), what)
             away = (number - (len(others) - 1) / 2) * 0.2
@@ -111,7 +115,7 @@ def _draw(axes: Axes, seen: Sequence[Seen], what: str, title: str) -> None:
     axes.set_xlim(0.22, 4.5)
     axes.set_xticks(_TICKS, [f"{tick:g}" for tick in _TICKS])
     axes.minorticks_off()
-    axes.set_yticks(range(len(tables)), tables)
+    axes.set_yticks(range(len(races)), races)
     axes.axvline(1, color="black", linewidth=0.8)
     axes.set_xlabel("others' seconds by ours: right of 1, kmeans-tf is faster")
     axes.set_title(title)

@@ -31,7 +31,7 @@ SPREAD_BITS = {SINGLE: 30, DOUBLE: 50}  # ... and below its spread, so that no o
 ROUNDOFF = {SINGLE: 2.0**-23, DOUBLE: 2.0**-48}  # of a point, beside half a quantum; generous
 LEAST_QUANTUM = {SINGLE: 2.0**-149, DOUBLE: 2.0**-900}  # what float32 holds; float64, and sums
 CENTRING = 2.0**-44  # of the spread: what being about the centre may cost a point of float64
-_TILE = 1 << 15  # numbers that are encoded at once, so that the steps of it stay in cache
+_TILE = 1 << 16  # numbers that are encoded at once, so that the steps of it stay in cache
 
 
 @dataclass(frozen=True)

@@ -20,7 +20,7 @@ MAX_BYTES = 64 << 20  # a machine of 2 GB bears it, with all that is made of it;
 MOST_BYTES = 96 << 20  # ... and this, where many prototypes need it
 
 
-_HASHED_ROWS, _HASHED_COLUMNS = 1 << 13, 16  # at a time, which stay in cache
+_HASHED_ROWS, _HASHED_COLUMNS = 1 << 15, 16  # at a time: more leave the cache, fewer threads wait
 
 
 def sample_capacity(features: int, prototypes: int) -> int:
