@@ -59,8 +59,9 @@ class SharedBlocks:
     def ranges_of(self, rows: int) -> list[BlockRange]:
         """As many blocks after each other as have so many rows at most, or one that has more.
 
-        Of no block there is one range, which has none.
+        More rows where there would be very many ranges. Of no block there is one, which has none.
         """
+        rows = max(rows, int(self.table.rows.sum()) // MOST_RANGES)
         groups = grouped(enumerate(self.table.rows.tolist()), itemgetter(1), rows)
         starts = [group[0][0] for group in groups] or [0]
         return self._ranges([*starts, len(self.table)])

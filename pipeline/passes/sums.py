@@ -98,7 +98,9 @@ class SumBlocks(PlainDoFn):
     def finish_bundle(self) -> Iterator[WindowedValue]:
         while self._running:
             self._wait()
-        total = reduce(add, self._totals) if self._totals else None
+        totals, self._totals = self._totals, []  # Beam keeps this, as long as the job is
+        total = reduce(add, totals) if totals else None
+        del totals
         window = GlobalWindow()
         for element in self.sent(total):
             yield WindowedValue(element, window.max_timestamp(), (window,))

@@ -135,3 +135,12 @@ def test_a_plain_dofn_is_called_as_any_other():
     with beam.Pipeline(runner=IN_PROCESS) as pipeline:
         _ = pipeline | beam.Create([(0, 1)], reshuffle=False) | beam.ParDo(Listed())
     assert Listed.calls == ["start", "process", "finish"]
+
+
+def test_a_bundle_leaves_no_total_behind(tmp_path):
+    """Beam keeps the DoFns of all iterations of a job, for each is a stage of its own."""
+    squares = squares_below(tmp_path)
+    squares.start_bundle()
+    squares.process(5)
+    assert [each.value[1].value for each in squares.finish_bundle()] == [30]
+    assert not squares._totals

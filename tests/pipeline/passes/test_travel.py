@@ -105,6 +105,9 @@ def test_a_round_over_a_million_row_groups_is_a_small_graph(tmp_path):
     table = plan_blocks(Footers(footers), 1 << 16)
     assert len(table.span_rows) == 1_000_000
     work = WorkFolder(str(tmp_path))
-    pipeline = beam.Pipeline(runner=IN_PROCESS)
-    _ = pipeline | Blocks(SharedBlocks.write(work, table).ranges())
-    assert graph_bytes(pipeline) < 2 * MB
+    shared = SharedBlocks.write(work, table)
+    for number, ranges in enumerate((shared.ranges(), shared.ranges_of(1 << 16))):
+        pipeline = beam.Pipeline(runner=IN_PROCESS)
+        _ = pipeline | f"{number}" >> Blocks(ranges)
+        assert graph_bytes(pipeline) < 2 * MB
+        assert sum(each.stop - each.start for each in ranges) == len(table)
