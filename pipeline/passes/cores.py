@@ -1,4 +1,4 @@
-"""How many cores a process may use."""
+"""How many cores a process may use, and the control groups that limit it."""
 
 import contextlib
 import math
@@ -20,7 +20,7 @@ def cores() -> int:
 def _quota() -> float:
     """The cores that a container's quota of time comes to; infinite where there is none."""
     quota = math.inf
-    for folder in _groups():
+    for folder in control_groups("cpu"):
         with contextlib.suppress(OSError, ValueError):  # not there, or "max"
             time, period = (folder / "cpu.max").read_text().split()
             quota = min(quota, int(time) / int(period))
@@ -33,10 +33,13 @@ def _quota() -> float:
     return quota
 
 
-def _groups() -> list[Path]:
-    """The control groups that the process is in, each with those around it; of both versions.
+def control_groups(controller: str) -> list[Path]:
+    """The control groups that the process is in, each with those around it.
 
     In a container its own is mounted in the place of that around all.
+
+    Args:
+        controller: of the first version, which has groups of its own for each.
     """
     try:
         lines = _OWN_GROUPS.read_text().splitlines()
@@ -44,4 +47,4 @@ def _groups() -> list[Path]:
         lines = []
     own = [Path(line.split(":", 2)[-1].lstrip("/")) for line in lines]
     places = dict.fromkeys([Path(), *own, *(above for place in own for above in place.parents)])
-    return [root / place for root in (_GROUPS, _GROUPS / "cpu") for place in places]
+    return [root / place for root in (_GROUPS, _GROUPS / controller) for place in places]

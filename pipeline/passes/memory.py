@@ -3,18 +3,14 @@
 import contextlib
 import os
 from functools import cache
-from pathlib import Path
 
-from pipeline.passes.cores import cores
+from pipeline.passes.cores import control_groups, cores
 
 _OWN = 1 << 30  # for TensorFlow and what a pass works on
 _SHARE = 0.5  # of the rest; the other half is the system's, for files that are read and written
 # However many cores share the rest: a container may have few of them, and does not always say so.
 _LEAST, _LEAST_SHARE = 512 << 20, 0.25
-_CGROUP_LIMITS = (
-    Path("/sys/fs/cgroup/memory.max"),
-    Path("/sys/fs/cgroup/memory/memory.limit_in_bytes"),
-)
+_LIMITS = ("memory.max", "memory.limit_in_bytes")  # of a control group, by version
 
 
 @cache
@@ -27,9 +23,9 @@ def memory_share(threads: int) -> int:
 
 
 def memory_limit() -> int:
-    """Bytes that the processes of this machine, or of this container, may fill."""
+    """Bytes that the processes of this machine, or of a control group of theirs, may fill."""
     limit = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
-    for path in _CGROUP_LIMITS:
+    for path in (group / name for group in control_groups("memory") for name in _LIMITS):
         with contextlib.suppress(OSError, ValueError):  # not there, or "max"
             limit = min(limit, int(path.read_text()))
     return limit

@@ -3,7 +3,7 @@
 import psutil
 import pytest
 
-from pipeline.passes import memory
+from pipeline.passes import cores, memory
 from pipeline.passes.memory import memory_limit, memory_share
 
 GB = 1 << 30
@@ -16,16 +16,31 @@ def forgotten():
     memory_share.cache_clear()
 
 
-def test_a_machine_without_containers(monkeypatch, tmp_path):
-    monkeypatch.setattr(memory, "_CGROUP_LIMITS", (tmp_path / "none",))
+@pytest.fixture
+def groups(monkeypatch, tmp_path):
+    """The control groups of a process that is in one of its own."""
+    (tmp_path / "own").write_text("0::/night.slice/job\n")
+    monkeypatch.setattr(cores, "_GROUPS", tmp_path)
+    monkeypatch.setattr(cores, "_OWN_GROUPS", tmp_path / "own")
+    return tmp_path
+
+
+def test_a_machine_without_limits(groups):
     assert memory_limit() == psutil.virtual_memory().total
 
 
 @pytest.mark.parametrize(("text", "limited"), [("max\n", False), (f"{GB}\n", True)])
-def test_a_container_says_how_much(monkeypatch, tmp_path, text, limited):
-    (tmp_path / "memory.max").write_text(text)
-    monkeypatch.setattr(memory, "_CGROUP_LIMITS", (tmp_path / "memory.max",))
+@pytest.mark.parametrize("place", ["", "night.slice", "night.slice/job"])
+def test_a_group_says_how_much(groups, place, text, limited):
+    (groups / place).mkdir(parents=True, exist_ok=True)
+    (groups / place / "memory.max").write_text(text)
     assert memory_limit() == (GB if limited else psutil.virtual_memory().total)
+
+
+def test_a_group_of_the_first_version_says_how_much(groups):
+    (groups / "memory").mkdir()
+    (groups / "memory" / "memory.limit_in_bytes").write_text(f"{GB}\n")
+    assert memory_limit() == GB
 
 
 @pytest.mark.parametrize(
