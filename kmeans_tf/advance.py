@@ -20,12 +20,16 @@ def advance(
     state: TrainingState,
     stats: IterationStats,
     summary: Callable[[], Summary],
+    threads: int = 1,
+    got_on: Callable[[], None] = lambda: None,
 ) -> TrainingState:
     """The state after one more iteration.
 
     Args:
         layout, options, state, stats: see `update`.
         summary: gives what the scan found, asked for only where its sample is needed.
+        threads: how many there are for a start that is trained again, which may take minutes.
+        got_on: called now and then meanwhile.
     """
 
     def sample_points() -> np.ndarray:
@@ -38,5 +42,5 @@ def advance(
         if trial.oversampling:
             changed[index] = grown(layout, options, trial, new, clusters, summary)
         elif trial.proof and trial.proof.open:
-            changed[index] = judged(layout, options, trial, new, clusters, summary)
+            changed[index] = judged(layout, options, trial, new, clusters, summary, threads, got_on)
     return after.with_trials(changed)

@@ -101,7 +101,7 @@ def fit(
         options,
         TrainingState((trial,), precision=layout.encoding.precision),
         _chunks(layout, rows, weights, threads),
-        lambda state, stats: advance(layout, options, state, stats, lambda: summary),
+        lambda state, stats: advance(layout, options, state, stats, lambda: summary, threads),
         threads,
     )
     trial = state.trials[0]

@@ -29,6 +29,8 @@ def judged(
     updated: Trial,
     stats: ClusterStats,
     summary: Callable[[], Summary],
+    threads: int = 1,
+    got_on: Callable[[], None] = lambda: None,
 ) -> Trial:
     """The trial after an iteration that compares its cost with the sample's.
 
@@ -39,6 +41,8 @@ def judged(
         updated: the trial after its update, which stands if the start does.
         stats: of all rows, with the points that were drawn.
         summary: gives what the scan found.
+        threads: how many train another start.
+        got_on: called after each of its iterations.
     """
     proof = trial.proof
     assert proof
@@ -52,7 +56,7 @@ def judged(
     seed = proof.seed + proof.trainings
     begun = initial_prototypes(K_MEANS_PLUS_PLUS, metric, both.points, both.weights, k, seed)
     rows = int(stats.rows.sum())
-    prototypes, cost = trained_start(layout, metric, both, begun, seed, rows)
+    prototypes, cost = trained_start(layout, metric, both, begun, seed, rows, threads, got_on)
     expected_cost = cost * optimism(len(both.weights), k)
     return replace(
         updated,

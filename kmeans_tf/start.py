@@ -4,7 +4,7 @@ The start 'auto' is trained: k-means++, Lloyd's iterations on the sample, and a 
 prototypes that are better placed elsewhere. `kmeans_tf.proof` holds it against all rows.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -25,6 +25,7 @@ from kmeans_tf.seeding import (
     initial_prototypes,
 )
 from kmeans_tf.state import Proof, TrainingOptions, TrainingState, Trial
+from kmeans_tf.stats import IterationStats
 from kmeans_tf.summary import Summary
 from kmeans_tf.training import train
 from kmeans_tf.update import update
@@ -174,6 +175,7 @@ def trained_start(
     seed: int,
     rows: int,
     threads: int = 1,
+    got_on: Callable[[], None] = lambda: None,
 ) -> tuple[np.ndarray, float]:
     """Prototypes trained on a sample, and searched for what Lloyd's iterations cannot find.
 
@@ -189,12 +191,13 @@ def trained_start(
         seed: of the points that are tried.
         rows: how many there are in all.
         threads: how many chunks are worked on at once.
+        got_on: called after each iteration.
 
     Returns:
         Prototypes (k, d) float64 in the points' units, and the cost that all rows have if they are
         as the sample, in the (scaled) input's units.
     """
-    training = _SampleTraining(layout, metric, sample, len(prototypes), rows, threads)
+    training = _SampleTraining(layout, metric, sample, len(prototypes), rows, threads, got_on)
     best = training.run(prototypes, _TRIED_TO)
     k, points = len(prototypes), sample.points
     if 1 < k <= _FEW_COSTS // len(points) and training.iterations_left > 0:
@@ -232,13 +235,16 @@ class _SampleTraining:
         k: int,
         rows: int,
         threads: int,
+        got_on: Callable[[], None],
     ):
         weights = _rounded(sample.weights)
         m, d = sample.points.shape
-        parts = [slice(a, a + chunk_rows(d)) for a in range(0, m, chunk_rows(d))]
+        size = min(chunk_rows(d), -(-m // threads))  # so that each thread has some
+        parts = [slice(a, a + size) for a in range(0, m, size)]
         alike = (weights == 1).all()
         self._chunks = [Points.of(sample.points[p], None if alike else weights[p]) for p in parts]
         self._metric, self._points, self._threads = metric, sample.points, threads
+        self._got_on = got_on
         self.layout = layout.with_weights(weights)
         self.iterations_left = _PASSES * rows // m + _QUICK // (m * d * k)
         self._squares: int | None = None  # of all points, once an iteration has found them
@@ -247,12 +253,17 @@ class _SampleTraining:
         """A training from prototypes (k, d), of one iteration at least."""
         most = max(1, min(self.iterations_left, _MOST_ITERATIONS))
         options = TrainingOptions(self._metric.name, tolerance=tolerance, max_iterations=most)
+
+        def advance(state: TrainingState, stats: IterationStats) -> TrainingState:
+            self._got_on()
+            return update(self.layout, options, state, stats, lambda: self._points)
+
         state = train(
             self.layout,
             options,
             TrainingState((Trial.start(prototypes),), squares=self._squares),
             self._chunks,
-            lambda state, stats: update(self.layout, options, state, stats, lambda: self._points),
+            advance,
             self._threads,
         )
         self.iterations_left -= state.iteration

@@ -274,7 +274,9 @@ def _advanced(spec: TrainSpec, before: Checkpoint, parcels: Sequence[Parcel]) ->
 
     stats = IterationStats.joined([receive(spec.work, parcel, _STATS) for parcel in parcels])
     state = fetch_state(spec.work, before)
-    after = save_state(spec.work, advance(spec.loader.layout, spec.options, state, stats, summary))
+    got_on = Heartbeat("train", spec.work).did_a_task
+    arguments = spec.loader.layout, spec.options, state, stats, summary, spec.cache.threads
+    after = save_state(spec.work, advance(*arguments, got_on))
     if any(parcel.files for parcel in parcels):
         spec.work.store.delete(spec.work.sums_of(before.iteration))
     return after

@@ -75,15 +75,16 @@ def train(layout, options, starts, chunks, sample=None) -> TrainingState:
     )
 
 
-def states_of(summary, options, start, rows, weights=None, size=1 << 12):
+def states_of(summary, options, start, rows, weights=None, size=1 << 12, threads=1, got_on=None):
     """From a start by its options: the layout, and the state after every iteration."""
-    layout, trial = choose_start(summary, get_metric(options.metric), start)
+    layout, trial = choose_start(summary, get_metric(options.metric), start, threads)
+    more = threads, got_on or (lambda: None)
     chunks = chunks_of(layout, rows, weights, size)
     states = [TrainingState((trial,), precision=layout.encoding.precision)]
     while not states[-1].done:
         stats = (step(layout, options.metric, states[-1], chunk) for chunk in chunks)
         total = sum(stats, IterationStats.zero())
-        states.append(advance(layout, options, states[-1], total, lambda: summary))
+        states.append(advance(layout, options, states[-1], total, lambda: summary, *more))
     return layout, states
 
 

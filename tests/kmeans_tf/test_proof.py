@@ -69,6 +69,19 @@ def test_what_the_sample_missed_is_found(seed, weighted):
     assert end.costs[-1] < 2.1 * (N if weights is None else weights.sum())
 
 
+def test_threads_change_no_start_and_it_is_heard_of_meanwhile():
+    rows, heard = table(), []
+    summary, start = summary_of(rows, None, seed=0, capacity=600), StartOptions(4, "auto", 0)
+    alone = states_of(summary, TrainingOptions(), start, rows)[1]
+    others = states_of(
+        summary, TrainingOptions(), start, rows, threads=3, got_on=lambda: heard.append(1)
+    )[1]
+    assert alone[-1].trials[0].proof.trainings == 2  # the premise
+    for mine, theirs in zip(alone, others, strict=True):
+        assert mine.trials[0].prototypes.tobytes() == theirs.trials[0].prototypes.tobytes()
+    assert len(heard) > 2
+
+
 def test_both_samples_stand_for_all_rows(monkeypatch):
     """Their weighted sums are the table's, whatever is added up.
 
