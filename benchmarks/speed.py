@@ -25,7 +25,7 @@ from benchmarks.speed_picture import (
 from pipeline.output.run_record import RUN, RunRecord
 
 REPEATS = 3
-SAME_COST, SAME_LABELS = 1e-5, 0.999  # FAISS adds up float32 distances
+SAME_COST, SAME_LABELS = 1e-5, 0.998  # FAISS adds up float32 numbers, in every iteration
 LIKE_COST, LIKE_LABELS = 0.05, 0.5  # where FAISS filled empty clusters, in its own way
 _LABELS = OUT / "labels.parquet"
 

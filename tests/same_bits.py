@@ -15,9 +15,10 @@ from pipeline.driver.fit import Fit
 from tests.pipeline.answer import Answer
 from tests.tables import write_shards
 
-N = 2500
+N, D, K = 2500, 16, 200  # so many that rows are compared by scores, where they are together
 OPTIONS = (
-    *("--features=f0,f1,f2", "--keys=id", "--weight=weight", "--k=7", "--init=k-means++"),
+    f"--features={','.join(f'f{j}' for j in range(D))}",
+    *("--keys=id", "--weight=weight", f"--k={K}", "--init=k-means++"),
     *("--tolerance=0", "--max_iterations=5"),
 )
 WAYS: dict[str, Sequence] = {
@@ -62,7 +63,7 @@ def named(way: Mapping[str, Any]) -> str:
 def table() -> tuple[np.ndarray, dict[str, np.ndarray], np.ndarray]:
     """Rows, of which some repeat, keys, and weights that are no whole numbers."""
     random = np.random.default_rng(12)
-    points = random.normal(size=(N, 3))
+    points = random.normal(size=(N, D))
     points[::5] = points[0]
     return points, {"id": np.arange(N)}, random.lognormal(0, 2, N)
 

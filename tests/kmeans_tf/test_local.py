@@ -246,3 +246,17 @@ def test_what_cannot_be_clustered_is_an_error(change, message):
     rows = np.array(arguments.pop("rows"))
     with pytest.raises(ValueError, match=message):
         kmeans_tf.fit(rows, arguments.pop("k"), **arguments)
+
+
+@pytest.mark.parametrize("threads", [2, 4])
+def test_no_answer_depends_on_the_threads(monkeypatch, threads):
+    """The table is read and gone through in many chunks."""
+    monkeypatch.setattr("kmeans_tf.local.chunk_rows", lambda features: 1 << 10)
+    monkeypatch.setattr("kmeans_tf.local.scan_rows", lambda features: 1 << 10)
+    points, _ = blobs(20_000, 3, 9, seed=4)
+    weights = np.random.default_rng(4).lognormal(0, 2, len(points))
+    (one, alone), (other, state) = (
+        kmeans_tf.fit(points, 9, weights=weights, threads=count) for count in (1, threads)
+    )
+    assert other.prototypes.tobytes() == one.prototypes.tobytes()
+    assert state.trials[0].costs == alone.trials[0].costs

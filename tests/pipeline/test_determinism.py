@@ -6,8 +6,10 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
+from kmeans_tf.memo import Memo
 from pipeline.data import rows as rows_module
 from pipeline.data.plan import make_plan
+from pipeline.passes.chunks import Chunk
 from pipeline.passes.stage import Staged
 from tests.pipeline.answer import assert_same_answer, assert_same_training, with_options
 from tests.tables import write_shards
@@ -39,9 +41,12 @@ def rows():
 
 
 @pytest.fixture(scope="module", autouse=True)
-def small_sample():
+def as_if_large():
+    """The sample leaves rows out, and rows are compared by scores."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("pipeline.driver.fit.sample_capacity", lambda features, k: SAMPLE)
+        for name in ("_FEW", "_FEW_ONCE"):
+            patch.setattr(f"kmeans_tf.assign.{name}", 0)
         yield
 
 
@@ -169,6 +174,37 @@ def test_how_the_job_runs_and_how_often_it_reads(fit, one_file, tmp_path, reads,
     )
     assert_same_answer(answer, one_file["lloyd"])
     assert reads == expected
+
+
+class Forgetful(dict):
+    """What is remembered, every other time that it is asked for."""
+
+    asked = 0
+
+    def get(self, key, default=None):
+        self.asked += 1
+        return super().get(key, default) if self.asked % 2 else default
+
+
+MEMOS = {
+    "bounds": lambda: Memo(sums=False),
+    "sums": lambda: Memo(bounds=False),
+    "nothing": lambda: Memo(bounds=False, sums=False),
+    "sometimes": lambda: Memo(trials=Forgetful()),
+}
+
+
+@pytest.mark.parametrize("training", ["lloyd", "double", "trained start"])
+@pytest.mark.parametrize("kept", MEMOS)
+def test_what_chunks_remember(fit, one_file, tmp_path, many_blocks, monkeypatch, kept, training):
+    def begin(chunk, make):
+        initial(chunk, make)
+        chunk.memo = MEMOS[kept]()
+
+    initial = Chunk.__init__
+    monkeypatch.setattr(Chunk, "__init__", begin)
+    answer = fit(one_file["input"], tmp_path / "out", *options(), *TRAINING[training])
+    assert_same_answer(answer, one_file[training])
 
 
 @pytest.fixture

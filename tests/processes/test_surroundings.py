@@ -14,6 +14,7 @@ import pytest
 from kmeans_tf.metrics import get_metric
 from pipeline.driver.metric_identity import metric_identity
 from pipeline.environment import reach_working_folder
+from pipeline.output.run_record import RUN, RunRecord
 
 ROOT = Path(__file__).resolve().parents[2]
 COMMAND = [sys.executable, str(ROOT / "kmeans_tf_job.py")]
@@ -40,7 +41,7 @@ def place(tmp_path):
     return tmp_path
 
 
-def started(place, *args, words=None, **variables):
+def started(place, *args, k=2, words=None, **variables):
     """A fit in a process of its own, with a home and a temporary folder of its own."""
     asked = [*COMMAND, "fit", f"--input={place / 'in.parquet'}", f"--output={place / 'out'}"]
     environment = os.environ | {"HOME": str(place / "home"), "TMPDIR": str(place / "temp")}
@@ -48,7 +49,7 @@ def started(place, *args, words=None, **variables):
     # What is installed comes last on Python's path.
     path = (variables.get("PYTHONPATH"), str(ROOT))
     environment["PYTHONPATH"] = os.pathsep.join(filter(None, path))
-    line = [*asked, "--k=2", *args]
+    line = [*asked, f"--k={k}", *args]
     shell = ["sh", "-c", f"{shlex.join(line)} {words}"] if words else line
     return subprocess.run(
         shell, cwd=place / "cwd", env=environment, capture_output=True, text=True, timeout=240
@@ -97,6 +98,19 @@ def test_closed_streams_change_nothing(place, closed):
     assert done.returncode == 0, done.stderr
     assert done.stdout == "", "what was for standard error"
     assert pq.read_table(place / "out" / "labels").num_rows == 20
+
+
+def test_the_kernels_of_tensorflow_change_nothing(place):
+    """Of so many rows, features and prototypes that they are compared by scores."""
+    rows = np.random.default_rng(0).normal(size=(2500, 16)).astype(np.float32)
+    pq.write_table(pa.table({f"x{j}": rows[:, j] for j in range(16)}), place / "in.parquet")
+    digests = []
+    for one_dnn in "01":
+        options = ("--init=random", "--max_iterations=3", "--overwrite")
+        done = started(place, *options, k=200, TF_ENABLE_ONEDNN_OPTS=one_dnn)
+        assert done.returncode == 0, done.stderr
+        digests.append(RunRecord.parse((place / "out" / RUN).read_bytes()).digests)
+    assert digests[0] == digests[1]
 
 
 def test_a_metric_by_its_file_or_in_the_working_folder(place):
