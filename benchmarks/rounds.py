@@ -30,7 +30,6 @@ from pipeline.transforms import (
 
 FILES, GROUPS, GROUP_ROWS, D, K = 10_000, 100, 5_000, 16, 64
 CHUNK_ROWS, ITERATIONS = 1 << 16, 20
-_IN_PROCESS = "apache_beam.runners.portability.fn_api_runner.FnApiRunner"
 
 
 def measure() -> str:
@@ -58,7 +57,7 @@ def main() -> None:
         planned = time.perf_counter()
         spec, state = _round(work, footers)
         begun = time.perf_counter()
-        pipeline = beam.Pipeline(runner=_IN_PROCESS)
+        pipeline = beam.Pipeline("FnApiRunner")
         ranges = pipeline | Blocks(shared.ranges())
         first = pipeline | "Start" >> beam.Create([save_state(work, state)])
         _ = (ranges, first) | Train(spec, ITERATIONS)

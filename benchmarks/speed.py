@@ -25,18 +25,19 @@ from benchmarks.speed_picture import (
 from pipeline.output.run_record import RUN, RunRecord
 
 REPEATS = 3
-SAME_COST, SAME_LABELS = 1e-5, 0.998  # FAISS adds up float32 numbers, in every iteration
+SAME_COST, SAME_LABELS = 1e-5, 0.999  # FAISS adds up float32 distances
 LIKE_COST, LIKE_LABELS = 0.05, 0.5  # where FAISS filled empty clusters, in its own way
 _LABELS = OUT / "labels.parquet"
 
 
 @dataclass(frozen=True)
 class Race:
-    """A table, how many iterations are made of it, and who runs."""
+    """A table, how many iterations are made of it, who runs, and how many labels must agree."""
 
     case: Case
     iterations: int
     others: tuple[str, ...]
+    same_labels: float = SAME_LABELS
 
 
 RACES = (
@@ -44,7 +45,8 @@ RACES = (
     Race(Case(500_000, 128, 256, 4), 20, (IN_MEMORY, FAISS, ONEDAL, SCIKIT_LEARN)),
     Race(Case(20_000_000, 16, 64, 8), 20, (FAISS, ONEDAL, SCIKIT_LEARN)),
     Race(Case(20_000_000, 16, 64, 8), 10, (FAISS, SCIKIT_LEARN)),
-    Race(Case(2_000_000, 128, 256, 8), 20, (FAISS, ONEDAL)),
+    # After as many iterations FAISS's float32 sums have moved 0.16 % of these to other clusters.
+    Race(Case(2_000_000, 128, 256, 8), 20, (FAISS, ONEDAL), same_labels=0.998),
     Race(Case(1_000_000, 64, 1024, 4), 20, (FAISS, SUPER, ONEDAL)),
     Race(Case(200_000, 512, 2048, 4), 20, (FAISS, SUPER)),
     Race(Case(200_000, 1536, 256, 8), 10, (FAISS,)),
@@ -118,7 +120,7 @@ def _check(race: Race, who: str, finished: Finished) -> None:
     if who == FAISS:  # scikit-learn adds up float32 numbers: 0.6 % are gone of 20,000,000
         apart = abs(finished.json["cost"] / ours - 1)
     filled = finished.json.get("splits", 0) > 0
-    least, most = (LIKE_LABELS, LIKE_COST) if filled else (SAME_LABELS, SAME_COST)
+    least, most = (LIKE_LABELS, LIKE_COST) if filled else (race.same_labels, SAME_COST)
     if equal < least or apart > most:
         raise RuntimeError(
             f"{race.case.name}, {who}: {equal:.6f} of the labels agree, costs {apart:.1e} apart"
