@@ -36,6 +36,7 @@ from pipeline.passes.cache import JobCache
 from pipeline.passes.checkpoint import WorkFolder, find_manifest, load_manifest
 from pipeline.passes.counters import by_name
 from pipeline.passes.label import Trained, part_rows
+from pipeline.passes.parcels import drop
 from pipeline.passes.stage import Stage
 from pipeline.passes.totals import LabelTotals
 from pipeline.runners.identity import Worker, versions
@@ -135,7 +136,7 @@ class Attempt:
         self.counters += self.runner.run(
             lambda pipeline: build(pipeline | blocks), watchdog=watchdog
         )
-        self.work.store.delete(self.work.sums)
+        drop(self.work, self.work.sums)
 
     @property
     def cache(self) -> JobCache:

@@ -8,7 +8,7 @@ import hashlib
 import json
 import uuid
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -27,6 +27,7 @@ from pipeline.nights.previous import InitialPrototypes
 from pipeline.output.publish import Output
 from pipeline.output.results import Results, write_results
 from pipeline.passes.checkpoint import WorkFolder
+from pipeline.passes.shared import forget
 from pipeline.runners.identity import Worker
 from pipeline.runners.preflight import describe_workers
 
@@ -76,7 +77,8 @@ class Job:
         output, fingerprint = self.place.output, _digest(self.configuration)
         runner = self.place.runner(output.work_folder(fingerprint))
         runner.cancel_jobs()
-        work = output.claim(self.configuration, fingerprint)
+        claimed = output.claim(self.configuration, fingerprint)
+        work = replace(claimed, alone=self.place.settings.one_process)
         with _abandoning(output, work):
             workers = self._preflight(work)
             attempt = Attempt(self.plan, work, runner, self.configuration, workers)
@@ -127,3 +129,5 @@ def _abandoning(output: Output, work: WorkFolder) -> Iterator[None]:
         with contextlib.suppress(OSError):  # what ended it is to be told
             output.abandon(work)
         raise
+    finally:
+        forget(work.path)

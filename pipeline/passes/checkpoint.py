@@ -30,7 +30,7 @@ from pipeline.console import say
 from pipeline.data.store import FileVersion, Store
 from pipeline.errors import SHARED_OUTPUT, DamagedError, NoResumeError, SetupError
 from pipeline.passes.archive import DamageError, pack, unpack
-from pipeline.passes.shared import Shared, fetch, remember, share
+from pipeline.passes.shared import Shared, fetch, hand, remember, share, take
 from pipeline.passes.totals import LABEL_TOTALS, LabelTotals
 
 
@@ -53,10 +53,17 @@ _STATE = (TrainingState, Trial, Proof, Oversampling)
 
 @dataclass(frozen=True)
 class WorkFolder:
-    """The files of one configuration's attempt(s) at the answer, and the store they lie in."""
+    """The files of one configuration's attempt(s) at the answer, and the store they lie in.
+
+    Attributes:
+        path: the folder.
+        store: where it is.
+        alone: whether all who work there are this process: what is read once need be no file.
+    """
 
     path: str
     store: Store = field(default_factory=Store)
+    alone: bool = False
 
     def file(self, name: str) -> str:
         return posixpath.join(self.path, name)
@@ -136,6 +143,8 @@ def _footers(number: int) -> str:
 def save_summary(work: WorkFolder, summary: Summary) -> None:
     """Writes down what the scan found."""
     _write(work, "summary", summary)
+    if work.alone:
+        hand(work.file("summary"), summary)
 
 
 def find_summary(work: WorkFolder) -> Summary | None:
@@ -149,7 +158,8 @@ def load_summary(work: WorkFolder) -> Summary:
     Raises:
         RunError: it is not here.
     """
-    return _load(work, "summary", SUMMARY)
+    summary = take(work.file("summary"))
+    return _load(work, "summary", SUMMARY) if summary is None else summary
 
 
 def save_figures(work: WorkFolder, sums: TrialSums) -> None:

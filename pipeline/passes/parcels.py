@@ -1,7 +1,8 @@
 """Partial sums on their way to be added: themselves where they are small, else files.
 
 A runner keeps what goes between its workers in memory and queues of its own, which were not made
-for a sample of rows or the sums of thousands of prototypes.
+for a sample of rows or the sums of thousands of prototypes. Where all of them are one process, what
+is large stays in its memory.
 """
 
 import pickle
@@ -16,6 +17,7 @@ import pyarrow as pa
 from pipeline.errors import RunError
 from pipeline.passes.archive import pack, unpack
 from pipeline.passes.checkpoint import WorkFolder
+from pipeline.passes.shared import forget, hand, take
 
 INLINE_BYTES = 1 << 17  # up to which a sum travels itself; a runner is slower than a file
 
@@ -26,7 +28,7 @@ class Parcel:
 
     Attributes:
         value: of the parts that are here; None where none is.
-        files: where the others lie.
+        files: where the others lie, or what stands for them in this process.
     """
 
     value: Any = None
@@ -39,11 +41,17 @@ class Parcel:
 
 
 def send(work: WorkFolder, folder: str, value: Any) -> Parcel:
-    """A value as it may travel; what is large goes to a file of its own in `folder`."""
+    """A value as it may travel; what is large goes to a file of its own in `folder`.
+
+    Where the work folder is this process's alone it is handed over as it is.
+    """
     if _nbytes(value) <= INLINE_BYTES:
         return Parcel(value)
     path = posixpath.join(folder, uuid.uuid4().hex)
-    work.store.write(path, pack(value, path))
+    if work.alone:
+        hand(path, value)
+    else:
+        work.store.write(path, pack(value, path))
     return Parcel(None, (path,))
 
 
@@ -54,13 +62,28 @@ def receive(work: WorkFolder, parcel: Parcel, kinds: Sequence[type]) -> Any:
         kinds: see `unpack`.
 
     Raises:
-        RunError: a file is gone or damaged.
+        RunError: a file is gone or damaged, or what stands for it was received before.
     """
     total = parcel.value
     for path in parcel.files:
-        value = _read(work, path, kinds)
+        value = _taken(path) if work.alone else _read(work, path, kinds)
         total = value if total is None else total + value
     return total
+
+
+def drop(work: WorkFolder, folder: str) -> None:
+    """Lets go of the sums of a folder, which nobody wants any more."""
+    if work.alone:
+        forget(folder)
+    else:
+        work.store.delete(folder)
+
+
+def _taken(path: str) -> Any:
+    value = take(path)
+    if value is None:
+        raise RunError(f"a worker's sums for {path} are gone from this process: run the job again")
+    return value
 
 
 def _read(work: WorkFolder, path: str, kinds: Sequence[type]) -> Any:

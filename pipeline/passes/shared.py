@@ -2,6 +2,7 @@
 
 What goes between processes is where a value lies and what its bytes are, never mind how large it
 is. A process that wrote or read one keeps it: where driver and worker are one, nothing is read.
+What only one reads, and once, is there handed over in memory.
 """
 
 import threading
@@ -63,6 +64,22 @@ def fetch(store: Store, shared: Shared, kinds: Sequence[type]) -> Any:
         return value
 
 
+def hand(path: str, value: Any) -> None:
+    """Keeps a value for whoever takes it in this process, instead of its file or beside it."""
+    _HANDED[path] = value
+
+
+def take(path: str) -> Any:
+    """What was handed over for a file, once; None if nothing was."""
+    return _HANDED.pop(path, None)
+
+
+def forget(folder: str) -> None:
+    """Lets go what was handed over for the files below a folder, and taken by nobody."""
+    for path in [path for path in _HANDED if path.startswith(f"{folder}/")]:
+        _HANDED.pop(path, None)
+
+
 def _read(store: Store, shared: Shared, kinds: Sequence[type]) -> Any:
     try:
         data = store.read(shared.path)
@@ -99,3 +116,4 @@ class _Memo:
 
 
 _MEMO = _Memo()
+_HANDED: dict[str, Any] = {}

@@ -49,7 +49,7 @@ from pipeline.passes.checkpoint import (
 )
 from pipeline.passes.chunks import Chunk, Loader, cached_chunks
 from pipeline.passes.heartbeat import Heartbeat
-from pipeline.passes.parcels import Parcel, receive, send
+from pipeline.passes.parcels import Parcel, drop, receive, send
 from pipeline.passes.sums import ONLY, PlainDoFn, Sum, SumBlocks, Task
 
 SLICE_BYTES = 8 << 20  # of sums, which one worker adds up
@@ -278,7 +278,7 @@ def _advanced(spec: TrainSpec, before: Checkpoint, parcels: Sequence[Parcel]) ->
     arguments = spec.loader.layout, spec.options, state, stats, summary, spec.cache.threads
     after = save_state(spec.work, advance(*arguments, got_on))
     if any(parcel.files for parcel in parcels):
-        spec.work.store.delete(spec.work.sums_of(before.iteration))
+        drop(spec.work, spec.work.sums_of(before.iteration))
     return after
 
 

@@ -21,6 +21,7 @@ from pipeline.driver.fit import Fit
 from pipeline.passes.archive import sealed
 from pipeline.passes.checkpoint import WorkFolder, save_state
 from pipeline.passes.parcels import send
+from pipeline.runners.settings import Settings
 from tests.pipeline.answer import Answer, assert_same_answer, contents, with_options
 from tests.tables import write_shards
 from tests.waiting import latest_iteration, wait_for
@@ -98,6 +99,7 @@ def test_a_job_that_is_stopped_between_slices_resumes_to_the_same_bits(
     run, three_blobs, tmp_path, monkeypatch, uninterrupted, sent
 ):
     """What an iteration has left in the work folder is added again by nobody."""
+    monkeypatch.setattr(Settings, "one_process", False)  # which would leave nothing there
     monkeypatch.setattr("pipeline.driver.fit.slices_for", lambda *_: 3)
     monkeypatch.setattr("pipeline.passes.parcels.INLINE_BYTES", 0)
     output = tmp_path / "out"

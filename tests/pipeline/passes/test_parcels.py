@@ -1,6 +1,7 @@
 """Sums that travel themselves, or by the files that they lie in."""
 
 import pickle
+from dataclasses import replace
 from unittest import mock
 
 import hypothesis
@@ -12,7 +13,7 @@ from kmeans_tf.stats import ClusterStats, IterationStats
 from pipeline.errors import RunError
 from pipeline.passes import parcels
 from pipeline.passes.checkpoint import WorkFolder
-from pipeline.passes.parcels import INLINE_BYTES, Parcel, receive, send
+from pipeline.passes.parcels import INLINE_BYTES, Parcel, drop, receive, send
 
 KINDS = (IterationStats, ClusterStats)
 
@@ -59,6 +60,26 @@ def test_what_travels_is_small_whatever_it_stands_for(work):
     assert (len(itself.files), len(by_file.files)) == (0, 1)
     assert len(pickle.dumps(itself)) < 1.01 * INLINE_BYTES
     assert len(pickle.dumps(by_file)) < 1000
+
+
+def test_a_lone_process_hands_large_sums_over_once_and_writes_no_file(work, tmp_path, monkeypatch):
+    monkeypatch.setattr(parcels, "INLINE_BYTES", 0)
+    alone = replace(work, alone=True)
+    one, two = (pickle.loads(pickle.dumps(send(alone, work.sums, stats(i)))) for i in (1, 2))
+    assert not list(tmp_path.rglob("*"))
+    assert plain(receive(alone, one + two, KINDS)) == plain(stats(1) + stats(2))
+    with pytest.raises(RunError, match=f"a worker's sums for {one.files[0]} are gone"):
+        receive(alone, one, KINDS)
+
+
+def test_what_nobody_received_is_let_go_with_its_folder(work, monkeypatch):
+    monkeypatch.setattr(parcels, "INLINE_BYTES", 0)
+    alone = replace(work, alone=True)
+    dropped, kept = send(alone, work.sums_of(1), stats(1)), send(alone, work.sums_of(11), stats(2))
+    drop(alone, work.sums_of(1))
+    with pytest.raises(RunError, match="are gone"):
+        receive(alone, dropped, KINDS)
+    assert plain(receive(alone, kept, KINDS)) == plain(stats(2))
 
 
 @pytest.mark.parametrize("harm", ["gone", "cut"])
