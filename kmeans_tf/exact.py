@@ -52,6 +52,8 @@ def exact_sums(values: np.ndarray, groups: np.ndarray, count: int) -> list[int]:
 def exact_sum(values: np.ndarray) -> int:
     """Adds `values` (any shape) float64; see `exact_sums` for the units."""
     flat = np.ravel(values)
+    if len(flat) > 1 and (flat == flat[0]).all():  # as where nothing is weighted
+        return len(flat) * exact_sum(flat[:1])
     return exact_sums(flat, np.zeros(len(flat), np.int64), 1)[0]
 
 

@@ -85,7 +85,7 @@ def fit(
     prepare(metric, *rows.shape, [k])
     capacity = sample_capacity(rows.shape[1], k)
     of = partial(Summary.of, seed=seed, capacity=capacity, moments=standard)
-    summary = _summary(rows, ones, of, threads)
+    summary = _summary(rows, ones, of, threads).completed(metric)
     if wrong := summary.out_of_range():
         j, text = wrong
         raise ValueError(f"{feature_text(j, features)} {text}")

@@ -45,7 +45,7 @@ class Sample:
     """The distinct rows with the smallest ranks, in the order of their ranks.
 
     Attributes:
-        rows: (m, d) float64, in the input's units.
+        rows: (m, d) float32 or float64 as they were read, in the input's units.
         ranks: (m,) uint64, ascending, distinct.
         totals: (m,) the exact weight of all rows equal to this one.
         capacity: the largest m.
@@ -59,7 +59,8 @@ class Sample:
     @classmethod
     def zero(cls, features: int, capacity: int) -> "Sample":
         totals = ExactVector.of(np.empty(0))
-        return cls(np.empty((0, features)), np.empty(0, np.uint64), totals, capacity)
+        rows = np.empty((0, features), np.float32)
+        return cls(rows, np.empty(0, np.uint64), totals, capacity)
 
     @classmethod
     def of(
@@ -140,7 +141,8 @@ class Sample:
         used = entry < len(distinct)  # what is left out needs no sum
         totals = ExactVector.joined([sample.totals for sample in samples])
         totals = totals[used].grouped(entry[used], len(distinct))
-        rows = np.empty((len(distinct), samples[0].rows.shape[1]))
+        kind = np.result_type(*(sample.rows for sample in samples))
+        rows = np.empty((len(distinct), samples[0].rows.shape[1]), kind)
         start = 0
         for sample in samples:
             mine = (first >= start) & (first < start + len(sample.ranks))
@@ -221,5 +223,6 @@ def _bottom(rows: np.ndarray, ranks: np.ndarray, weights: ExactVector, capacity:
         used = entry < capacity
         weights, entry = weights[used], entry[used]
     distinct = distinct[:capacity]
-    kept = np.add(rows[first[:capacity]], 0.0, dtype=np.float64)  # of -0 and 0, always 0
+    kept = rows[first[:capacity]]
+    kept += 0.0  # of -0 and 0, always 0
     return Sample(kept, distinct, weights.grouped(entry, len(distinct)), capacity)

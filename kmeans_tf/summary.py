@@ -171,10 +171,14 @@ class Summary:
             return self.largest_weight * float(reach @ reach)
 
     def completed(self, metric: Metric) -> "Summary":
-        """With the columns' means where the sample's rows have NaN; rows that are bad still go."""
-        if self.moments is None or np.isfinite(self.sample.rows).all():
-            return self
-        rows = impute(self.sample.rows, self.moments.mean())
+        """With a sample of float64 rows, and in them the columns' means where there was NaN.
+
+        Rows that are bad still go.
+        """
+        rows = self.sample.rows.astype(np.float64, copy=False)
+        if self.moments is None or np.isfinite(rows).all():
+            return replace(self, sample=replace(self.sample, rows=rows))
+        rows = impute(rows, self.moments.mean())
         return replace(self, sample=self.sample.with_rows(rows, good_rows(metric, rows)))
 
     def __add__(self, other: "Summary") -> "Summary":

@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 
 from kmeans_tf.exact import UNIT_BITS
 from kmeans_tf.metrics import get_metric
+from kmeans_tf.sample import Sample
 from kmeans_tf.summary import Moments, Summary
 from tests import reference
 
@@ -191,11 +192,20 @@ def test_float32_rows_are_summed_up_as_their_numbers_are():
         for kind in (np.float32, np.float64)
     )
     assert one.moments == other.moments
-    assert one.sample.rows.dtype == one.minimum.dtype == np.float64
+    assert one.minimum.dtype == np.float64
+    assert (one.sample.rows.dtype, other.sample.rows.dtype) == (np.float32, np.float64)
+    metric = get_metric("sqeuclidean")
+    assert bits(one.completed(metric).sample) == bits(other.completed(metric).sample)
+    assert bits((one + other).sample) == bits((other + other).sample)
     for name in ("minimum", "maximum"):
         np.testing.assert_array_equal(getattr(one, name), getattr(other, name))
     for name in ("rows", "ranks", "weights"):
         np.testing.assert_array_equal(getattr(one.sample, name), getattr(other.sample, name))
+
+
+def bits(sample: Sample) -> list[bytes]:
+    assert sample.rows.dtype == np.float64
+    return [each.tobytes() for each in (sample.rows, sample.ranks, sample.weights)]
 
 
 @pytest.mark.parametrize("order", ["C", "F"])
