@@ -47,6 +47,8 @@ _MOST_ITERATIONS = 60  # between two looks
 _SWAPS_PER_PROTOTYPE, _MOST_SWAPS = 2, 256  # that are tried
 _FEW_COSTS = 1 << 26  # of all points for all prototypes: few enough to try swaps
 _WEIGHT_BITS = 40  # of the weights that stand for rows left out
+_LEARNT_FROM = 2  # sampled points for each prototype: of fewer a training learns the points alone
+_JUDGED = 1024  # points that such prototypes are held against
 
 
 @dataclass(frozen=True)
@@ -55,7 +57,8 @@ class StartOptions:
 
     Attributes:
         k: how many prototypes.
-        init: 'auto', 'k-means++', 'k-means-parallel' or 'random'.
+        init: 'auto', 'k-means++', 'k-means-parallel' or 'random'; 'auto' is 'random' where memory
+            holds too few rows for so many prototypes of so many features.
         seed: of the random numbers.
         standard, impute: see `Encoding.fit`.
         precision: 'single', 'double', or 'auto': double where float32 is too coarse for the rows,
@@ -156,7 +159,7 @@ def _trial(
         )
         labels = np.arange(options.k, dtype=np.int32)  # of the prototypes that there are to be
         return replace(Trial.start(candidate, labels), oversampling=oversampling)
-    if options.init != AUTO:
+    if options.init != AUTO or begun.scant:
         return Trial.start(prototypes)
     prototypes, cost = trained_start(
         layout, metric, sample, prototypes, options.seed, summary.rows, threads
@@ -304,12 +307,14 @@ class _Begun:
     Attributes:
         layout: of the sums.
         sample: its points.
+        scant: whether they are too few of all rows to tell what prototypes of theirs cost.
         prototypes: (k, d) float64 chosen among them; all that there are where these are fewer.
         too_few: that they are.
     """
 
     layout: SumLayout
     sample: WeightedPoints
+    scant: bool
     prototypes: np.ndarray
     too_few: TooFewPointsError | None
 
@@ -319,11 +324,24 @@ class _Begun:
     ) -> "_Begun":
         layout = layout_for(summary, metric, options, precision)
         sample = WeightedPoints.of(layout.encoding, summary.sample)
+        scant = summary.sample.full and len(sample.points) < _LEARNT_FROM * options.k
+        if options.init == AUTO and scant:
+            options = replace(options, init=RANDOM)
         try:
             prototypes = _untrained(layout.encoding, sample, metric, options)
         except TooFewPointsError as error:
-            return cls(layout, sample, error.chosen, error)
-        return cls(layout, sample, prototypes, None)
+            return cls(layout, sample, scant, error.chosen, error)
+        return cls(layout, sample, scant, prototypes, None)
+
+    def judging(self) -> tuple[slice, np.ndarray]:
+        """The sample's points, and the prototypes, that rounding is held against.
+
+        Where nearly all points are prototypes, some stand for rows, and others for prototypes.
+        """
+        if not self.scant:
+            return slice(None), self.prototypes
+        half = len(self.sample.points) // 2
+        return slice(min(half, _JUDGED)), self.sample.points[half:]
 
 
 def _begun(summary: Summary, metric: Metric, options: StartOptions) -> _Begun:
@@ -401,9 +419,11 @@ def _cost(begun: _Begun, metric: Metric, options: StartOptions) -> float:
 
     Prototypes that are random, or given, may not part the rows at all: others are held beside them.
     """
-    points, weights = begun.sample.points, begun.sample.weights
-    prototypes = [begun.prototypes]
-    if options.first is not None or options.init == RANDOM:
+    places, held = begun.judging()
+    points, weights = begun.sample.points[places], begun.sample.weights[places]
+    weights = weights * (begun.sample.weights.sum() / weights.sum())
+    prototypes = [held]
+    if not begun.scant and (options.first is not None or options.init == RANDOM):
         k = min(options.k, len(points), _JUDGING)
         try:
             seed = options.seed
@@ -422,9 +442,11 @@ def _coarse_columns(begun: _Begun, rows: np.ndarray, metric: Metric) -> list[int
     What float64 costs a number itself does not count, be it of a row or of a cluster's mean: all
     equal rows may lie as far from their mean.
     """
-    encoding, points, weights = begun.layout.encoding, begun.sample.points, begun.sample.weights
-    labels, _ = nearest(metric, points, begun.prototypes)
-    targets = metric.project(begun.prototypes)
+    places, held = begun.judging()
+    encoding, rows = begun.layout.encoding, rows[places]
+    points, weights = begun.sample.points[places], begun.sample.weights[places]
+    labels, _ = nearest(metric, points, held)
+    targets = metric.project(held)
     moved = encoding.moved(rows, points)
     own = _OWN * np.abs(points if encoding.normalize else rows * encoding.factor)
     total = np.maximum(np.bincount(labels, weights, len(targets)), np.finfo(float).tiny)

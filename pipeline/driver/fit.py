@@ -18,7 +18,7 @@ from kmeans_tf.matching import free_numbers
 from kmeans_tf.metrics import Metric
 from kmeans_tf.proof import PROVEN
 from kmeans_tf.sample import sample_capacity
-from kmeans_tf.start import PrecisionError, StartOptions, choose_starts, layout_for
+from kmeans_tf.start import AUTO, PrecisionError, StartOptions, choose_starts, layout_for
 from kmeans_tf.state import DEADLINE, DIVERGED
 from kmeans_tf.summary import Summary
 from pipeline.command_line.gates import Bound
@@ -201,6 +201,10 @@ class Fit:
         precision = layout.encoding.precision
         if precision != self.options.precision and precision == DOUBLE:
             say("precision: double: float32 is too coarse for these rows or weights")
+        for trial, how in zip(trials, self._starts, strict=True):
+            if how.init == AUTO and trial.proof is None:
+                held = len(summary.sample.ranks)
+                say(f"start: k = {how.k} of the {held:,} sampled rows, too few to train it on them")
         numbered = (
             replace(trial, labels=label_numbers(start.k, self.initial))
             for trial, start in zip(trials, self._starts, strict=True)

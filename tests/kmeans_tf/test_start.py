@@ -138,6 +138,29 @@ def test_only_what_rows_were_left_out_of_is_proven():
         assert trial.costs == ()
 
 
+@pytest.mark.parametrize(("k", "trained"), [(20, True), (21, False), (40, False)])
+def test_a_sample_of_too_few_rows_for_k_trains_nothing(k, trained):
+    """Half of its rows are prototypes, or all: what they cost says nothing of the others."""
+    rows = overlapping(3000, 3, 10)
+    layout, trial = started(rows, k, capacity=40)
+    assert (trial.proof is not None) == trained
+    assert layout.encoding.precision == "single"
+    if not trained:
+        sample = summary_of(rows, capacity=40).sample.rows
+        found = layout.encoding.decode(trial.prototypes)
+        apart = np.abs(found[:, None] - sample).max(2)
+        assert (apart.min(1) < 1e-6).all()
+        assert len(set(apart.argmin(1))) == k
+
+
+@pytest.mark.parametrize("precision", ["double", "auto"])
+def test_a_sample_of_k_rows_tells_whether_points_are_fine_enough(precision):
+    rows = fine_clusters(1e-7 if precision == "auto" else 1.0)
+    summary = summary_of(rows, capacity=64)
+    layout, _ = choose_start(summary, SQEUCLIDEAN, StartOptions(64, "auto", precision=precision))
+    assert layout.encoding.precision == "double"
+
+
 @pytest.mark.parametrize("seed", range(4))
 def test_the_search_finds_clusters_in_many_dimensions(seed):
     """Where a row is no better a place for a prototype than where it is."""

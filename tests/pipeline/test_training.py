@@ -11,6 +11,7 @@ import kmeans_tf
 from kmeans_tf import TrainingOptions
 from pipeline.output.run_record import Result
 from tests import reference
+from tests.pipeline.answer import Answer
 from tests.tables import blobs, write_shards
 
 FEATURES = "--features=f0,f1"
@@ -233,3 +234,12 @@ def test_from_equal_starts_scikit_learn_ends_at_the_same_labels(fit, tmp_path):
     np.testing.assert_array_equal(answer.labels, theirs.labels_)
     assert answer.run.result.cost == pytest.approx(theirs.inertia_, rel=1e-6)
     assert answer.run.result.status == "converged"
+
+
+def test_a_sample_that_is_too_small_for_k_is_told(run, three_blobs, tmp_path, monkeypatch):
+    """All its rows are prototypes: training them on it would change nothing."""
+    monkeypatch.setattr("pipeline.driver.fit.sample_capacity", lambda d, k: k)
+    ran = run("fit", f"--input={three_blobs.folder}", f"--output={tmp_path / 'out'}", "--k=7")
+    assert ran.code == 0, ran.stderr
+    assert "start: k = 7 of the 7 sampled rows, too few to train it on them" in ran.stderr
+    assert Answer(tmp_path / "out").run.result.start is None
