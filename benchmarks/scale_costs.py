@@ -18,6 +18,7 @@ from scipy.optimize import nnls
 from benchmarks.data import OUT, Case, make
 from benchmarks.scale_model import Costs
 from kmeans_tf import TrainingOptions, TrainingState, Trial, get_metric
+from kmeans_tf.bounds import Drift
 from kmeans_tf.layout import SumLayout
 from kmeans_tf.memo import Memo
 from kmeans_tf.points import Points
@@ -172,7 +173,9 @@ def _compared(chunk: Chunk, prototypes: np.ndarray) -> float:
     rows, known = chunk.points().rows, chunk.memo.trials.get(0)
     if known is None:
         return rows
-    doubtful = float(comparisons(known.bounded.moved(prototypes)[1]).sum() / len(prototypes))
+    drift = Drift.between(known.bounded.prototypes, prototypes)
+    doubt = known.bounded.moved(prototypes, drift)[1]
+    doubtful = float(comparisons(doubt).sum() / len(prototypes))
     return rows if doubtful > _WORTH_CHOOSING * rows else doubtful
 
 

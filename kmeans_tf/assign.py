@@ -22,6 +22,7 @@ from kmeans_tf.definition import Compared, Parts, labels_by_definition, squares_
 from kmeans_tf.encoding import Encoding
 from kmeans_tf.metrics import Metric
 from kmeans_tf.points import Points, capacity_for, chunk_rows
+from kmeans_tf.projected import Projected
 from kmeans_tf.runtime import on_processor, tf
 from kmeans_tf.scoring import comparisons, compile_ahead, score
 
@@ -35,34 +36,37 @@ _WORTH_CHOOSING = 0.8  # of the distances: where more are in doubt, all are foun
 _COST_TILE = 1 << 12  # rows whose costs are found at once
 
 
-def assign(metric: Metric, points: Points, prototypes: np.ndarray) -> np.ndarray:
+def assign(
+    metric: Metric, points: Points, prototypes: np.ndarray, projected: Projected | None = None
+) -> np.ndarray:
     """Labels (n,) int32: the index of each point's prototype, by the definition above.
 
     Args:
         metric: what to compare with.
         points: n points.
         prototypes: (k, d) float64, in the points' units.
+        projected: these as a metric compares them that sums suffice, where that is known.
     """
     if not metric.sums_suffice:
         return _assign_by_cost(metric, points.array, prototypes)
     if len(prototypes) == 1:
         return np.zeros(points.rows, np.int32)
-    return assign_bounded(points, metric.project(prototypes)).labels
+    return assign_bounded(points, projected or Projected(metric.project(prototypes))).labels
 
 
-def assign_bounded(points: Points, projected: np.ndarray, before: Bounded | None = None) -> Bounded:
+def assign_bounded(points: Points, projected: Projected, before: Bounded | None = None) -> Bounded:
     """The labels of n points, and bounds on their distances.
 
     Args:
         points: n points.
-        projected: (k, d) float64, k from 2, of a metric that sums of points suffice.
+        projected: k prototypes, k from 2, of a metric that sums of points suffice.
         before: what was found of the same points and k other prototypes: spares those that cannot
             have changed, and changes no label.
     """
     with np.errstate(over="ignore", invalid="ignore"):  # what overflows is far from everything
         if before is None:
             return _compared(points, projected)
-        bounded, doubt = before.moved(projected)
+        bounded, doubt = before.moved(projected.values, projected.drift_from(before.prototypes))
         if not len(doubt.places):
             return bounded
         if comparisons(doubt).sum() > _WORTH_CHOOSING * points.rows * len(projected):
@@ -83,22 +87,26 @@ def prepare(metric: Metric, rows: int, d: int, ks: Iterable[int]) -> None:
         compile_ahead(capacity_for(chunk), d, scored)
 
 
-def _compared(points: Points, projected: np.ndarray, doubt: Doubt | None = None) -> Bounded:
-    if doubt is None and is_few(points.rows, *projected.shape[::-1]):
+def _compared(points: Points, projected: Projected, doubt: Doubt | None = None) -> Bounded:
+    if doubt is None and is_few(points.rows, *projected.values.shape[::-1]):
         unknown = np.full(points.rows, np.inf, np.float32)  # that is, to be compared again
         labels = resolve(points.take(slice(None)), projected)
-        return Bounded(projected, labels, unknown, np.zeros_like(unknown))
+        return Bounded(projected.values, labels, unknown, np.zeros_like(unknown))
     scored = score(points, projected, doubt)
     labels, unsure = scored.labels, scored.unsure
     if len(unsure):
         labels = labels.copy()
         rows = unsure if doubt is None else doubt.places[unsure]
         labels[unsure] = resolve(points.take(rows), projected)
-    return Bounded(projected, labels, scored.upper, scored.lower)
+    return Bounded(projected.values, labels, scored.upper, scored.lower)
 
 
 def runners_up(
-    metric: Metric, points: Points, prototypes: np.ndarray, labels: np.ndarray
+    metric: Metric,
+    points: Points,
+    prototypes: np.ndarray,
+    labels: np.ndarray,
+    projected: Projected | None = None,
 ) -> np.ndarray:
     """The index (n,) int32 of the prototype that is nearest to each point but for its own.
 
@@ -107,10 +115,12 @@ def runners_up(
         points: n points.
         prototypes: (k, d) float64, k from 2, in the points' units.
         labels: (n,) the index of each point's own.
+        projected: see `assign`.
     """
     if not metric.sums_suffice:
         return _assign_by_cost(metric, points.array, prototypes, labels)
-    return resolve(points.take(slice(None)), metric.project(prototypes), excluded=labels)
+    projected = projected or Projected(metric.project(prototypes))
+    return resolve(points.take(slice(None)), projected, excluded=labels)
 
 
 @dataclass(frozen=True)
@@ -131,9 +141,9 @@ class Targets:
         return Encoding.around(self.compared.values, self.factors)
 
     @cached_property
-    def encoded(self) -> np.ndarray:
-        """(k, d) float64, in the points' units."""
-        return self.encoding.encode_prototypes(self.compared.values)
+    def encoded(self) -> Projected:
+        """In the points' units."""
+        return Projected(self.encoding.encode_prototypes(self.compared.values))
 
 
 def assign_rows(
@@ -177,7 +187,7 @@ def assign_rows(
 
 def resolve(
     points: np.ndarray,
-    prototypes: np.ndarray,
+    prototypes: Projected,
     by_definition: Callable[[np.ndarray], np.ndarray] | None = None,
     turned: float = 0.0,
     excluded: np.ndarray | None = None,
@@ -186,7 +196,7 @@ def resolve(
 
     Args:
         points: (n, d) float64.
-        prototypes: (k, d) float64.
+        prototypes: k of them.
         by_definition: the labels of those at some places (m,); None: of the points themselves.
         turned: what rounding may have moved points and prototypes by.
         excluded: (n,) the index of a prototype that each may not have; None: it may have all.
@@ -194,7 +204,8 @@ def resolve(
 
     def of_points(places: np.ndarray) -> np.ndarray:
         others = None if excluded is None else excluded[places]
-        return labels_by_definition(Parts(points[places]), Parts(prototypes), excluded=others)
+        targets = Parts(prototypes.values)
+        return labels_by_definition(Parts(points[places]), targets, excluded=others)
 
     labels = np.empty(len(points), np.int32)
     tile = max(1, _RESOLVE_ELEMENTS // len(prototypes))
@@ -226,21 +237,21 @@ def nearest(
     metric: Metric, points: np.ndarray, prototypes: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray]:
     """Labels (m,) int32 of any number of points (m, d) float64, and costs (m,) float64."""
-    targets, size = metric.project(prototypes), chunk_rows(points.shape[1])
+    targets, size = Projected(metric.project(prototypes)), chunk_rows(points.shape[1])
     labels, costs = np.empty(len(points), np.int32), np.empty(len(points))
     for start in range(0, len(points), size):
         part = slice(start, start + size)
-        labels[part] = assign(metric, Points.of(points[part]), prototypes)
-        costs[part] = assigned_costs(metric, points[part], targets, labels[part])
+        labels[part] = assign(metric, Points.of(points[part]), prototypes, targets)
+        costs[part] = assigned_costs(metric, points[part], targets.values, labels[part])
     return labels, costs
 
 
 def _product_labels(
-    points: np.ndarray, prototypes: np.ndarray, turned: float, excluded: np.ndarray | None = None
+    points: np.ndarray, prototypes: Projected, turned: float, excluded: np.ndarray | None = None
 ) -> tuple[np.ndarray, np.ndarray]:
     """Labels (n,) int32 by a float64 product, and the indices of those that are not proven."""
-    norms = (prototypes * prototypes).sum(1)
-    scores = norms - 2 * (points @ prototypes.T)
+    norms = prototypes.squares
+    scores = norms - 2 * (points @ prototypes.values.T)
     row = np.arange(len(points))
     if excluded is not None:
         scores[row, excluded] = np.inf

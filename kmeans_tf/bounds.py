@@ -9,12 +9,37 @@ more than what the float64 distances of the definition are rounded by.
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 
 _UP, _DOWN = np.float32(1 + 2.0**-20), np.float32(1 - 2.0**-20)
 _DRIFT = 1 + 1e-9  # more than the rounding of a drift
 _KEPT = np.float32(0.5)  # of the gap between the bounds, where it need not be found anew so soon
+
+
+@dataclass(frozen=True)
+class Drift:
+    """How far k prototypes have moved.
+
+    Attributes:
+        moved: (k,) float32, at least how far each has.
+        order: (k,) the one that has moved farthest first.
+    """
+
+    moved: np.ndarray
+    order: np.ndarray
+
+    @classmethod
+    def between(cls, before: np.ndarray, after: np.ndarray) -> "Drift":
+        """From where they were to where they are, (k, d) float64 each."""
+        moved = lengths_rounded_up(after - before)
+        return cls(moved, np.argsort(-moved, kind="stable"))
+
+    @cached_property
+    def ordered(self) -> np.ndarray:
+        """(k,) float32, the largest first."""
+        return self.moved[self.order]
 
 
 @dataclass(frozen=True)
@@ -47,14 +72,12 @@ class Bounded:
         """Some of the points."""
         return Bounded(self.prototypes, self.labels[places], self.upper[places], self.lower[places])
 
-    def moved(self, prototypes: np.ndarray) -> tuple["Bounded", "Doubt"]:
+    def moved(self, prototypes: np.ndarray, drift: Drift) -> tuple["Bounded", "Doubt"]:
         """The same labels with the bounds for prototypes that are elsewhere; what that leaves."""
-        drift = lengths_rounded_up(prototypes - self.prototypes)
-        order = np.argsort(-drift, kind="stable")
-        upper, lower = self._after(drift)
+        upper, lower = self._after(drift.moved)
         places = _in_doubt(upper, lower)
         some = places, self.labels[places], upper[places], self.lower[places]
-        return Bounded(prototypes, self.labels, upper, lower), Doubt(*some, order, drift[order])
+        return Bounded(prototypes, self.labels, upper, lower), Doubt(*some, drift)
 
     def unproven(self, drift: np.ndarray) -> np.ndarray:
         """The places (m,) of the points whose labels may be others.
@@ -111,26 +134,24 @@ class Doubt:
         own: (m,) int32, their labels.
         upper: (m,) float32, about the distance to their own prototypes; no bound rests on it.
         before: (m,) float32, at most the distance to any other before it moved.
-        order: (k,) the prototypes, the one that has moved farthest first.
-        drifts: (k,) float32, at least how far each of these has moved.
+        drift: how far the prototypes have moved.
     """
 
     places: np.ndarray
     own: np.ndarray
     upper: np.ndarray
     before: np.ndarray
-    order: np.ndarray
-    drifts: np.ndarray
+    drift: Drift
 
     def blocks(self, size: int) -> np.ndarray:
         """(m,) how many blocks of the prototypes in order each point is worth comparing with."""
         kept = _KEPT * (self.before - self.upper)  # -inf where no label was proven: then all
-        return np.maximum(1, np.searchsorted(-self.drifts[::size], -kept, side="right"))
+        return np.maximum(1, np.searchsorted(-self.drift.ordered[::size], -kept, side="right"))
 
     def lower(self, compared: np.ndarray) -> np.ndarray:
         """(m,) float32, at most the distance to any prototype but own and the first `compared`."""
-        drifts = np.append(self.drifts, np.float32(-np.inf))  # where none is left
-        return (self.before - drifts[compared]) * _DOWN
+        moved = np.append(self.drift.ordered, np.float32(-np.inf))  # where none is left
+        return (self.before - moved[compared]) * _DOWN
 
 
 def _in_doubt(upper: np.ndarray, lower: np.ndarray) -> np.ndarray:

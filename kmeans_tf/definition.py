@@ -144,6 +144,8 @@ def squares_by_label(
         power: (n,) float64, of the differences too, by row.
     """
     squares = np.zeros(len(labels))
+    if len(labels) < len(targets.values):
+        targets, labels = targets.take(labels), np.arange(len(labels))
     columns = np.ascontiguousarray(targets.values.T)
     for start in range(0, len(labels), _TILE_ROWS):
         tile = slice(start, start + _TILE_ROWS)

@@ -47,15 +47,16 @@ class FigureSums:
     silhouette: tuple[int, ...]
 
     @classmethod
-    def of(cls, metric: Metric, points: Points, prototypes: np.ndarray) -> "FigureSums":
-        """Those of a chunk of points and prototypes (k, d) float64, in the points' units."""
-        k, targets, rows = len(prototypes), metric.project(prototypes), points.take(slice(None))
-        labels = assign(metric, points, prototypes)
+    def of(cls, metric: Metric, points: Points, trial: Trial) -> "FigureSums":
+        """Those of a chunk of points and a trial's prototypes."""
+        prototypes, projected = trial.prototypes, trial.projected(metric)
+        k, targets, rows = len(prototypes), projected.values, points.take(slice(None))
+        labels = assign(metric, points, prototypes, projected)
         costs = assigned_costs(metric, rows, targets, labels)
         own = metric.distance(costs)
         silhouettes = np.zeros(points.rows)
         if k > 1:
-            others = runners_up(metric, points, prototypes, labels)
+            others = runners_up(metric, points, prototypes, labels, projected)
             other = metric.distance(assigned_costs(metric, rows, targets, others))
             np.divide(other - own, other, out=silhouettes, where=other > 0)
         weights = np.ones(points.rows) if points.weights is None else points.weights

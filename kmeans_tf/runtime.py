@@ -84,13 +84,18 @@ def full_precision() -> None:
     tf.config.experimental.enable_tensor_float_32_execution(False)
 
 
+def has_gpu() -> bool:
+    """Whether ops run on a GPU."""
+    return bool(tf.config.list_logical_devices("GPU"))
+
+
 def resident(array: np.ndarray) -> "tf.Tensor":
     """An array that never changes again as a tensor where ops run: on a GPU, or in its own memory.
 
     That begins at a multiple of 64 bytes. `tf.constant` copies twice where a processor runs them.
     """
     shared = tf.experimental.dlpack.from_dlpack(array.__dlpack__())
-    if not tf.config.list_logical_devices("GPU"):
+    if not has_gpu():
         return shared
     with tf.device("GPU:0"):
         return tf.identity(shared)

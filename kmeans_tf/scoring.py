@@ -30,9 +30,11 @@ from functools import cache
 
 import numpy as np
 
-from kmeans_tf.bounds import Doubt
+from kmeans_tf.bounds import Doubt, Drift
+from kmeans_tf.pages import pages
 from kmeans_tf.points import Points
-from kmeans_tf.runtime import full_precision, tf
+from kmeans_tf.projected import Projected
+from kmeans_tf.runtime import full_precision, has_gpu, resident, tf
 
 _FLOOR = 2.0**-80  # added to scores: the label bits of a score of 0 would be flushed to zero
 _SMALLEST = 2.0**-90  # a score below this may have lost its label
@@ -68,37 +70,84 @@ class Scored:
         return np.flatnonzero(self.upper == np.inf)
 
 
-def score(points: Points, prototypes: np.ndarray, doubt: Doubt | None = None) -> Scored:
-    """Scores points against prototypes (k, d) float64, k from 2.
+def score(points: Points, prototypes: Projected, doubt: Doubt | None = None) -> Scored:
+    """Scores points against prototypes, k from 2.
 
     Args:
         doubt: the points that are meant, and what they are compared with; None: all with all.
     """
     capacity, d = points.values.shape
     k, block = len(prototypes), _block_prototypes(len(prototypes))
-    roundoffs = (d + 12) * _UNIT_ROUNDOFF
-    bound = 1.01 * roundoffs / (1 - roundoffs)
-    order = np.arange(k) if doubt is None else doubt.order
-    padding = np.zeros(-k % block, np.int64)  # they are far
-    norms = (prototypes * prototypes).sum(1)
-    # At a NaN XLA's minimum may be anything, so no score may overflow: a far prototype gets one
-    # that is finite, larger than any that is proven and smaller than its distance.
-    far = ~(norms <= _FAR)
-    norms = np.where(far, _FAR / 2, norms * (1 - 2 * bound))
-    prototypes = -2 * np.where(far[:, None], 0.0, prototypes)
-    targets = [
-        tf.constant(prototypes.astype(np.float32)[np.append(order, padding)]),
-        tf.constant(np.append(norms[order], padding + _FAR / 2).astype(np.float32)),
-        tf.constant(np.append(order, padding).astype(np.int32)),
-        tf.constant(bound, tf.float32),
-    ]
-    call = _Call(points, targets, _program(capacity, d, k), _tile_rows(capacity, k))
+    drift = None if doubt is None else doubt.drift
+    targets = prototypes.once(
+        ("targets", drift is None), drift, lambda: _Targets.of(prototypes, drift, block)
+    )
+    call = _Call(points, targets.tensors, _program(capacity, d, k), _tile_rows(capacity, k))
     if block == k:
         return call.scored(None if doubt is None else doubt.places)
     if doubt is None:
         beside = np.zeros(capacity, np.int32), np.full(capacity, _FAR / 2, np.float32)
         return call.scored(None, *beside, np.full(capacity // call.tile, -(-k // block), np.int32))
-    return _ordered_scored(call, doubt, _own_scores(points, prototypes, norms, doubt), block)
+    return _ordered_scored(call, doubt, targets, block)
+
+
+@dataclass(frozen=True)
+class _Targets:
+    """Prototypes as they are scored, in an order.
+
+    Attributes:
+        rank: (k,) the place of each.
+        factors, constants: (padded, d) and (padded,) float32; what fills the last block is far.
+        tensors: these, the prototypes' indices, and G: what a program takes.
+    """
+
+    rank: np.ndarray
+    factors: np.ndarray
+    constants: np.ndarray
+    tensors: list
+
+    @classmethod
+    def of(cls, prototypes: Projected, drift: Drift | None, block: int) -> "_Targets":
+        """Those that moved farthest first, or as they come; to be scored in blocks."""
+        k, d = prototypes.values.shape
+        order, padded = np.arange(k) if drift is None else drift.order, k + -k % block
+        roundoffs = (d + 12) * _UNIT_ROUNDOFF
+        bound = 1.01 * roundoffs / (1 - roundoffs)
+        # At a NaN XLA's minimum may be anything, so no score may overflow: a far prototype gets one
+        # that is finite, larger than any that is proven and smaller than its distance.
+        far = ~(prototypes.squares <= _FAR)
+        norms = np.where(far, _FAR / 2, prototypes.squares * (1 - 2 * bound))
+        factors = pages((padded, d))
+        size = max(1, _PIECE_ELEMENTS // d)
+        for start in range(0, k, size):
+            some = order[start : start + size]
+            factors[start : start + len(some)] = np.where(
+                far[some, None], 0.0, -2 * prototypes.values[some]
+            )
+        rank = np.empty(k, np.int64)
+        rank[order] = np.arange(k)
+        constants = np.full(padded, _FAR / 2, np.float32)
+        constants[:k] = norms[order]
+        indices = np.zeros(padded, np.int32)
+        indices[:k] = order
+        tensors = [
+            resident(factors),
+            tf.constant(constants),
+            tf.constant(indices),
+            tf.constant(bound, tf.float32),
+        ]
+        return cls(rank, factors, constants, tensors)
+
+    def own_scores(self, points: Points, doubt: Doubt) -> np.ndarray:
+        """(m,) float32, the scores of points in doubt and their own prototypes."""
+        own = self.rank[doubt.own]
+        scores = points.squares(doubt.places) + self.constants[own]
+        size = max(1, _PIECE_ELEMENTS // self.factors.shape[1])
+        for start in range(0, len(scores), size):
+            part = slice(start, start + size)
+            factors = self.factors.take(own[part], 0)
+            scores[part] += np.einsum("ij,ij->i", points.coarse(doubt.places[part]), factors)
+        return scores + np.float32(_FLOOR)
 
 
 @dataclass(frozen=True)
@@ -132,32 +181,15 @@ class _Call:
         return Scored(*(np.asarray(each)[:rows] for each in scored))
 
 
-def _own_scores(
-    points: Points, prototypes: np.ndarray, norms: np.ndarray, doubt: Doubt
-) -> np.ndarray:
-    """(m,) float32, the scores of points in doubt and their own prototypes.
-
-    Args:
-        prototypes, norms: (k, d) and (k,), as they are scored.
-    """
-    factors = prototypes.astype(np.float32)
-    scores = points.squares(doubt.places) + norms.astype(np.float32)[doubt.own]
-    size = max(1, _PIECE_ELEMENTS // factors.shape[1])
-    for start in range(0, len(scores), size):
-        part = slice(start, start + size)
-        own = factors.take(doubt.own[part], 0)
-        scores[part] += np.einsum("ij,ij->i", points.coarse(doubt.places[part]), own)
-    return scores + np.float32(_FLOOR)
-
-
-def _ordered_scored(call: _Call, doubt: Doubt, own: np.ndarray, block: int) -> Scored:
+def _ordered_scored(call: _Call, doubt: Doubt, targets: _Targets, block: int) -> Scored:
     """What scores say of points in doubt, those first that are compared with most.
 
     Args:
-        own: (m,) float32, their scores with their own prototypes.
+        targets: in the order of the doubt.
         block: how many prototypes the program compares at once.
     """
-    capacity, k, tile = call.points.values.shape[0], len(doubt.order), call.tile
+    capacity, k, tile = call.points.values.shape[0], len(targets.rank), call.tile
+    own = targets.own_scores(call.points, doubt)
     tight = np.minimum(doubt.upper, np.sqrt(np.maximum(own, 0)))
     doubt = replace(doubt, upper=np.where(doubt.upper < np.inf, tight, doubt.upper))
     blocks = doubt.blocks(block).astype(np.uint8)  # which is sorted soonest
@@ -165,9 +197,7 @@ def _ordered_scored(call: _Call, doubt: Doubt, own: np.ndarray, block: int) -> S
     of_tiles = blocks[sort[::tile]].astype(np.int32)
     done = np.empty(len(sort), np.int64)
     done[sort] = np.minimum(k, of_tiles.repeat(tile)[: len(sort)] * block)
-    rank = np.empty(k, np.int64)
-    rank[doubt.order] = np.arange(k)
-    beside = np.where(rank[doubt.own] >= done, own, np.float32(_FAR / 2))
+    beside = np.where(targets.rank[doubt.own] >= done, own, np.float32(_FAR / 2))
     sorted_ = [_padded(each[sort], capacity) for each in (doubt.own, beside)]
     scored = call.scored(doubt.places[sort], *sorted_, _padded(of_tiles, capacity // tile))
     labels, upper, lower = (
@@ -193,7 +223,8 @@ def _unsorted(values: np.ndarray, sort: np.ndarray) -> np.ndarray:
 
 def comparisons(doubt: Doubt) -> np.ndarray:
     """(m,) with how many prototypes each point in doubt is compared, but for its tile's others."""
-    k, block = len(doubt.order), _block_prototypes(len(doubt.order))
+    k = len(doubt.drift.order)
+    block = _block_prototypes(k)
     return (
         np.full(len(doubt.places), k) if block == k else np.minimum(k, doubt.blocks(block) * block)
     )
@@ -220,7 +251,12 @@ def _program(capacity: int, d: int, k: int):
 
 
 def _tile_rows(rows: int, prototypes: int) -> int:
-    """Rows of a tile, so that its (k, tile) scores stay in cache; no more than there are."""
+    """Rows of a tile, so that its (k, tile) scores stay in cache; no more than there are.
+
+    A GPU takes all at once: each tile is a start of its own there, which takes longer.
+    """
+    if has_gpu():
+        return rows
     tile = 4096 if prototypes <= 16 else 1024 if prototypes <= 128 else 512
     while tile > _LEAST_TILE and tile * prototypes > _TILE_SCORES:
         tile //= 2

@@ -6,6 +6,7 @@ from functools import cached_property
 import numpy as np
 
 from kmeans_tf.metrics import Metric, get_metric
+from kmeans_tf.projected import Projected
 from kmeans_tf.sample import drawn_capacity
 
 MOST_TRAININGS = 6  # of a start on samples: the first and five more
@@ -159,14 +160,14 @@ class Trial:
     def iterations(self) -> int:
         return len(self.costs)
 
-    def projected(self, metric: Metric) -> np.ndarray:
-        """(k, d) float64, once: chunks that remember them hold the same array."""
+    def projected(self, metric: Metric) -> Projected:
+        """The prototypes as a metric compares them that sums suffice, the same for all chunks."""
         if metric.name not in self._projected:
-            self._projected.setdefault(metric.name, metric.project(self.prototypes))
+            self._projected.setdefault(metric.name, Projected(metric.project(self.prototypes)))
         return self._projected[metric.name]
 
     @cached_property
-    def _projected(self) -> dict[str, np.ndarray]:
+    def _projected(self) -> dict[str, Projected]:
         return {}
 
     @property

@@ -14,6 +14,7 @@ from kmeans_tf.layout import SumLayout
 from kmeans_tf.memo import Memo, Remembered
 from kmeans_tf.metrics import Metric, get_metric
 from kmeans_tf.points import Points
+from kmeans_tf.projected import Projected
 from kmeans_tf.runtime import on_processor, tf
 from kmeans_tf.sample import Sample
 from kmeans_tf.state import Draw, TrainingState
@@ -66,7 +67,7 @@ def cluster_stats(
     total: ClusterStats | None = None,
     memo: Memo | None = None,
     trial: int = 0,
-    projected: np.ndarray | None = None,
+    projected: Projected | None = None,
 ) -> ClusterStats:
     """Sums of n points, or of their gradients, by the prototype (k, d) they belong to.
 
@@ -86,14 +87,16 @@ def cluster_stats(
         costs, gradients = _row_gradients(metric, points.array, prototypes[labels])
         total.cost += weighted_sum(points.weights, costs)
         addends.of(limbs.round(gradients)).add(total, labels)
-    elif memo is None or len(prototypes) == 1:
-        labels = assign(metric, points, prototypes)
-        addends.add(total, labels)
     else:
-        targets = metric.project(prototypes) if projected is None else projected
-        labels = _add_remembered(total, addends, points, targets, memo, trial)
+        projected = projected or Projected(metric.project(prototypes))
+        if memo is None or len(prototypes) == 1:
+            labels = assign(metric, points, prototypes, projected)
+            addends.add(total, labels)
+        else:
+            labels = _add_remembered(total, addends, points, projected, memo, trial)
     if draw:
-        drawn = _drawn(metric, points, prototypes, labels, draw, total.drawn)
+        targets = projected.values if projected else metric.project(prototypes)
+        drawn = _drawn(metric, points, targets, labels, draw, total.drawn)
         total.drawn = drawn if total.drawn is None else total.drawn + drawn
     return total
 
@@ -102,13 +105,13 @@ def _add_remembered(
     total: ClusterStats,
     addends: Addends,
     points: Points,
-    projected: np.ndarray,
+    projected: Projected,
     memo: Memo,
     trial: int,
 ) -> np.ndarray:
     """Adds points by their labels (n,), which it returns, and brings the memo up to date."""
     known = memo.trials.get(trial)
-    if known and known.bounded.prototypes.shape != projected.shape:
+    if known and known.bounded.prototypes.shape != projected.values.shape:
         known = None
     bounded = assign_bounded(points, projected, known.bounded if known and memo.bounds else None)
     stats = None
@@ -129,14 +132,14 @@ def _add_remembered(
 def _drawn(
     metric: Metric,
     points: Points,
-    prototypes: np.ndarray,
+    projected: np.ndarray,
     labels: np.ndarray,
     draw: Draw,
     others: Sample | None,
 ) -> Sample:
     """The points of a chunk that are drawn, but for what would not come in beside others."""
     rows = points.take(slice(None))
-    costs = assigned_costs(metric, rows, metric.project(prototypes), labels)
+    costs = assigned_costs(metric, rows, projected, labels)
     weights = np.ones(points.rows) if points.weights is None else points.weights
     highest = others.highest if others else None
     return Sample.by_size(rows, weights, weights * costs, draw.seed, draw.count, highest)

@@ -54,11 +54,15 @@ class Addends:
 
         A sparse matrix of the weights times the limbs: no sort. Nothing of the size of the sums is
         made on the way: they are taken some rows and some columns at a time, which stay in cache.
+        Of more prototypes than rows only those are touched that have some.
         """
-        k, n, count = len(total.rows), len(labels), len(self.limbs.column)
-        total.rows += sign * np.bincount(labels, minlength=k)
+        present: slice | np.ndarray = slice(None)
+        if 0 < len(labels) < len(total.rows):
+            present, labels = np.unique(labels, return_inverse=True)
+        k, n, count = len(total.rows[present]), len(labels), len(self.limbs.column)
+        total.rows[present] += sign * np.bincount(labels, minlength=k)
         for column, weight in zip(total.weight.T, self.weights, strict=True):
-            column += sign * np.bincount(labels, weight, k).astype(np.int64)
+            column[present] += sign * np.bincount(labels, weight, k).astype(np.int64)
         step = max(_PIECE_ROWS, _ROWS_PER_PROTOTYPE * k)
         blocks = list(self.limbs.blocks(max(1, _PIECE_SUMS // k)))
         for start in range(0, n, step):
@@ -68,7 +72,7 @@ class Addends:
                 limbs = block.limbs.split(self.take(rows, block.columns))
                 for first, matrix in zip(range(0, total.sums.shape[1], count), chosen, strict=True):
                     place = slice(first + block.places.start, first + block.places.stop)
-                    total.sums[:, place] += block.limbs.count(matrix @ limbs)
+                    total.sums[present, place] += block.limbs.count(matrix @ limbs)
 
     def moved(self, stats: ClusterStats, before: np.ndarray, labels: np.ndarray) -> ClusterStats:
         """Their stats by labels (n,) int32, from those by the labels before."""

@@ -77,7 +77,7 @@ def _find(
     points = chunk.points()
     found = TrialSums(
         {
-            number: FigureSums.of(get_metric(metric), points, trial.prototypes)
+            number: FigureSums.of(get_metric(metric), points, trial)
             for number, trial in enumerate(state.trials)
             if trial.status != DIVERGED
         }

@@ -4,6 +4,7 @@ import pytest
 from kmeans_tf import get_metric
 from kmeans_tf.assign import assign, assigned_costs, resolve
 from kmeans_tf.definition import Parts, labels_by_definition
+from kmeans_tf.projected import Projected
 from tests import reference
 from tests.kmeans_tf.adversaries import ADVERSARIES, SIZES, N, case_of, lattice
 from tests.kmeans_tf.build import chunks_of, fractions, layout_of, raw_points
@@ -23,7 +24,7 @@ def test_labels_are_the_references_on_adversarial_points(k, d):
         assert np.array_equal(labels, expected), make.__name__
         defined = labels_by_definition(Parts(points), Parts(prototypes))
         assert np.array_equal(defined, expected), make.__name__
-        resolved = resolve(points.astype(np.float64), prototypes)
+        resolved = resolve(points.astype(np.float64), Projected(prototypes))
         assert np.array_equal(resolved, expected), make.__name__
 
 

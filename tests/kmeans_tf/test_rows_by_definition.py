@@ -341,11 +341,12 @@ def test_too_few_directions_are_no_matter_of_precision():
         kmeans_tf.fit(rows, 3, options=TrainingOptions("cosine"))
 
 
-def test_squared_distances_are_added_feature_by_feature(monkeypatch):
+@pytest.mark.parametrize("k", [3, 30])
+def test_squared_distances_are_added_feature_by_feature(monkeypatch, k):
     monkeypatch.setattr("kmeans_tf.definition._TILE_ROWS", 4)
     random = np.random.default_rng(0)
-    rows, targets, factors = (random.normal(size=shape) for shape in ((11, 37), (3, 37), 37))
-    labels = random.integers(0, 3, 11)
+    rows, targets, factors = (random.normal(size=shape) for shape in ((11, 37), (k, 37), 37))
+    labels = random.integers(0, k, 11)
     expected = np.zeros(11)
     for j in range(37):
         expected += ((rows[:, j] - targets[labels, j]) * factors[j]) ** 2

@@ -4,8 +4,9 @@ import numpy as np
 import pytest
 
 from kmeans_tf import scoring
-from kmeans_tf.bounds import Bounded
+from kmeans_tf.bounds import Bounded, Drift
 from kmeans_tf.points import CAPACITIES, Points
+from kmeans_tf.projected import Projected
 from kmeans_tf.scoring import comparisons, compile_ahead, score
 from tests import reference
 from tests.kmeans_tf.adversaries import ADVERSARIES, SIZES, N, case_of
@@ -23,7 +24,7 @@ def test_a_label_that_is_certified_is_right(k, d):
     for make in ADVERSARIES:
         points, prototypes = case_of(make, k, d)
         with np.errstate(all="ignore"):
-            scored = score(raw_points(points), prototypes)
+            scored = score(raw_points(points), Projected(prototypes))
         sure = np.setdiff1d(np.arange(N), scored.unsure)
         expected = reference.labels(points, prototypes, "sqeuclidean")
         assert np.array_equal(scored.labels[sure], expected[sure]), make.__name__
@@ -37,7 +38,7 @@ def test_bounds_hold(k, d):
     for make in ADVERSARIES:
         points, prototypes = case_of(make, k, d)
         with np.errstate(all="ignore"):
-            scored = score(raw_points(points), prototypes)
+            scored = score(raw_points(points), Projected(prototypes))
         proven = np.flatnonzero(np.isfinite(scored.upper))
         distances = exact_distances(points, prototypes)[proven]
         place = np.arange(len(proven)), scored.labels[proven]
@@ -61,7 +62,7 @@ def test_bounds_are_tight_on_blobs():
     layout = layout_of(rows.astype(np.float64))
     (points,) = chunks_of(layout, rows.astype(np.float64), size=4096)
     prototypes = layout.encoding.encode_prototypes(rows[:8].astype(np.float64))
-    scored = score(points, prototypes)
+    scored = score(points, Projected(prototypes))
     distances = exact_distances(points.array, prototypes)
     own = distances[np.arange(4096), scored.labels]
     far = own > own.max() / 100
@@ -75,13 +76,13 @@ def test_points_in_doubt(k, stale):
     rng = np.random.default_rng(3)
     points = raw_points(rng.standard_normal((5000, 6)).astype(np.float32))
     start = rng.standard_normal((k, 6))
-    scored = score(points, start)
+    scored = score(points, Projected(start))
     before = Bounded(start, scored.labels, scored.upper + stale, scored.lower - stale)
     for share in (0.0, 0.02, 0.3):
         some = rng.random((k, 1)) < share
         prototypes = start + np.where(some, 0.5, 0.0005) * rng.standard_normal((k, 6))
-        _, doubt = before.moved(prototypes)
-        found = score(points, prototypes, doubt)
+        _, doubt = before.moved(prototypes, Drift.between(start, prototypes))
+        found = score(points, Projected(prototypes), doubt)
         distances = exact_distances(points.array, prototypes)[doubt.places]
         sure = np.flatnonzero(np.isfinite(found.upper))
         assert len(sure) > 0.9 * len(doubt.places) > 20
@@ -101,7 +102,7 @@ def test_the_fast_path_decides_nearly_all(k, d, offset):
     layout = layout_of(rows)
     (points,) = chunks_of(layout, rows, size=5000)
     prototypes = layout.encoding.encode_prototypes(rows[:k])
-    unsure = score(points, prototypes).unsure
+    unsure = score(points, Projected(prototypes)).unsure
     assert len(unsure) < 0.05 * len(rows)
 
 
@@ -110,9 +111,9 @@ def test_one_far_prototype_does_not_make_the_others_unsure(k):
     rng = np.random.default_rng(k)
     points = raw_points(rng.standard_normal((4096, 8)).astype(np.float32))
     prototypes = rng.standard_normal((k, 8))
-    before = score(points, prototypes).unsure
+    before = score(points, Projected(prototypes)).unsure
     prototypes[k // 2] = 1e6
-    after = score(points, prototypes).unsure
+    after = score(points, Projected(prototypes)).unsure
     assert len(before) < 0.05 * 4096
     assert len(after) <= len(before) + 5
 
@@ -125,9 +126,10 @@ def test_what_is_compiled_ahead_is_not_made_again():
     made = scoring._made.cache_info().misses
     rows = np.random.default_rng(0).standard_normal((300, 3))
     points = Points.of(rows)
-    score(points, rows[:29])
+    score(points, Projected(rows[:29]))
     before = Bounded(rows[:29], *(np.zeros(300, t) for t in (np.int32, np.float32, np.float32)))
-    score(points, rows[:29], before.moved(rows[1:30])[1])
+    drift = Drift.between(rows[:29], rows[1:30])
+    score(points, Projected(rows[1:30]), before.moved(rows[1:30], drift)[1])
     assert scoring._made.cache_info().misses == made
-    score(points, rows[:28])
+    score(points, Projected(rows[:28]))
     assert scoring._made.cache_info().misses == made + 1

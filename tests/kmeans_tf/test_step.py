@@ -7,7 +7,9 @@ import pytest
 from kmeans_tf import TrainingState, Trial, get_metric
 from kmeans_tf.fixed_point import CHUNK_BITS
 from kmeans_tf.layout import GRADIENT_BITS
+from kmeans_tf.points import Points
 from kmeans_tf.step import cluster_stats, step
+from tests import reference
 from tests.kmeans_tf.build import chunks_of, counted, fractions, layout_of, weighted_sums
 from tests.tables import blobs
 
@@ -40,6 +42,30 @@ def test_fractional_weights_of_many_rows_add_exactly():
     stats = cluster_stats(layout, get_metric("sqeuclidean"), points, np.zeros((1, 3)))
     expected = (fractions(points.array) * fractions(points.weights)[:, None]).sum(0)
     assert (weighted_sums(layout, stats)[0] == expected).all()
+
+
+@pytest.mark.parametrize("n", [0, 1, 40])
+@pytest.mark.parametrize("weighted", [False, True], ids=["plain", "weighted"])
+def test_fewer_rows_than_prototypes_add_exactly(n, weighted):
+    """Behind others, of which sums are kept that these have no part in."""
+    rng = np.random.default_rng(n)
+    rows = rng.standard_normal((300, 3)) * [1e-9, 1.0, 1e9]
+    weights = rng.random(300) if weighted else None
+    layout, metric = layout_of(rows, weights), get_metric("sqeuclidean")
+    prototypes = layout.encoding.encode_prototypes(rows[:90])
+    parts = slice(n), slice(n, None)
+    total = None
+    for part in parts:
+        some = None if weights is None else weights[part]
+        points = Points.encode(layout.encoding, rows[part], some)
+        total = cluster_stats(layout, metric, points, prototypes, total=total)
+    (whole,) = chunks_of(layout, rows, weights)
+    labels = reference.labels(whole.array, prototypes, "sqeuclidean")
+    expected = np.full((90, 3), Fraction(0))
+    exact = fractions(np.ones(300) if weights is None else weights)
+    np.add.at(expected, labels, fractions(whole.array) * exact[:, None])
+    assert (weighted_sums(layout, total) == expected).all()
+    assert total.rows.tolist() == np.bincount(labels, minlength=90).tolist()
 
 
 @pytest.mark.parametrize("weighted", [False, True], ids=["plain", "weighted"])
