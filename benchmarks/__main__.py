@@ -3,13 +3,22 @@
 import argparse
 from importlib import import_module
 
-BY_DEFAULT = ("overhead", "speed", "memory")
-NAMES = (
-    *BY_DEFAULT,
+BY_DEFAULT = (
+    "overhead",
+    "speed",
     "converged",
     "wide",
     "files",
     "rounds",
+    "memory",
+    "growth",
+    "staged",
+    "workers",
+    "small",
+)
+NAMES = (
+    *BY_DEFAULT,
+    "mllib",  # needs Java
     "starts",
     "trials",
     "regression",

@@ -62,6 +62,14 @@ def make(case: Case) -> Path:
     return table
 
 
+def rows_of(table: pa.Table) -> np.ndarray:
+    """(n, d) float32 of columns of numbers, or of one column of lists."""
+    if table.num_columns > 1:
+        return np.stack([column.to_numpy() for column in table.columns], 1)
+    lists = table.column(0).combine_chunks()
+    return lists.flatten().to_numpy().reshape(len(lists), -1)
+
+
 def _table(case: Case, rows: np.ndarray) -> pa.Table:
     if case.is_list:
         return pa.table({"vector": pa.FixedSizeListArray.from_arrays(rows.ravel(), case.d)})

@@ -10,16 +10,21 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from benchmarks.data import rows_of
 
-def main(folder: str, output: str, k: str, iterations: str, start: str, kind: str) -> None:
+
+def main(
+    folder: str, output: str, prototypes: str, k: str, iterations: str, start: str, kind: str
+) -> None:
     """Clusters a folder of Parquet files; prints seconds and costs.
 
     Args:
+        output, prototypes: what is written, labels and prototypes.
         start: prototypes in a file, or a seed for FAISS's own.
         kind: `Kmeans`, `SuperKMeans`, or `sample`: as it comes, on 256 rows a prototype.
     """
     clock = [time.perf_counter()]
-    rows = _rows(pq.read_table(folder))
+    rows = rows_of(pq.read_table(folder))
     clock.append(time.perf_counter())
     limits = {} if kind == "sample" else {"max_points_per_centroid": len(rows)}
     make = getattr(faiss, "SuperKmeans" if kind == "SuperKMeans" else "Kmeans")
@@ -31,6 +36,7 @@ def main(folder: str, output: str, k: str, iterations: str, start: str, kind: st
     costs, labels = kmeans.index.search(rows, 1)
     table = pa.table({"label": labels[:, 0], "distance": np.sqrt(costs[:, 0])})
     pq.write_table(table, Path(output), compression="zstd")
+    np.save(prototypes, kmeans.centroids)
     clock.append(time.perf_counter())
     read, fit, write = np.diff(clock)
     print(
@@ -46,14 +52,6 @@ def main(folder: str, output: str, k: str, iterations: str, start: str, kind: st
             }
         )
     )
-
-
-def _rows(table: pa.Table) -> np.ndarray:
-    """(n, d) float32 of columns of numbers, or of one column of lists."""
-    if table.num_columns > 1:
-        return np.stack([column.to_numpy() for column in table.columns], 1)
-    lists = table.column(0).combine_chunks()
-    return lists.flatten().to_numpy().reshape(len(lists), -1)
 
 
 if __name__ == "__main__":

@@ -6,7 +6,7 @@ import platform
 import subprocess
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -26,19 +26,36 @@ class Finished:
         return json.loads(self.output)
 
 
-def run_module(module: str, *arguments: object, quiet: bool = True) -> Finished:
-    """Runs `python -m module …` and waits.
+def run_module(
+    module: str, *arguments: object, quiet: bool = True, folder: Path = Path()
+) -> Finished:
+    """Runs `python -m module …` in a folder and waits.
 
     Raises:
         RuntimeError: it failed.
     """
-    command = [sys.executable, "-m", module, *map(str, arguments)]
+    return run([sys.executable, "-m", module, *map(str, arguments)], quiet=quiet, folder=folder)
+
+
+def run(
+    command: Sequence[str],
+    *,
+    quiet: bool = True,
+    folder: Path = Path(),
+    variables: Mapping[str, str] | None = None,
+) -> Finished:
+    """Runs a command in a folder, with some variables in its environment, and waits.
+
+    Raises:
+        RuntimeError: it failed.
+    """
     errors = subprocess.DEVNULL if quiet else None
     # What pip installs has its bytecode; without, Python compiles this checkout every time.
     environment = {n: v for n, v in os.environ.items() if n != "PYTHONDONTWRITEBYTECODE"}
+    environment |= {"PYTHONPATH": str(folder.absolute())} | dict(variables or {})
     start = time.perf_counter()
     with subprocess.Popen(
-        command, stdout=subprocess.PIPE, stderr=errors, text=True, env=environment
+        command, stdout=subprocess.PIPE, stderr=errors, text=True, env=environment, cwd=folder
     ) as process:
         assert process.stdout is not None  # it is a pipe
         output = process.stdout.read()
@@ -60,6 +77,16 @@ def _cpu_model() -> str:
     lines = cpuinfo.read_text().splitlines() if cpuinfo.exists() else []
     models = (line.partition(":")[2].strip() for line in lines if line.startswith("model name"))
     return next(models, platform.processor() or platform.machine())
+
+
+def held(ratio: float, *, least: float | None = None, most: float | None = None) -> str:
+    """A ratio beside the bar that it is held to, if there is one."""
+    told = f"{ratio:.2f}"
+    if least is not None:
+        told += f" (bar {least:g}: {'met' if ratio >= least else 'missed'})"
+    if most is not None:
+        told += f" (bar {most:g}: {'met' if ratio <= most else 'missed'})"
+    return told
 
 
 def table(header: Sequence[str], rows: Sequence[Sequence[object]]) -> str:

@@ -9,11 +9,16 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from benchmarks.data import rows_of
 
-def main(folder: str, output: str, start: str, iterations: str, patch: str) -> None:
+
+def main(
+    folder: str, output: str, prototypes: str, start: str, iterations: str, patch: str
+) -> None:
     """Clusters a folder of Parquet files from prototypes in a file; prints seconds and cost.
 
     Args:
+        output, prototypes: what is written, labels and prototypes.
         patch: `oneDAL` or `none`.
     """
     if patch == "oneDAL":
@@ -23,17 +28,14 @@ def main(folder: str, output: str, start: str, iterations: str, patch: str) -> N
     from sklearn.cluster import KMeans
 
     clock = [time.perf_counter()]
-    table = pq.read_table(folder)
-    if table.num_columns > 1:
-        rows = np.stack([column.to_numpy() for column in table.columns], 1)
-    else:
-        rows = table.column(0).combine_chunks().flatten().to_numpy().reshape(table.num_rows, -1)
+    rows = rows_of(pq.read_table(folder))
     clock.append(time.perf_counter())
-    prototypes = np.load(start)
-    model = KMeans(len(prototypes), init=prototypes, n_init=1, max_iter=int(iterations), tol=0)
+    first = np.load(start)
+    model = KMeans(len(first), init=first, n_init=1, max_iter=int(iterations), tol=0)
     model.fit(rows)
     clock.append(time.perf_counter())
     pq.write_table(pa.table({"label": model.labels_}), Path(output), compression="zstd")
+    np.save(prototypes, model.cluster_centers_)
     clock.append(time.perf_counter())
     read, fit, write = np.diff(clock)
     print(

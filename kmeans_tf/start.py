@@ -37,7 +37,8 @@ NOISE = 1e-9  # of the cost: what rounding may add before points are kept finer
 _LOST = 2.0**-16  # of a value, and ...
 _HIDDEN = 2.0**-10  # ... of what a part of its column spans: few may be moved by more than both
 _PARTS, _FEW = 16, 1 / 64  # of a column; of its values
-_JUDGING = 64  # prototypes that rounding is held against where the start is from elsewhere
+_JUDGING = 64  # prototypes that rounding is held against where the start is from elsewhere, ...
+_JUDGING_POINTS = 1 << 13  # ... among so many
 _OWN = 2.0**-50  # of a number: what its float64 arithmetic may cost
 _PASSES = 3  # over all rows: as long as training on the sample may take, where that is not quick
 _QUICK = 1 << 37  # products of a feature of a point with a prototype's, which are quick
@@ -424,10 +425,10 @@ def _cost(begun: _Begun, metric: Metric, options: StartOptions) -> float:
     weights = weights * (begun.sample.weights.sum() / weights.sum())
     prototypes = [held]
     if not begun.scant and (options.first is not None or options.init == RANDOM):
-        k = min(options.k, len(points), _JUDGING)
+        k, some = min(options.k, len(points), _JUDGING), slice(None, _JUDGING_POINTS)
         try:
-            seed = options.seed
-            apart = initial_prototypes(K_MEANS_PLUS_PLUS, metric, points, weights, k, seed)
+            found = points[some], weights[some], k, options.seed
+            apart = initial_prototypes(K_MEANS_PLUS_PLUS, metric, *found)
         except TooFewPointsError as error:
             apart = error.chosen
         prototypes.append(apart)
