@@ -52,7 +52,8 @@ def run(
     errors = subprocess.DEVNULL if quiet else None
     # What pip installs has its bytecode; without, Python compiles this checkout every time.
     environment = {n: v for n, v in os.environ.items() if n != "PYTHONDONTWRITEBYTECODE"}
-    environment |= {"PYTHONPATH": str(folder.absolute())} | dict(variables or {})
+    paths = [str(folder.absolute()), *filter(None, [environment.get("PYTHONPATH")])]
+    environment |= {"PYTHONPATH": os.pathsep.join(paths)} | dict(variables or {})
     start = time.perf_counter()
     with subprocess.Popen(
         command, stdout=subprocess.PIPE, stderr=errors, text=True, env=environment, cwd=folder
@@ -81,12 +82,13 @@ def _cpu_model() -> str:
 
 def held(ratio: float, *, least: float | None = None, most: float | None = None) -> str:
     """A ratio beside the bar that it is held to, if there is one."""
-    told = f"{ratio:.2f}"
-    if least is not None:
-        told += f" (bar {least:g}: {'met' if ratio >= least else 'missed'})"
-    if most is not None:
-        told += f" (bar {most:g}: {'met' if ratio <= most else 'missed'})"
-    return told
+    bars = [bar for bar in (least, most) if bar is not None]
+    near = any(abs(ratio - bar) < 0.005 for bar in bars)
+    told = f"{ratio:.3f}" if near else f"{ratio:.2f}"
+    if not bars:
+        return told
+    met = (least is None or ratio >= least) and (most is None or ratio <= most)
+    return f"{told} (bar {' to '.join(f'{bar:g}' for bar in bars)}: {'met' if met else 'missed'})"
 
 
 def table(header: Sequence[str], rows: Sequence[Sequence[object]]) -> str:

@@ -25,7 +25,17 @@ def run_fit(
     return run_module("pipeline", "fit", *places, *features, *training, *options)
 
 
-def steady_seconds(output: Path) -> float:
-    """The median of what a job's iterations took but for the first, which reads and encodes."""
-    seconds = RunRecord.parse((output / RUN).read_bytes()).seconds["iterations"]
+def steady_seconds(output: Path, *, cached: bool = False) -> float:
+    """The median of what a job's iterations took but for the first, which reads and encodes.
+
+    Args:
+        cached: whether all points have to have stayed in memory.
+
+    Raises:
+        RuntimeError: they have not.
+    """
+    run = RunRecord.parse((output / RUN).read_bytes())
+    if cached and run.counters.get("blocks_read", 0) > run.counts.blocks:
+        raise RuntimeError(f"{output}: this machine's memory does not hold all points")
+    seconds = run.seconds["iterations"]
     return statistics.median(seconds[1:] or seconds)

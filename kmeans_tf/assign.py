@@ -45,7 +45,7 @@ def assign(
         metric: what to compare with.
         points: n points.
         prototypes: (k, d) float64, in the points' units.
-        projected: these as a metric compares them that sums suffice, where that is known.
+        projected: these as the metric compares them, where that is known.
     """
     if not metric.sums_suffice:
         return _assign_by_cost(metric, points.array, prototypes)

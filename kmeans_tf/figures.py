@@ -22,6 +22,7 @@ from kmeans_tf.encoding import Encoding
 from kmeans_tf.exact import exact_sums, to_float, two_product
 from kmeans_tf.metrics import Metric
 from kmeans_tf.points import Points
+from kmeans_tf.projected import Projected
 from kmeans_tf.state import DIVERGED, Trial
 
 COST, SILHOUETTE = "cost", "silhouette"
@@ -47,9 +48,19 @@ class FigureSums:
     silhouette: tuple[int, ...]
 
     @classmethod
-    def of(cls, metric: Metric, points: Points, trial: Trial) -> "FigureSums":
-        """Those of a chunk of points and a trial's prototypes."""
-        prototypes, projected = trial.prototypes, trial.projected(metric)
+    def of(
+        cls,
+        metric: Metric,
+        points: Points,
+        prototypes: np.ndarray,
+        projected: Projected | None = None,
+    ) -> "FigureSums":
+        """Those of a chunk of points and prototypes (k, d) float64, in the points' units.
+
+        Args:
+            projected: see `assign`.
+        """
+        projected = projected or Projected(metric.project(prototypes))
         k, targets, rows = len(prototypes), projected.values, points.take(slice(None))
         labels = assign(metric, points, prototypes, projected)
         costs = assigned_costs(metric, rows, targets, labels)

@@ -163,7 +163,9 @@ class Sample:
         rank = np.argsort(order)
         chosen = places[first[order]]
         totals = self.totals[places].grouped(rank[entry.ravel()], len(chosen))
-        return Sample(rows[chosen] + 0.0, self.ranks[chosen], totals, self.capacity)
+        # Where rows were left out they still are, though fewer stand for them.
+        capacity = len(chosen) if self.full else self.capacity
+        return Sample(rows[chosen] + 0.0, self.ranks[chosen], totals, capacity)
 
     @property
     def weights(self) -> np.ndarray:

@@ -43,6 +43,7 @@ _LARGEST = 2.0**90  # |x|**2 and the best score stay below this where a label is
 _FAR = 2.0**100  # |w|**2 beyond this is only known to be beyond it
 _UNIT_ROUNDOFF = 2.0**-24
 _TILE_SCORES, _LEAST_TILE = 1 << 20, 64  # of a tile: its scores, and rows that are worth a product
+_GPU_SCORES = 1 << 27  # of a tile there: 0.5 GB
 _MANY, _BLOCKS = 512, 8  # so many prototypes are worth comparing with in so many blocks
 _PIECE_ELEMENTS = 1 << 16  # that are multiplied at once, and stay in cache
 _OUTWARD = 2.0**-20  # more than the few roundings on the way to a bound
@@ -253,9 +254,12 @@ def _program(capacity: int, d: int, k: int):
 def _tile_rows(rows: int, prototypes: int) -> int:
     """Rows of a tile, so that its (k, tile) scores stay in cache; no more than there are.
 
-    A GPU takes all at once: each tile is a start of its own there, which takes longer.
+    A GPU takes as many as its memory bears: each tile is a start of its own there, which takes
+    longer than what it does.
     """
     if has_gpu():
+        while rows > _LEAST_TILE and rows * _block_prototypes(prototypes) > _GPU_SCORES:
+            rows //= 2
         return rows
     tile = 4096 if prototypes <= 16 else 1024 if prototypes <= 128 else 512
     while tile > _LEAST_TILE and tile * prototypes > _TILE_SCORES:

@@ -49,7 +49,7 @@ _SWAPS_PER_PROTOTYPE, _MOST_SWAPS = 2, 256  # that are tried
 _FEW_COSTS = 1 << 26  # of all points for all prototypes: few enough to try swaps
 _WEIGHT_BITS = 40  # of the weights that stand for rows left out
 _LEARNT_FROM = 2  # sampled points for each prototype: of fewer a training learns the points alone
-_JUDGED = 1024  # points that such prototypes are held against
+_JUDGED = 1024  # points of so few that stand for rows, beside others that stand for prototypes
 
 
 @dataclass(frozen=True)
@@ -139,7 +139,7 @@ def choose_starts(
         ValueError: more prototypes are to come first than k, or there are fewer than k distinct
             rows.
     """
-
+    summary = summary.completed(metric)
     begun = [_begun(summary, metric, each) for each in options]
     precisions = {each.layout.encoding.precision for each in begun}
     if len(precisions) > 1:
@@ -308,7 +308,7 @@ class _Begun:
     Attributes:
         layout: of the sums.
         sample: its points.
-        scant: whether they are too few of all rows to tell what prototypes of theirs cost.
+        scant: whether they are too few of all rows to tell what rows cost with k of them.
         prototypes: (k, d) float64 chosen among them; all that there are where these are fewer.
         too_few: that they are.
     """
@@ -420,19 +420,25 @@ def _cost(begun: _Begun, metric: Metric, options: StartOptions) -> float:
 
     Prototypes that are random, or given, may not part the rows at all: others are held beside them.
     """
+    points, weights = begun.sample.points, begun.sample.weights
+
+    def cost(places: slice, prototypes: np.ndarray) -> float:
+        _, costs = nearest(metric, points[places], prototypes)
+        return float(weights[places] @ costs) * (weights.sum() / weights[places].sum())
+
     places, held = begun.judging()
-    points, weights = begun.sample.points[places], begun.sample.weights[places]
-    weights = weights * (begun.sample.weights.sum() / weights.sum())
-    prototypes = [held]
-    if not begun.scant and (options.first is not None or options.init == RANDOM):
-        k, some = min(options.k, len(points), _JUDGING), slice(None, _JUDGING_POINTS)
+    costs = [cost(places, held)]
+    if begun.scant and options.first is not None:
+        costs.append(cost(places, begun.layout.encoding.encode_prototypes(options.first)))
+    elif options.first is not None or options.init == RANDOM:
+        some = slice(_JUDGING_POINTS)
+        k = min(options.k, len(points[some]), _JUDGING)
         try:
             found = points[some], weights[some], k, options.seed
             apart = initial_prototypes(K_MEANS_PLUS_PLUS, metric, *found)
         except TooFewPointsError as error:
             apart = error.chosen
-        prototypes.append(apart)
-    costs = [float(weights @ nearest(metric, points, some)[1]) for some in prototypes]
+        costs.append(cost(some, apart))
     return min(costs) / metric.scale
 
 

@@ -161,10 +161,11 @@ class Trial:
         return len(self.costs)
 
     def projected(self, metric: Metric) -> Projected:
-        """The prototypes as a metric compares them that sums suffice, the same for all chunks."""
-        if metric.name not in self._projected:
-            self._projected.setdefault(metric.name, Projected(metric.project(self.prototypes)))
-        return self._projected[metric.name]
+        """The prototypes as a metric compares them, the same for all chunks."""
+        known = self._projected.get(metric.name)
+        return known or self._projected.setdefault(
+            metric.name, Projected(metric.project(self.prototypes))
+        )
 
     @cached_property
     def _projected(self) -> dict[str, Projected]:

@@ -201,10 +201,10 @@ class Fit:
         precision = layout.encoding.precision
         if precision != self.options.precision and precision == DOUBLE:
             say("precision: double: float32 is too coarse for these rows or weights")
-        for trial, how in zip(trials, self._starts, strict=True):
-            if how.init == AUTO and trial.proof is None:
-                held = len(summary.sample.ranks)
-                say(f"start: k = {how.k} of the {held:,} sampled rows, too few to train it on them")
+        held = len(summary.sample.ranks)
+        starts = zip(trials, self._starts, strict=True)
+        for k in dict.fromkeys(how.k for t, how in starts if how.init == AUTO and t.proof is None):
+            say(f"start: {k:,} random rows, untrained: the sample holds only {held:,}")
         numbered = (
             replace(trial, labels=label_numbers(start.k, self.initial))
             for trial, start in zip(trials, self._starts, strict=True)

@@ -21,7 +21,7 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
-VERSION = 2
+VERSION = 3
 _SEAL_BYTES = 16
 _OWN_PARTS = 3  # of a path: the configuration's folder, a folder in it, the file
 # NumPy's and zipfile's of bytes that are no archive, or a damaged one.

@@ -58,7 +58,7 @@ class WorkFolder:
     Attributes:
         path: the folder.
         store: where it is.
-        alone: whether all who work there are this process: what is read once need be no file.
+        alone: whether nobody but this process works there, so that sums need not be files.
     """
 
     path: str

@@ -7,8 +7,9 @@ from functools import partial
 import apache_beam as beam
 
 from kmeans_tf.figures import FigureSums
-from kmeans_tf.metrics import get_metric
-from kmeans_tf.state import DIVERGED, TrainingState
+from kmeans_tf.metrics import Metric, get_metric
+from kmeans_tf.projected import Projected
+from kmeans_tf.state import DIVERGED, Trial
 from pipeline.passes.blocks import BlockRange, fetch_blocks
 from pipeline.passes.cache import JobCache
 from pipeline.passes.checkpoint import (
@@ -64,22 +65,35 @@ class FigureBlocks(SumBlocks):
         super().__init__(Heartbeat("figures", spec.work), spec.cache.threads)
         self.spec = spec
 
+    def start_bundle(self) -> None:
+        super().start_bundle()
+        self.trials: dict[int, tuple[Trial, Projected]] = {}  # let go with the pass
+
     def tasks(self, blocks: BlockRange) -> Iterator[Task]:
-        spec, state = self.spec, fetch_state(self.work, self.spec.checkpoint)
+        spec, metric = self.spec, get_metric(self.spec.loader.metric)
+        if not self.trials:
+            state = fetch_state(self.work, spec.checkpoint)
+            self.trials = {
+                number: (trial, Projected(metric.project(trial.prototypes)))
+                for number, trial in enumerate(state.trials)
+                if trial.status != DIVERGED
+            }
         for block in fetch_blocks(self.heartbeat, blocks):
             for chunk in cached_chunks(spec.loader, block, spec.cache):
-                yield partial(_find, spec.loader.metric, state, chunk)
+                yield partial(_find, metric, self.trials, chunk)
 
 
 def _find(
-    metric: str, state: TrainingState, chunk: Chunk, others: TrialSums | None = None
+    metric: Metric,
+    trials: dict[int, tuple[Trial, Projected]],
+    chunk: Chunk,
+    others: TrialSums | None = None,
 ) -> TrialSums:
     points = chunk.points()
     found = TrialSums(
         {
-            number: FigureSums.of(get_metric(metric), points, trial)
-            for number, trial in enumerate(state.trials)
-            if trial.status != DIVERGED
+            number: FigureSums.of(metric, points, trial.prototypes, projected)
+            for number, (trial, projected) in trials.items()
         }
     )
     return others + found if others else found

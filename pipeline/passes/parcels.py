@@ -17,7 +17,7 @@ import pyarrow as pa
 from pipeline.errors import RunError
 from pipeline.passes.archive import pack, unpack
 from pipeline.passes.checkpoint import WorkFolder
-from pipeline.passes.shared import forget, hand, take
+from pipeline.passes.shared import forget, hand, handed
 
 INLINE_BYTES = 1 << 17  # up to which a sum travels itself; a runner is slower than a file
 
@@ -62,25 +62,23 @@ def receive(work: WorkFolder, parcel: Parcel, kinds: Sequence[type]) -> Any:
         kinds: see `unpack`.
 
     Raises:
-        RunError: a file is gone or damaged, or what stands for it was received before.
+        RunError: a file is gone or damaged, or what stands for it was let go.
     """
     total = parcel.value
     for path in parcel.files:
-        value = _taken(path) if work.alone else _read(work, path, kinds)
+        value = _handed(path) if work.alone else _read(work, path, kinds)
         total = value if total is None else total + value
     return total
 
 
 def drop(work: WorkFolder, folder: str) -> None:
     """Lets go of the sums of a folder, which nobody wants any more."""
-    if work.alone:
-        forget(folder)
-    else:
-        work.store.delete(folder)
+    forget(folder)
+    work.store.delete(folder)
 
 
-def _taken(path: str) -> Any:
-    value = take(path)
+def _handed(path: str) -> Any:
+    value = handed(path)
     if value is None:
         raise RunError(f"a worker's sums for {path} are gone from this process: run the job again")
     return value

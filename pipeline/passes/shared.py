@@ -65,19 +65,25 @@ def fetch(store: Store, shared: Shared, kinds: Sequence[type]) -> Any:
 
 
 def hand(path: str, value: Any) -> None:
-    """Keeps a value for whoever takes it in this process, instead of its file or beside it."""
+    """Keeps a value for whoever asks for it in this process, instead of its file or beside it."""
     _HANDED[path] = value
 
 
+def handed(path: str) -> Any:
+    """What was handed over for a file; None if nothing was."""
+    return _HANDED.get(path)
+
+
 def take(path: str) -> Any:
-    """What was handed over for a file, once; None if nothing was."""
+    """What `handed` gives, which is then let go."""
     return _HANDED.pop(path, None)
 
 
 def forget(folder: str) -> None:
-    """Lets go what was handed over for the files below a folder, and taken by nobody."""
-    for path in [path for path in _HANDED if path.startswith(f"{folder}/")]:
-        _HANDED.pop(path, None)
+    """Lets go what was handed over for the files below a folder."""
+    for path in list(_HANDED):
+        if path.startswith(f"{folder}/"):
+            _HANDED.pop(path, None)
 
 
 def _read(store: Store, shared: Shared, kinds: Sequence[type]) -> Any:

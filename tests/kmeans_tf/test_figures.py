@@ -21,7 +21,7 @@ def figures_of(rows, prototypes, weights=None, metric="sqeuclidean", size=100) -
     encoding = layout_of(rows, weights, metric.name).encoding
     chunks = chunks_of(layout_of(rows, weights, metric.name), rows, weights, size)
     places = encoding.encode_prototypes(prototypes)
-    first, *others = (FigureSums.of(metric, chunk, Trial.start(places)) for chunk in chunks)
+    first, *others = (FigureSums.of(metric, chunk, places) for chunk in chunks)
     return Figures.of(metric, encoding, places, sum(others, first))
 
 

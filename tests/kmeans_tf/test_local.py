@@ -56,6 +56,20 @@ def test_the_seeds_own_expression_gives_its_table(seed_rows):
     np.testing.assert_allclose(printed, expected, rtol=1e-7)
 
 
+@pytest.mark.parametrize("init", ["auto", "random", "k-means-parallel"])
+@pytest.mark.parametrize("standard", [False, True])
+def test_float32_rows_are_clustered_as_their_numbers_are(init, standard):
+    """Of which the sample has a part, whose quartiles float32 would round."""
+    rows = (blobs(3000, 4, 6, seed=2)[0] * [1, 1e-3, 1e3, 7]).astype(np.float32)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("kmeans_tf.local.sample_capacity", lambda *_: 400)
+        one, other = (
+            kmeans_tf.fit(rows.astype(kind), 6, init=init, standard=standard)[0]
+            for kind in (np.float32, np.float64)
+        )
+    assert one.prototypes.tobytes() == other.prototypes.tobytes()
+
+
 REAL = {
     "iris": (datasets.load_iris, 3),
     "wine": (datasets.load_wine, 3),

@@ -12,6 +12,7 @@ from kmeans_tf import TrainingState, Trial, assign, get_metric, scoring
 from kmeans_tf import memo as memo_module
 from kmeans_tf.memo import Memo
 from kmeans_tf.points import Points
+from kmeans_tf.projected import Projected
 from kmeans_tf.step import cluster_stats, step
 from tests.kmeans_tf.adversaries import ADVERSARIES, case_of
 from tests.kmeans_tf.build import chunks_of, layout_of
@@ -180,6 +181,22 @@ def test_few_are_compared_again_where_little_moves(monkeypatch):
         cluster_stats(layout, SQEUCLIDEAN, points, prototypes, memo=memo)
     assert compared[0] == 4096
     assert sum(compared[-4:]) < 4096
+
+
+@pytest.mark.parametrize("blocks", [False, True], ids=["at once", "in blocks"])
+def test_chunks_that_know_other_prototypes_share_those_of_now(blocks, request):
+    if blocks:
+        request.getfixturevalue("few_are_many")
+    layout, points, path = converging(9)
+    memos = [Memo() for _ in range(4)]
+    for memo, known in zip(memos, ([], path[:1], path[:4], path[3:4]), strict=True):
+        for prototypes in known:
+            cluster_stats(layout, SQEUCLIDEAN, points, prototypes, memo=memo)
+    now = Projected(path[5])
+    plain = cluster_stats(layout, SQEUCLIDEAN, points, path[5])
+    for memo in memos + memos:
+        found = cluster_stats(layout, SQEUCLIDEAN, points, path[5], memo=memo, projected=now)
+        assert content(found) == content(plain)
 
 
 def test_two_attempts_at_a_chunk_share_a_memo():

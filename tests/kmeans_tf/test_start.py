@@ -153,12 +153,35 @@ def test_a_sample_of_too_few_rows_for_k_trains_nothing(k, trained):
         assert len(set(apart.argmin(1))) == k
 
 
-@pytest.mark.parametrize("precision", ["double", "auto"])
-def test_a_sample_of_k_rows_tells_whether_points_are_fine_enough(precision):
-    rows = fine_clusters(1e-7 if precision == "auto" else 1.0)
-    summary = summary_of(rows, capacity=64)
-    layout, _ = choose_start(summary, SQEUCLIDEAN, StartOptions(64, "auto", precision=precision))
+def test_double_points_are_fine_enough_for_a_sample_of_k_rows():
+    summary = summary_of(fine_clusters(1.0), capacity=64)
+    layout, _ = choose_start(summary, SQEUCLIDEAN, StartOptions(64, "auto", precision="double"))
     assert layout.encoding.precision == "double"
+
+
+def test_given_prototypes_tell_what_a_sample_of_too_few_rows_cannot():
+    """Of many tight clusters it has a row each, which lie far from each other."""
+    rng = np.random.default_rng(0)
+    centres = rng.random((4000, 2))
+    rows = centres + rng.standard_normal(centres.shape) * 1e-8
+    summary = summary_of(rows, capacity=40)
+    random, given = (
+        choose_start(summary, SQEUCLIDEAN, StartOptions(40, "k-means++", first=first))[0]
+        for first in (None, summary.sample.rows + 1e-8)
+    )
+    assert len(summary.sample.rows) == 40
+    assert (random.encoding.precision, given.encoding.precision) == ("single", "double")
+
+
+def test_rare_rows_far_away_hide_no_rounding_from_a_random_start():
+    """Wherever they stand in the sample, of which a part is looked at."""
+    rows = fine_clusters(1e-7, 0).repeat(30, axis=0)
+    rows += np.random.default_rng(1).standard_normal(rows.shape) * 1e-7
+    for seed in range(4):
+        far = np.random.default_rng(seed).random((3, 2)) + 1e3
+        summary = summary_of(np.concatenate([rows, far]), seed=seed)
+        layout, _ = choose_start(summary, SQEUCLIDEAN, StartOptions(8, "random", seed))
+        assert layout.encoding.precision == "double"
 
 
 @pytest.mark.parametrize("seed", range(4))

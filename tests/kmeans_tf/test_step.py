@@ -53,7 +53,7 @@ def test_fewer_rows_than_prototypes_add_exactly(n, weighted):
     weights = rng.random(300) if weighted else None
     layout, metric = layout_of(rows, weights), get_metric("sqeuclidean")
     prototypes = layout.encoding.encode_prototypes(rows[:90])
-    parts = slice(n), slice(n, None)
+    parts = slice(n, None), slice(n)
     total = None
     for part in parts:
         some = None if weights is None else weights[part]

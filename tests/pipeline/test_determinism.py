@@ -121,6 +121,16 @@ def test_slices_and_ways_through_the_work_folder(
     assert_same_training(answer, one_file[training])
 
 
+def test_bundles_that_come_twice(fit, rows, one_file, tmp_path, many_blocks, monkeypatch):
+    """What one process hands over to itself is there until the bundle's work is done."""
+    points, keys, weights = rows
+    monkeypatch.setattr("pipeline.passes.parcels.INLINE_BYTES", 0)
+    write_shards(tmp_path / "in", points, shards=6, keys=keys, weights=weights, row_group_size=40)
+    places = (tmp_path / "in", tmp_path / "out")
+    answer = fit(*places, *options(), *PLAIN, "--direct_runner_bundle_repeat=1")
+    assert_same_answer(answer, one_file["lloyd"])
+
+
 def test_many_tiny_files_packed_and_not(fit, rows, one_file, tmp_path, monkeypatch):
     points, keys, weights = rows
     write_shards(tmp_path / "in", points, shards=30, keys=keys, weights=weights)

@@ -241,5 +241,5 @@ def test_a_sample_that_is_too_small_for_k_is_told(run, three_blobs, tmp_path, mo
     monkeypatch.setattr("pipeline.driver.fit.sample_capacity", lambda d, k: k)
     ran = run("fit", f"--input={three_blobs.folder}", f"--output={tmp_path / 'out'}", "--k=7")
     assert ran.code == 0, ran.stderr
-    assert "start: k = 7 of the 7 sampled rows, too few to train it on them" in ran.stderr
+    assert "start: 7 random rows, untrained: the sample holds only 7" in ran.stderr
     assert Answer(tmp_path / "out").run.result.start is None

@@ -266,7 +266,7 @@ def a_bit_wrong_in_an_array(path):
 @pytest.mark.parametrize(
     ("spoil", "reason"),
     [
-        (of_another_version, "it is of version 99, expected 2"),
+        (of_another_version, "it is of version 99, expected 3"),
         (without_a_field, "its TrainingState has no field 'squares'"),
         (with_a_field_more, "its TrainingState has an unknown field 'mood'"),
         (

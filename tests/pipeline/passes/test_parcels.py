@@ -62,24 +62,28 @@ def test_what_travels_is_small_whatever_it_stands_for(work):
     assert len(pickle.dumps(by_file)) < 1000
 
 
-def test_a_lone_process_hands_large_sums_over_once_and_writes_no_file(work, tmp_path, monkeypatch):
+def test_a_lone_process_hands_large_sums_over_and_writes_no_file(work, tmp_path, monkeypatch):
+    """Until they are let go: a bundle may come twice."""
     monkeypatch.setattr(parcels, "INLINE_BYTES", 0)
     alone = replace(work, alone=True)
     one, two = (pickle.loads(pickle.dumps(send(alone, work.sums, stats(i)))) for i in (1, 2))
     assert not list(tmp_path.rglob("*"))
-    assert plain(receive(alone, one + two, KINDS)) == plain(stats(1) + stats(2))
+    for _ in range(2):
+        assert plain(receive(alone, one + two, KINDS)) == plain(stats(1) + stats(2))
+    drop(alone, work.sums)
     with pytest.raises(RunError, match=f"a worker's sums for {one.files[0]} are gone"):
         receive(alone, one, KINDS)
 
 
-def test_what_nobody_received_is_let_go_with_its_folder(work, monkeypatch):
+@pytest.mark.parametrize("alone", [False, True])
+def test_sums_are_let_go_by_their_folder(work, monkeypatch, alone):
     monkeypatch.setattr(parcels, "INLINE_BYTES", 0)
-    alone = replace(work, alone=True)
-    dropped, kept = send(alone, work.sums_of(1), stats(1)), send(alone, work.sums_of(11), stats(2))
-    drop(alone, work.sums_of(1))
-    with pytest.raises(RunError, match="are gone"):
-        receive(alone, dropped, KINDS)
-    assert plain(receive(alone, kept, KINDS)) == plain(stats(2))
+    work = replace(work, alone=alone)
+    dropped, kept = send(work, work.sums_of(1), stats(1)), send(work, work.sums_of(11), stats(2))
+    drop(work, work.sums_of(1))
+    with pytest.raises(RunError, match=r"gone|cannot be read"):
+        receive(work, dropped, KINDS)
+    assert plain(receive(work, kept, KINDS)) == plain(stats(2))
 
 
 @pytest.mark.parametrize("harm", ["gone", "cut"])
