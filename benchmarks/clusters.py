@@ -16,7 +16,7 @@ from collections.abc import Sequence
 
 from benchmarks.data import OUT, Case
 from benchmarks.processes import held, table
-from benchmarks.run_fit import run_fit
+from benchmarks.run_fit import run_fit, steady_seconds
 from cluster import flink, prism, spark
 from cluster.__main__ import flags
 from pipeline.output.run_record import RUN, RunRecord
@@ -100,11 +100,10 @@ def _wide(options: Sequence[str]) -> list[tuple[float, str]]:
 def _wide_run(case: Case, options: Sequence[str]) -> tuple[float, str]:
     output = OUT / "job"
     run_fit(case, output, WIDE_ITERATIONS, *options)
-    seconds = RunRecord.parse((output / RUN).read_bytes()).seconds["iterations"]
     digest = hashlib.sha256()
     for path in [*sorted((output / "labels").iterdir()), output / "prototypes.parquet"]:
         digest.update(path.read_bytes())
-    return statistics.median(seconds[1:] or seconds), digest.hexdigest()
+    return steady_seconds(output), digest.hexdigest()
 
 
 def _wide_table(runs: list[list[tuple[float, str]]]) -> str:

@@ -7,14 +7,13 @@ import numpy as np
 
 from benchmarks.data import OUT, Case, make
 from benchmarks.processes import held, run_module, table
-from benchmarks.run_fit import run_fit
+from benchmarks.run_fit import run_fit, steady_seconds
 from kmeans_tf import TrainingOptions, TrainingState, Trial, get_metric
 from kmeans_tf.layout import SumLayout
 from kmeans_tf.points import Points, chunk_rows
 from kmeans_tf.step import step
 from kmeans_tf.summary import Summary
 from kmeans_tf.update import update
-from pipeline.output.run_record import RUN, RunRecord
 
 CASES = (
     Case(40_000, 1536, 64, 8),
@@ -58,8 +57,7 @@ def _row(case: Case) -> list[str]:
 
 def _ours(case: Case) -> dict[str, float]:
     finished = run_fit(case, OUT / "job", ITERATIONS)
-    seconds = RunRecord.parse((OUT / "job" / RUN).read_bytes()).seconds
-    steady = statistics.median(seconds["iterations"][1:] or seconds["iterations"])
+    steady = steady_seconds(OUT / "job")
     return {"iteration": steady, "peak": finished.peak, "whole": finished.seconds}
 
 

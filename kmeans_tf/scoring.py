@@ -81,7 +81,7 @@ def score(points: Points, prototypes: Projected, doubt: Doubt | None = None) -> 
     k, block = len(prototypes), _block_prototypes(len(prototypes))
     drift = None if doubt is None else doubt.drift
     targets = prototypes.once(
-        ("targets", drift is None), drift, lambda: _Targets.of(prototypes, drift, block)
+        ("in order", drift is None), drift, lambda: _InOrder.of(prototypes, drift, block)
     )
     call = _Call(points, targets.tensors, _program(capacity, d, k), _tile_rows(capacity, k))
     if block == k:
@@ -93,7 +93,7 @@ def score(points: Points, prototypes: Projected, doubt: Doubt | None = None) -> 
 
 
 @dataclass(frozen=True)
-class _Targets:
+class _InOrder:
     """Prototypes as they are scored, in an order.
 
     Attributes:
@@ -108,7 +108,7 @@ class _Targets:
     tensors: list
 
     @classmethod
-    def of(cls, prototypes: Projected, drift: Drift | None, block: int) -> "_Targets":
+    def of(cls, prototypes: Projected, drift: Drift | None, block: int) -> "_InOrder":
         """Those that moved farthest first, or as they come; to be scored in blocks."""
         k, d = prototypes.values.shape
         order, padded = np.arange(k) if drift is None else drift.order, k + -k % block
@@ -182,7 +182,7 @@ class _Call:
         return Scored(*(np.asarray(each)[:rows] for each in scored))
 
 
-def _ordered_scored(call: _Call, doubt: Doubt, targets: _Targets, block: int) -> Scored:
+def _ordered_scored(call: _Call, doubt: Doubt, targets: _InOrder, block: int) -> Scored:
     """What scores say of points in doubt, those first that are compared with most.
 
     Args:
